@@ -1,0 +1,83 @@
+# Everloop: the verbs of a developer. `make help` lists them; CI calls only these.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PY ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+MINUTES ?= 30
+DIR ?= flights-demo
+CHROMIUM ?= /usr/bin/chromium
+PYTEST := $(BIN)/python -m pytest
+export UV_NO_PROGRESS := 1
+
+.PHONY: help setup ui fmt fmt-check lint types layers test test-core test-pages docs check demo bench soak lock clean
+help:           ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+# ---- set-up: every verb below depends on it, and a second call finds nothing to do -----------------------------------
+$(BIN)/uv: requirements/bootstrap.txt
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@test -x $(BIN)/python || $(PY) -m venv .venv || { rm -rf .venv; echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/bootstrap.txt
+	@touch $@
+.venv/.ready: requirements/dev.txt pyproject.toml hatch_build.py $(BIN)/uv
+	@echo "Setting up .venv (once) ..."
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation requirements/dev.txt requirements/bootstrap.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The pages are built into the package; the stamp holds a digest of ui/, so an unchanged ui/ is not built again.
+UI_STAMP := src/everloop/server/_ui/.stamp
+UI_SOURCES := $(shell find ui -name node_modules -prune -o -type f -print 2>/dev/null)
+$(UI_STAMP): $(UI_SOURCES) hatch_build.py | .venv/.ready
+	@$(BIN)/python hatch_build.py
+	@touch $@
+
+setup: .venv/.ready $(UI_STAMP)    ## make .venv with pinned, hashed packages and install Everloop into it
+ui: setup       ## build the web pages' scripts and styles, if ui/ changed
+
+# ---- the jobs --------------------------------------------------------------------------------------------------------
+demo: setup     ## the whole life cycle on real flights, told as a story (DIR=flights-demo)
+	@$(BIN)/everloop demo flights --dir $(DIR)
+test: test-core test-pages    ## all tests
+test-core: setup    ## all tests but the pages (ARGS="-k ledger" narrows, JOBS=2 sets the processes)
+	@$(PYTEST) tests --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
+# Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
+test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
+	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages $(ARGS); \
+	elif test -n "$${CI:-}"; then echo "Chromium is missing: apt-get install --no-install-recommends chromium"; exit 1; \
+	else echo "Pages not tested: Chromium is missing (apt-get install --no-install-recommends chromium)"; fi
+docs: setup     ## run every example in the documents and the docstrings
+	@$(PYTEST) README.md docs
+	@$(PYTEST) --doctest-modules src/everloop
+fmt: setup      ## format the code and repair what ruff can repair
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+fmt-check: setup
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "Run: make fmt"; exit 1; }
+lint: setup     ## ruff's rules
+	@$(BIN)/ruff check .
+types: setup    ## mypy; strict for domain, stats, store and errors
+	@$(BIN)/mypy
+layers: setup   ## the rooms' order (import-linter)
+	@$(BIN)/lint-imports
+check: fmt-check lint types layers test docs    ## what CI runs: format, lint, types, layers, tests, examples
+	@echo "make check: all green"
+
+bench: setup    ## the measurements under bench/, each a script that prints its figures
+	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+soak: setup     ## contracts and crash tests again and again with new random examples, for MINUTES=30
+	@end=$$(( $$(date +%s) + $(MINUTES) * 60 )); round=0; \
+	while test $$(date +%s) -lt $$end; do round=$$(( round + 1 )); echo "== round $$round"; \
+	HYPOTHESIS_PROFILE=soak $(PYTEST) tests/contracts tests/crash tests/unit -n $(JOBS) --dist loadfile -q; done
+
+# ---- housekeeping ----------------------------------------------------------------------------------------------------
+# --upgrade, or old pins would be kept as preferences. The files hold versions and hashes, never an address.
+LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(BIN)/uv    ## new pins for requirements/*.txt from requirements/*.in
+	@$(LOCK) requirements/bootstrap.in -o requirements/bootstrap.txt
+	@$(LOCK) --no-emit-package everloop requirements/dev.in -o requirements/dev.txt
+clean:          ## remove what was built and cached; keeps .venv and demo folders
+	@rm -rf build dist src/everloop/server/_ui ui/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,21 @@
+"""What every test may rely on: no workspace of the developer leaks in; random examples repeat in CI."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Two busy cores make single examples slow without anything being wrong, so no deadline is set.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "soak", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def no_workspace_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test names its workspace; settings of the shell that started it must not reach it."""
+    for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
+        monkeypatch.delenv(name)
