@@ -21,7 +21,7 @@ def uuid7(now: datetime, entropy: bytes) -> str:
 
     >>> from datetime import UTC, datetime
     >>> uuid7(datetime(2026, 1, 1, tzinfo=UTC), bytes(10))
-    '019b76da800070008000000000000000'
+    '019b76daa80070008000000000000000'
     """
     moment = micros(now)
     milliseconds, fraction = divmod(moment, 1000)
@@ -38,7 +38,7 @@ def system_ids(clock: Callable[[], datetime]) -> Ids:
 def is_id(text: str) -> bool:
     """Whether `text` is a whole identifier.
 
-    >>> is_id("019b76da800070008000000000000000"), is_id("019B"), is_id("flights")
+    >>> is_id("019b76daa80070008000000000000000"), is_id("019B"), is_id("flights")
     (True, False, False)
     """
     return bool(_ID.match(text))

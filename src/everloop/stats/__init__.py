@@ -1,0 +1,19 @@
+"""Pure statistics: numpy only, no I/O, no clock, no hidden randomness.
+
+Where to find what:
+
+- ``metrics``        how good predictions are on labelled rows (log loss, AUC, calibration, RMSE, ...)
+- ``intervals``      confidence intervals for rates, differences of rates and means
+- ``blocks``         tests that respect dependence inside a day: block means, paired differences
+- ``drift``          additive column states, distances between two of them, and the alarm rule
+- ``sequential``     tests that may be looked at any time: rollout decisions, error guards, concept drift
+- ``changepoint``    since when a series of window values has moved
+- ``estimate``       performance before labels arrive
+- ``fairness``       rates by group, with intervals and "not estimable" as a value
+- ``exactness``      how identical two prediction arrays or two feature tables are
+- ``distributions``  the special functions the rest needs
+- ``arrays``         how input is checked: one dimension, equal lengths, no NaN
+
+Wrong input raises ``ValueError`` naming the argument. A quantity that the data cannot tell (the AUC of
+one class, the true-positive rate without positives) is ``None``, never a made-up number.
+"""

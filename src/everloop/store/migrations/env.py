@@ -1,0 +1,9 @@
+"""Alembic's entry: the connection comes from `everloop.store.ledger.versions`, never from a configuration file."""
+
+from alembic import context
+
+from everloop.store.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,51 @@
+"""Where a large object is cut: FastCDC with the parameters that are part of Everloop's format.
+
+A boundary depends on the bytes around it only, so an insertion or an append changes the chunks it touches and leaves the
+others, which are then stored once. The function (Xia et al., "The Design of Fast Content-Defined Chunking for Data
+Deduplication Based Storage Systems", IEEE TPDS 31(9), 2020; two bytes a step, normalised to level 1):
+
+    gear[b]  first 8 bytes, big-endian, of the MD5 of 64 bytes b
+    h        0 at SMALLEST bytes into the chunk; for each byte b from there on: h = (h << 1) + gear[b] mod 2**64
+    cut      before the byte at which h & mask == 0, where mask is STRICT up to AVERAGE bytes and LOOSE after that;
+             at LARGEST bytes in any case
+
+The bytes below SMALLEST are skipped, so the mean length of a chunk of random data is AVERAGE + SMALLEST = 80 KiB. Data
+that never meets the mask, such as zeros, is cut at LARGEST.
+
+`pyfastcdc` computes it; `tests/unit/store/test_chunking.py` pins boundaries and holds the package to the definition
+above. A change of any of it stores every large object anew, so it needs a new version of the store's format.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from everloop.errors import StorageError
+
+SMALLEST = 16 * 1024
+AVERAGE = 64 * 1024
+LARGEST = 256 * 1024
+
+
+def cut(source: BinaryIO) -> Iterator[memoryview]:
+    """The chunks of a stream, from where it stands to its end, in order.
+
+    A chunk's memory is used again for the next one: copy what must live longer. At most 512 KiB are held.
+
+    >>> import io
+    >>> [len(chunk) for chunk in cut(io.BytesIO(bytes(600_000)))]
+    [262144, 262144, 75712]
+    """
+    module = importlib.import_module("pyfastcdc")
+    if module.FastCDC.__module__ != "pyfastcdc.cy.fastcdc":
+        # Its pure-Python stand-in cuts at the same places, but at 12 MB/s: a store that is 300 times too slow looks broken.
+        raise StorageError(
+            "the compiled part of the package pyfastcdc is missing, so large files cannot be stored",
+            hint="install pyfastcdc again from a wheel for this platform: pip install --force-reinstall pyfastcdc",
+        )
+    # One object a stream: it is not safe for use by several threads.
+    chunker = module.FastCDC(avg_size=AVERAGE, min_size=SMALLEST, max_size=LARGEST, normalized_chunking=1, seed=0)
+    for chunk in chunker.cut_stream(source):
+        yield chunk.data

@@ -1,0 +1,208 @@
+"""Where each object is: a SQLite file derived from the packs' footers and the listing of loose files.
+
+It is a cache. Deleting it loses nothing: it is built again from the store. Nothing is believed because the index says so;
+readers check digests of bytes, and `ContentStore` asks the bucket before it takes an object for present.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from everloop.errors import StorageError
+from everloop.store.objects.packs import Entry, Kind
+
+_VERSION = 1
+_LOOSE = 0  # the pack number of loose files
+_SCHEMA = """
+create table pack (number integer primary key, name text not null unique, size integer not null);
+create table entry (digest blob not null, kind integer not null, pack integer not null,
+    offset integer not null, length integer not null, size integer not null,
+    primary key (digest, kind, pack)) without rowid;
+create index entry_pack on entry (pack);
+"""
+_OBJECTS = f"({int(Kind.BLOB)}, {int(Kind.RECIPE)})"
+_BYTES = f"({int(Kind.BLOB)}, {int(Kind.CHUNK)})"
+
+
+class Place(NamedTuple):
+    """Where the bytes of an entry are. `pack` is the name of a pack, None for a loose file."""
+
+    kind: Kind
+    pack: str | None
+    offset: int
+    length: int
+    size: int
+
+
+class Index:
+    """One connection, guarded by a lock; any number of processes may have the same file open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._process = 0
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    # Reading
+
+    def object_places(self, digest: bytes) -> list[Place]:
+        """The copies of an object, whole (blob) or as a recipe."""
+        return self._places(digest, _OBJECTS)
+
+    def byte_places(self, digest: bytes) -> list[Place]:
+        """The copies of these bytes, be they an object or a chunk."""
+        return self._places(digest, _BYTES)
+
+    def _places(self, digest: bytes, kinds: str) -> list[Place]:
+        query = f"""select kind, name, offset, length, entry.size from entry left join pack on number = pack
+            where digest = ? and kind in {kinds} order by pack"""
+        with self._open() as connection:
+            return [Place(Kind(kind), *rest) for kind, *rest in connection.execute(query, (digest,))]
+
+    def digests(self) -> Iterator[bytes]:
+        """Every object, each once, in order; read in batches, so that no transaction stays open."""
+        after = b""
+        while True:
+            with self._open() as connection:
+                rows = connection.execute(
+                    f"select distinct digest from entry where digest > ? and kind in {_OBJECTS} order by digest limit 5000",
+                    (after,),
+                ).fetchall()
+            if not rows:
+                return
+            for (digest,) in rows:
+                yield digest
+            after = rows[-1][0]
+
+    def packs(self) -> dict[str, int]:
+        """Name and size of each pack that the index knows."""
+        with self._open() as connection:
+            return dict(connection.execute("select name, size from pack").fetchall())
+
+    def entries(self, pack: str) -> list[Entry]:
+        """What the index holds of a pack, in the pack's order."""
+        query = """select kind, digest, offset, length, entry.size from entry join pack on number = pack
+            where name = ? order by offset, digest"""
+        with self._open() as connection:
+            return [Entry(Kind(kind), *rest) for kind, *rest in connection.execute(query, (pack,))]
+
+    def loose(self) -> dict[bytes, int]:
+        """Digest and size of each loose file that the index knows."""
+        with self._open() as connection:
+            return dict(connection.execute("select digest, size from entry where pack = ?", (_LOOSE,)).fetchall())
+
+    # Writing
+
+    def add_pack(self, name: str, size: int, entries: Sequence[Entry]) -> None:
+        with self._open(write=True) as connection:
+            known = connection.execute("select number from pack where name = ?", (name,)).fetchone()
+            if known is not None:
+                return
+            number = connection.execute("insert into pack (name, size) values (?, ?)", (name, size)).lastrowid
+            connection.executemany(
+                "insert or ignore into entry values (?, ?, ?, ?, ?, ?)",
+                ((e.digest, int(e.kind), number, e.offset, e.length, e.size) for e in entries),
+            )
+
+    def drop_pack(self, name: str) -> None:
+        with self._open(write=True) as connection:
+            connection.execute("delete from entry where pack = (select number from pack where name = ?)", (name,))
+            connection.execute("delete from pack where name = ?", (name,))
+
+    def add_loose(self, found: Iterable[tuple[bytes, int]]) -> None:
+        with self._open(write=True) as connection:
+            connection.executemany(
+                "insert or ignore into entry values (?, ?, ?, 0, ?, ?)",
+                ((digest, int(Kind.BLOB), _LOOSE, size, size) for digest, size in found),
+            )
+
+    def drop_loose(self, digests: Iterable[bytes]) -> None:
+        with self._open(write=True) as connection:
+            connection.executemany(
+                "delete from entry where digest = ? and pack = ?", ((digest, _LOOSE) for digest in digests)
+            )
+
+    # The connection
+
+    @contextlib.contextmanager
+    def _open(self, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """The connection, inside a transaction when `write`. An index that cannot be read is built anew."""
+        with self._lock:
+            try:
+                connection = self._connected()
+                if write:
+                    connection.execute("begin immediate")
+                yield connection
+                if write:
+                    connection.execute("commit")
+            except sqlite3.DatabaseError as error:
+                if self._connection is not None and self._connection.in_transaction:
+                    self._connection.rollback()
+                if _damaged(error):
+                    self._discard()
+                    raise StaleIndex from error
+                raise StorageError(
+                    f"the index of the object store cannot be used: {error}",
+                    hint=f"it is only a cache; when the disk is well, delete {self._path} and try again",
+                ) from error
+            except BaseException:
+                if self._connection is not None and self._connection.in_transaction:
+                    self._connection.rollback()
+                raise
+
+    def _connected(self) -> sqlite3.Connection:
+        # A connection does not survive a fork: a child opens its own.
+        if self._connection is None or self._process != os.getpid():
+            self._process = os.getpid()
+            try:
+                self._connection = _connect(str(self._path))
+            except (sqlite3.OperationalError, OSError) as error:
+                if isinstance(error, sqlite3.OperationalError) and "readonly" not in str(error) and "open" not in str(error):
+                    raise
+                # A store on a read-only disk can still be read: its index is kept in memory.
+                self._connection = _connect(":memory:")
+        return self._connection
+
+    def _discard(self) -> None:
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+
+
+class StaleIndex(Exception):
+    """The index file was damaged and has been thrown away: fill it again, then repeat the question."""
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    if path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+    if connection.execute("pragma user_version").fetchone()[0] != _VERSION:
+        connection.execute("begin immediate")
+        # Again inside the transaction: another process may have made the tables meanwhile.
+        if connection.execute("pragma user_version").fetchone()[0] != _VERSION:
+            for (table,) in connection.execute("select name from sqlite_master where type = 'table'").fetchall():
+                connection.execute(f"drop table {table}")
+            for statement in _SCHEMA.split(";")[:-1]:
+                connection.execute(statement)
+            connection.execute(f"pragma user_version = {_VERSION}")
+        connection.execute("commit")
+    return connection

@@ -1,0 +1,29 @@
+"""The ledger's tables: `base` holds what all share, the other modules one room each. Importing this package loads them all."""
+
+from everloop.store.schema import (
+    base,
+    data,
+    features,
+    loop,
+    monitoring,
+    pipelines,
+    registry,
+    rollout,
+    serving,
+    tracking,
+)
+from everloop.store.schema.base import metadata
+
+__all__ = [
+    "base",
+    "data",
+    "features",
+    "loop",
+    "metadata",
+    "monitoring",
+    "pipelines",
+    "registry",
+    "rollout",
+    "serving",
+    "tracking",
+]
