@@ -189,7 +189,7 @@ def kolmogorov_sf(x: float) -> float:
     >>> round(kolmogorov_sf(1.3581), 4)
     0.05
     """
-    if x <= 0:
+    if x < 0.04:  # 1 to the last digit, and below it the series would divide by zero
         return 1.0
     if x < 1.18:  # the two series meet here: each needs only a few terms on its side
         scale = math.pi**2 / (8 * x * x)
