@@ -19,8 +19,9 @@ STALE_AFTER = 24 * 3600.0
 class Bucket(Protocol):
     """Files under keys such as `packs/ab12.pack`. Keys are made by the store, so they hold no surprises.
 
-    A file is there whole or not at all; when a `put` returns, it is on stable storage. Files are never changed, and a
-    key determines its content, so putting a key that exists keeps what is there. Safe for threads and processes.
+    A file is there whole or not at all; when a `put` returns, it is on stable storage. Files are never
+    changed, and a key determines its content, so putting a key that exists keeps what is there. Safe for
+    threads and processes.
     """
 
     @property
@@ -38,7 +39,9 @@ class Bucket(Protocol):
         ...
 
     def put_file(self, key: str, staged: Path) -> bool:
-        """Store a file of `staging` that is on stable storage already, and take it away; False when the key existed."""
+        """Store a file of `staging` that is on stable storage already, and take it away; False when the key
+        existed.
+        """
         ...
 
     def get(self, key: str, offset: int, length: int) -> bytes | None:
@@ -139,7 +142,8 @@ class LocalBucket:
                 staged.unlink()
                 return False
             _make_folders(target.parent, self.root)
-            # Another process may have put the same key since; it holds the same bytes, so replacing it changes nothing.
+            # Another process may have put the same key since; it holds the same bytes, so replacing it
+            # changes nothing.
             os.replace(staged, target)
             _sync_folder(target.parent)
         return True
@@ -154,7 +158,9 @@ class LocalBucket:
         try:
             with storage_errors(str(self.root / key)):
                 data = os.pread(file, length, offset)
-                while 0 < len(data) < length and (more := os.pread(file, length - len(data), offset + len(data))):
+                while 0 < len(data) < length and (
+                    more := os.pread(file, length - len(data), offset + len(data))
+                ):
                     data += more
                 return data
         finally:
@@ -190,7 +196,9 @@ def _write(file: int, data: bytes) -> None:
 
 
 def _make_folders(folder: Path, root: Path) -> None:
-    """Like mkdir -p, but each new name is on stable storage, or a synced file in it could vanish with its folder."""
+    """Like mkdir -p, but each new name is on stable storage, or a synced file in it could vanish with its
+    folder.
+    """
     if folder.is_dir():
         return
     if folder != root:

@@ -1,19 +1,21 @@
 """Where a large object is cut: FastCDC with the parameters that are part of Everloop's format.
 
-A boundary depends on the bytes around it only, so an insertion or an append changes the chunks it touches and leaves the
-others, which are then stored once. The function (Xia et al., "The Design of Fast Content-Defined Chunking for Data
-Deduplication Based Storage Systems", IEEE TPDS 31(9), 2020; two bytes a step, normalised to level 1):
+A boundary depends on the bytes around it only, so an insertion or an append changes the chunks it touches
+and leaves the others, which are then stored once. The function (Xia et al., "The Design of Fast
+Content-Defined Chunking for Data Deduplication Based Storage Systems", IEEE TPDS 31(9), 2020; normalised to
+level 1):
 
-    gear[b]  first 8 bytes, big-endian, of the MD5 of 64 bytes b
-    h        0 at SMALLEST bytes into the chunk; for each byte b from there on: h = (h << 1) + gear[b] mod 2**64
-    cut      before the byte at which h & mask == 0, where mask is STRICT up to AVERAGE bytes and LOOSE after that;
-             at LARGEST bytes in any case
+    gear[b]  the first 8 bytes, big-endian, of the MD5 of 64 bytes b
+    h        0 at byte SMALLEST of the chunk; from there on, for each byte b, h = 2 h + gear[b] modulo 2**64
+    cut      before the byte at which h & mask is 0; at LARGEST bytes in any case
+    mask     0x0000d90703537000 up to byte AVERAGE, 0x0000d90f03530000 after it
 
-The bytes below SMALLEST are skipped, so the mean length of a chunk of random data is AVERAGE + SMALLEST = 80 KiB. Data
-that never meets the mask, such as zeros, is cut at LARGEST.
+The bytes below SMALLEST are skipped, so the mean length of a chunk of random data is AVERAGE + SMALLEST,
+80 KiB. Data that never meets the mask, such as zeros, is cut at LARGEST.
 
-`pyfastcdc` computes it; `tests/unit/store/test_chunking.py` pins boundaries and holds the package to the definition
-above. A change of any of it stores every large object anew, so it needs a new version of the store's format.
+`pyfastcdc` computes it; `tests/unit/store/test_chunking.py` pins boundaries and holds the package to the
+definition above. Any change of it would store every large object anew, so it needs a new version of the
+store's format.
 """
 
 from __future__ import annotations
@@ -40,12 +42,15 @@ def cut(source: BinaryIO) -> Iterator[memoryview]:
     """
     module = importlib.import_module("pyfastcdc")
     if module.FastCDC.__module__ != "pyfastcdc.cy.fastcdc":
-        # Its pure-Python stand-in cuts at the same places, but at 12 MB/s: a store that is 300 times too slow looks broken.
+        # Its pure-Python stand-in cuts at the same places, but at 12 MB/s: a store that is 300 times too slow
+        # looks broken.
         raise StorageError(
             "the compiled part of the package pyfastcdc is missing, so large files cannot be stored",
-            hint="install pyfastcdc again from a wheel for this platform: pip install --force-reinstall pyfastcdc",
+            hint="install it from a wheel for this platform: pip install --force-reinstall pyfastcdc",
         )
     # One object a stream: it is not safe for use by several threads.
-    chunker = module.FastCDC(avg_size=AVERAGE, min_size=SMALLEST, max_size=LARGEST, normalized_chunking=1, seed=0)
+    chunker = module.FastCDC(
+        avg_size=AVERAGE, min_size=SMALLEST, max_size=LARGEST, normalized_chunking=1, seed=0
+    )
     for chunk in chunker.cut_stream(source):
         yield chunk.data

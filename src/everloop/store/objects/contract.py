@@ -10,7 +10,8 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 Source = bytes | Path | BinaryIO
-"""What can be stored: bytes in memory, a file by its path, or a stream read from where it stands to its end."""
+"""What can be stored: bytes in memory, a file by its path, or a stream read from where it stands to its end.
+"""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -29,8 +30,8 @@ class Stored(msgspec.Struct, frozen=True):
 class Fault(msgspec.Struct, frozen=True):
     """Something stored that is not what it should be.
 
-    place: the file's name below the store's root; for part of a file, `name@offset`, where the damaged part starts.
-    digest: the digest of the object or chunk that is hurt, when it is known.
+    place: the file's name below the store's root; for part of a file, `name@offset`, where the damaged part
+    starts. digest: the digest of the object or chunk that is hurt, when it is known.
     """
 
     place: str
@@ -49,22 +50,23 @@ class Writer(Protocol):
 class Objects(Protocol):
     """Bytes under the SHA-256 of their content.
 
-    **Whole or absent.** An object is visible entirely or not at all, whatever kills the process or the machine; when
-    `put` or the block of `writer` returns, it is on stable storage. A writer's objects become visible together at
-    the end of its block, and none of them does when the block raises. Should the process be killed during that last
-    step, some may be visible and others not, each of them whole.
+    **Whole or absent.** An object is visible entirely or not at all, whatever kills the process or the
+    machine; when `put` or the block of `writer` returns, it is on stable storage. A writer's objects become
+    visible together at the end of its block, and none of them does when the block raises. Should the process
+    be killed during that last step, some may be visible and others not, each of them whole.
 
-    **Verified.** Every byte handed out was checked against a digest. Stored bytes that do not match raise `Corrupted`.
+    **Verified.** Every byte handed out was checked against a digest. Stored bytes that do not match raise
+    `Corrupted`.
 
-    **Threads and processes.** All methods may be called by several threads and by several processes on the same store at
-    once. A `Writer` and an opened object belong to one thread each.
+    **Threads and processes.** All methods may be called by several threads and by several processes on the
+    same store at once. A `Writer` and an opened object belong to one thread each.
 
     **Ownership.** The store never closes a stream it was given; the caller closes what `open` returned.
 
-    **Errors.** `NotFound`: no such object, or no such source file. `Corrupted`: stored bytes are damaged; names digest and
-    place. `StorageError`: the store cannot do it (disk full, read-only). `Unavailable`: a remote store does not answer.
-    `PermissionDenied`: it refuses. `InvalidInput`: not a digest, or a source that cannot be read as a file.
-    After any error the store is whole and usable.
+    **Errors.** `NotFound`: no such object, or no such source file. `Corrupted`: stored bytes are damaged;
+    names digest and place. `StorageError`: the store cannot do it (disk full, read-only). `Unavailable`: a
+    remote store does not answer. `PermissionDenied`: it refuses. `InvalidInput`: not a digest, or a source
+    that cannot be read as a file. After any error the store is whole and usable.
     """
 
     def put(self, source: Source) -> Stored:
@@ -76,7 +78,9 @@ class Objects(Protocol):
         ...
 
     def open(self, digest: str) -> BinaryIO:
-        """The content as a seekable stream. A large object is fetched and checked piece by piece, as it is read."""
+        """The content as a seekable stream. A large object is fetched and checked piece by piece, as it is
+        read.
+        """
         ...
 
     def read(self, digest: str) -> bytes:

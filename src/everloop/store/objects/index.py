@@ -1,7 +1,8 @@
 """Where each object is: a SQLite file derived from the packs' footers and the listing of loose files.
 
-It is a cache. Deleting it loses nothing: it is built again from the store. Nothing is believed because the index says so;
-readers check digests of bytes, and `ContentStore` asks the bucket before it takes an object for present.
+It is a cache. Deleting it loses nothing: it is built again from the store. Nothing is believed because the
+index says so; readers check digests of bytes, and `ContentStore` asks the bucket before it takes an object
+for present.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class Place(NamedTuple):
     length: int
     size: int
 
+    def followed_by(self, other: Place) -> bool:
+        """Whether the other entry starts in the same pack where this one ends."""
+        return self.pack is not None and (other.pack, other.offset) == (self.pack, self.offset + self.length)
+
 
 class Index:
     """One connection, guarded by a lock; any number of processes may have the same file open."""
@@ -71,20 +76,12 @@ class Index:
         with self._open() as connection:
             return [Place(Kind(kind), *rest) for kind, *rest in connection.execute(query, (digest,))]
 
-    def digests(self) -> Iterator[bytes]:
-        """Every object, each once, in order; read in batches, so that no transaction stays open."""
-        after = b""
-        while True:
-            with self._open() as connection:
-                rows = connection.execute(
-                    f"select distinct digest from entry where digest > ? and kind in {_OBJECTS} order by digest limit 5000",
-                    (after,),
-                ).fetchall()
-            if not rows:
-                return
-            for (digest,) in rows:
-                yield digest
-            after = rows[-1][0]
+    def digests(self, after: bytes, limit: int) -> list[bytes]:
+        """The next objects in order of their digests, each once."""
+        query = f"""select distinct digest from entry where digest > ? and kind in {_OBJECTS}
+            order by digest limit ?"""
+        with self._open() as connection:
+            return [digest for (digest,) in connection.execute(query, (after, limit))]
 
     def packs(self) -> dict[str, int]:
         """Name and size of each pack that the index knows."""
@@ -101,7 +98,9 @@ class Index:
     def loose(self) -> dict[bytes, int]:
         """Digest and size of each loose file that the index knows."""
         with self._open() as connection:
-            return dict(connection.execute("select digest, size from entry where pack = ?", (_LOOSE,)).fetchall())
+            return dict(
+                connection.execute("select digest, size from entry where pack = ?", (_LOOSE,)).fetchall()
+            )
 
     # Writing
 
@@ -118,7 +117,9 @@ class Index:
 
     def drop_pack(self, name: str) -> None:
         with self._open(write=True) as connection:
-            connection.execute("delete from entry where pack = (select number from pack where name = ?)", (name,))
+            connection.execute(
+                "delete from entry where pack = (select number from pack where name = ?)", (name,)
+            )
             connection.execute("delete from pack where name = ?", (name,))
 
     def add_loose(self, found: Iterable[tuple[bytes, int]]) -> None:
@@ -169,7 +170,11 @@ class Index:
             try:
                 self._connection = _connect(str(self._path))
             except (sqlite3.OperationalError, OSError) as error:
-                if isinstance(error, sqlite3.OperationalError) and "readonly" not in str(error) and "open" not in str(error):
+                if (
+                    isinstance(error, sqlite3.OperationalError)
+                    and "readonly" not in str(error)
+                    and "open" not in str(error)
+                ):
                     raise
                 # A store on a read-only disk can still be read: its index is kept in memory.
                 self._connection = _connect(":memory:")
@@ -199,7 +204,9 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.execute("begin immediate")
         # Again inside the transaction: another process may have made the tables meanwhile.
         if connection.execute("pragma user_version").fetchone()[0] != _VERSION:
-            for (table,) in connection.execute("select name from sqlite_master where type = 'table'").fetchall():
+            for (table,) in connection.execute(
+                "select name from sqlite_master where type = 'table'"
+            ).fetchall():
                 connection.execute(f"drop table {table}")
             for statement in _SCHEMA.split(";")[:-1]:
                 connection.execute(statement)

@@ -5,20 +5,23 @@
     footer   an entry: u8 kind, SHA-256, u64 length, u64 size         49 each
     trailer  u32 count, SHA-256 of the footer, b"EVLPEND\\x00"         44
 
-Numbers are little-endian. `length` is the bytes in the pack; `size` is the bytes of the object, which differs for a
-recipe only. The pack is named by the SHA-256 of its footer. The footer names the content of every entry, header and
-trailer follow from it: so equal names mean equal packs, and every byte of a pack can be checked against its name.
+Numbers are little-endian. `length` is the bytes in the pack; `size` is the bytes of the object, which differs
+for a recipe only. The pack is named by the SHA-256 of its footer. The footer names the content of every
+entry, header and trailer follow from it: so equal names mean equal packs, and every byte of a pack can be
+checked against its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from everloop.store.objects import digests
+from everloop.store.objects import hashing
 
 VERSION = 1
 LIMIT = 48 * 1024 * 1024
@@ -40,8 +43,13 @@ class Kind(enum.IntEnum):
     RECIPE = 3
 
 
+_KINDS = frozenset(Kind)
+
+
 class Entry(NamedTuple):
-    """One entry of a pack. `digest` is the object's, so for a recipe it is not the digest of the entry's own bytes."""
+    """One entry of a pack. `digest` is the object's, so for a recipe it is not the digest of the entry's own
+    bytes.
+    """
 
     kind: Kind
     digest: bytes
@@ -78,9 +86,9 @@ class PackFile:
         self._end += len(payload)
 
     def seal(self) -> tuple[str, list[Entry]]:
-        """Write the footer and bring every byte to stable storage; returns the pack's name and its entries."""
+        """Write the footer, bring every byte to stable storage; returns the pack's name and its entries."""
         footer = b"".join(_ENTRY.pack(e.kind, e.digest, e.length, e.size) for e in self._entries)
-        name = digests.sha256(footer)
+        name = hashing.sha256(footer)
         self._file.write(footer + _TRAILER.pack(len(self._entries), name, _END))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -90,10 +98,8 @@ class PackFile:
     def abandon(self) -> None:
         """Throw away what was written; harmless after `seal` and when called again."""
         # The buffer may hold bytes that a full disk does not take: they are not wanted any more.
-        try:
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError:
-            pass
         self.path.unlink(missing_ok=True)
 
 
@@ -111,11 +117,15 @@ def footer_span(trailer: bytes, pack_size: int, name: str) -> tuple[int, int]:
 
 def parse_footer(footer: bytes, name: str, footer_at: int) -> list[Entry]:
     """The entries of a pack, from its footer, which starts at byte `footer_at`."""
-    if digests.sha256(footer).hex() != name:
+    if hashing.sha256(footer).hex() != name:
         raise DamagedPack(footer_at, "the footer of the pack does not match its name")
     entries: list[Entry] = []
     offset = len(HEADER)
     for kind, digest, length, size in _ENTRY.iter_unpack(footer):
+        if kind not in _KINDS:
+            raise DamagedPack(
+                footer_at, f"an entry is of kind {kind}, which this version of Everloop does not know"
+            )
         entries.append(Entry(Kind(kind), digest, offset, length, size))
         offset += length
     if offset != footer_at:
@@ -126,3 +136,14 @@ def parse_footer(footer: bytes, name: str, footer_at: int) -> list[Entry]:
 def check_header(data: bytes) -> None:
     if data[: len(HEADER)] != HEADER:
         raise DamagedPack(0, "the header of the pack is damaged or of another version")
+
+
+def parse(data: bytes, name: str) -> list[Entry]:
+    """The entries of a pack, from all of its bytes."""
+    at, length = footer_span(data[-TRAILER_SIZE:], len(data), name)
+    return parse_footer(data[at : at + length], name, at)
+
+
+def size_of(entries: Sequence[Entry]) -> int:
+    """The size in bytes of a pack with these entries."""
+    return len(HEADER) + sum(entry.length + _ENTRY.size for entry in entries) + TRAILER_SIZE

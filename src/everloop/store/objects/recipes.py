@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from everloop.store.objects import digests
+from everloop.store.objects import hashing
 
 MAGIC = b"EVLRCP\x00\x01"
 _HEAD = struct.Struct("<8sI")
@@ -37,13 +37,13 @@ def encode(chunks: Sequence[Chunk]) -> bytes:
     [Chunk(digest=b'dddddddddddddddddddddddddddddddd', length=5)]
     """
     body = _HEAD.pack(MAGIC, len(chunks)) + b"".join(_CHUNK.pack(*chunk) for chunk in chunks)
-    return body + digests.sha256(body)
+    return body + hashing.sha256(body)
 
 
 def decode(payload: bytes) -> list[Chunk]:
     """The chunks of a recipe; raises `DamagedRecipe` when one bit of it is not as it was written."""
-    body, check = payload[: -digests.SIZE], payload[-digests.SIZE :]
-    if digests.sha256(body) != check:
+    body, check = payload[: -hashing.DIGEST_SIZE], payload[-hashing.DIGEST_SIZE :]
+    if hashing.sha256(body) != check:
         raise DamagedRecipe("the recipe does not match its checksum")
     magic, count = _HEAD.unpack_from(body)
     if magic != MAGIC or len(body) != _HEAD.size + count * _CHUNK.size:

@@ -6,19 +6,19 @@ import hashlib
 
 from everloop.errors import InvalidInput
 
-SIZE = 32
+DIGEST_SIZE = 32
 
 
 def sha256(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def parse(digest: str) -> bytes:
+def parse_digest(digest: str) -> bytes:
     """The 32 bytes of a digest.
 
-    >>> parse("ab" * 32) == bytes([0xAB]) * 32
+    >>> parse_digest("ab" * 32) == bytes([0xAB]) * 32
     True
-    >>> parse("AB")
+    >>> parse_digest("AB")
     Traceback (most recent call last):
     everloop.errors.InvalidInput: 'AB' is not the digest of an object
     """
@@ -26,7 +26,7 @@ def parse(digest: str) -> bytes:
         raw = bytes.fromhex(digest)
     except ValueError:
         raw = b""
-    if len(raw) != SIZE or raw.hex() != digest:
+    if len(raw) != DIGEST_SIZE or raw.hex() != digest:
         raise InvalidInput(
             f"{digest!r} is not the digest of an object",
             hint="a digest is 64 hexadecimal digits in lower case",

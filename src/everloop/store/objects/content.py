@@ -1,0 +1,218 @@
+"""The object store: contents under their SHA-256, on any bucket.
+
+Below the bucket's root:
+
+    format                   the version of this layout
+    loose/ab/cdef…           a small object that was put alone; its bytes as they are
+    packs/<name>.pack        small objects, chunks of large ones, and recipes (see packs.py, recipes.py)
+    staging/                 local buckets only: files on their way in, and leftovers of killed processes
+
+Where each object is stands in an index (index.py), which is derived and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from everloop.errors import Corrupted, EverloopError, NotFound, StorageError
+from everloop.store.objects import hashing, recipes
+from everloop.store.objects.buckets import Bucket, sweep
+from everloop.store.objects.catalog import Catalog, describe, key_of, loose_key, pack_key
+from everloop.store.objects.contract import Fault, Source, Stored
+from everloop.store.objects.index import Index, Place
+from everloop.store.objects.packs import Kind
+from everloop.store.objects.reading import ChunkedReader
+from everloop.store.objects.sources import joined, opened, read_up_to
+from everloop.store.objects.verifying import FORMAT_KEY, Verification, intact
+from everloop.store.objects.writing import SMALL, PackWriter
+
+FORMAT_VERSION = 1
+FORMAT = f"everloop objects {FORMAT_VERSION}\n".encode()
+_HINT = "`everloop audit verify` names every fault; put the file back from a copy of the store"
+
+
+class ContentStore:
+    """`Objects` on a bucket.
+
+    index_path: a local file for the index, made when it is missing. Processes on one machine should share it.
+    clock: seconds since 1970, to tell leftovers of killed processes from files on their way in.
+    """
+
+    def __init__(self, bucket: Bucket, index_path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._bucket = bucket
+        self._catalog = Catalog(bucket, Index(index_path))
+        self._clock = clock
+        self._format_checked = False
+        self._ready_to_write = False
+
+    def close(self) -> None:
+        """Let go of the index. A store that is used after that opens it again."""
+        self._catalog.close()
+
+    # Storing
+
+    def put(self, source: Source) -> Stored:
+        with opened(source) as stream:
+            head = read_up_to(stream, SMALL + 1)
+            if len(head) > SMALL:
+                with self.writer() as writer:
+                    return writer.add(joined(head, stream))
+        digest = hashing.sha256(head)
+        self._prepare_to_write()
+        if any(self._catalog.present(place, digest) for place in self._catalog.objects(digest)):
+            return Stored(digest.hex(), len(head))
+        new = self._bucket.put(loose_key(digest), head)
+        self._catalog.add_loose(digest, len(head))
+        return Stored(digest.hex(), len(head), len(head) if new else 0)
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[PackWriter]:
+        self._prepare_to_write()
+        # The writer takes the index's word for what is here already, so that word is checked against the
+        # bucket first.
+        self._catalog.refresh(loose=True)
+        writer = PackWriter(self._bucket, self._catalog)
+        try:
+            yield writer
+            writer.commit()
+        finally:
+            writer.close()
+
+    def _prepare_to_write(self) -> None:
+        if not self._ready_to_write:
+            self._check_format()
+            self._bucket.put(FORMAT_KEY, FORMAT)
+            sweep(self._bucket.staging, self._clock())
+            self._ready_to_write = True
+
+    # Reading
+
+    def open(self, digest: str) -> BinaryIO:
+        place, payload = self._fetch(hashing.parse_digest(digest), self._catalog.objects)
+        if place.kind is not Kind.RECIPE:
+            return io.BytesIO(payload)
+        return io.BufferedReader(self._chunked(digest, payload), 128 * 1024)
+
+    def read(self, digest: str) -> bytes:
+        place, payload = self._fetch(hashing.parse_digest(digest), self._catalog.objects)
+        if place.kind is not Kind.RECIPE:
+            return payload
+        content = self._chunked(digest, payload).readall()
+        if hashlib.sha256(content).hexdigest() != digest:
+            where = describe(place, bytes.fromhex(digest))
+            raise Corrupted(
+                f"object {digest} is damaged: the recipe at {where} makes other bytes", hint=_HINT
+            )
+        return content
+
+    def stat(self, digest: str) -> Stored:
+        raw = hashing.parse_digest(digest)
+        self._check_format()
+        for _ in range(2):  # a second time when what the index named is gone: it may be elsewhere
+            for place in self._catalog.find(raw, self._catalog.objects):
+                if self._catalog.present(place, raw):
+                    return Stored(digest, place.size)
+                self._catalog.forget(place, raw)
+        raise self._not_found(digest)
+
+    def missing(self, digests: Iterable[str]) -> set[str]:
+        self._check_format()
+        self._catalog.refresh(loose=True)
+        return {digest for digest in digests if not self._catalog.has_object(hashing.parse_digest(digest))}
+
+    def digests(self) -> Iterator[str]:
+        self._check_format()
+        self._catalog.refresh(loose=True)
+        return (digest.hex() for digest in self._catalog.digests())
+
+    def verify(self) -> Iterator[Fault]:
+        return Verification(self._bucket, self._catalog, FORMAT, self._chunked).faults()
+
+    def _chunked(self, digest: str, recipe: bytes) -> ChunkedReader:
+        return ChunkedReader(digest, recipes.decode(recipe), self._fetch_run)
+
+    def _fetch(self, digest: bytes, kind: Callable[[bytes], list[Place]]) -> tuple[Place, bytes]:
+        """The checked bytes of an entry from the first copy that is whole, and where that is."""
+        self._check_format()
+        damaged: list[Place] = []
+        for _ in range(2):  # a second time when the index turns out to be wrong
+            damaged.clear()
+            index_was_wrong = False
+            for place in self._catalog.find(digest, kind):
+                payload = self._bucket.get(key_of(place, digest), place.offset, place.length)
+                if payload is None:
+                    self._catalog.forget(place, digest)
+                    index_was_wrong = True
+                elif intact(place.kind, digest, payload):
+                    return place, payload
+                elif place.pack is not None and self._catalog.recheck(place.pack):
+                    index_was_wrong = True
+                else:
+                    damaged.append(place)
+            if not index_was_wrong:
+                break
+        if damaged:
+            where = " and ".join(describe(place, digest) for place in damaged)
+            raise Corrupted(
+                f"object {digest.hex()} is damaged: {where} in {self._bucket.name} does not match its digest",
+                hint=_HINT,
+            )
+        raise self._not_found(digest.hex())
+
+    def _fetch_run(self, chunks: Sequence[recipes.Chunk]) -> list[bytes]:
+        """The first of these chunks, and as many of the next as lie right behind it in the same pack."""
+        run: list[Place] = []
+        for chunk in chunks:
+            place = next(iter(self._catalog.pieces(chunk.digest)), None)
+            if place is None or (run and not run[-1].followed_by(place)):
+                break
+            run.append(place)
+        whole: list[bytes] = []
+        if run:
+            start, end = run[0].offset, run[-1].offset + run[-1].length
+            data = self._bucket.get(key_of(run[0], chunks[0].digest), start, end - start) or b""
+            for place, chunk in zip(run, chunks, strict=False):
+                piece = data[place.offset - start : place.offset - start + place.length]
+                if not intact(Kind.CHUNK, chunk.digest, piece):
+                    break
+                whole.append(piece)
+        # Whatever is wrong with the first one, the slow way finds another copy or says what it is.
+        return whole or [self._fetch(chunks[0].digest, self._catalog.pieces)[1]]
+
+    # Refusing
+
+    def _check_format(self) -> None:
+        if self._format_checked:
+            return
+        found = self._bucket.get(FORMAT_KEY, 0, 64)
+        if found is not None and found != FORMAT:
+            version = re.fullmatch(rb"everloop objects (\d+)\n", found)
+            if version is None:
+                raise Corrupted(
+                    f"the file '{FORMAT_KEY}' of the object store {self._bucket.name} is damaged",
+                    hint=f"it should hold one line: {FORMAT.decode().strip()}",
+                )
+            raise StorageError(
+                f"the object store {self._bucket.name} has format {int(version[1])}; "
+                f"this version of Everloop knows format {FORMAT_VERSION}",
+                hint="use a newer version of Everloop",
+            )
+        self._format_checked = True
+
+    def _not_found(self, digest: str) -> EverloopError:
+        for name, reason in self._catalog.unreadable.items():
+            return Corrupted(
+                f"object {digest} is not in {self._bucket.name}, or it is in {pack_key(name)}, "
+                f"which cannot be read: {reason}",
+                hint=_HINT,
+            )
+        return NotFound(
+            f"there is no object {digest} in {self._bucket.name}", hint="is this the right workspace?"
+        )

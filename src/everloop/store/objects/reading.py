@@ -1,0 +1,86 @@
+"""A large object as a seekable stream that fetches and checks its chunks as they are asked for."""
+
+from __future__ import annotations
+
+import bisect
+import io
+import itertools
+from collections.abc import Callable, Sequence
+
+from everloop.errors import Corrupted, NotFound
+from everloop.store.objects.recipes import Chunk
+
+READ_AHEAD = 4 * 1024 * 1024
+"""Bytes fetched at once when chunks are read one after the other: on S3 each fetch is a request."""
+
+FetchRun = Callable[[Sequence[Chunk]], list[bytes]]
+"""Given consecutive chunks: the verified bytes of the first, and of as many more as come with it at no cost.
+"""
+
+
+class ChunkedReader(io.RawIOBase):
+    """Holds at most `READ_AHEAD` bytes. Not for use by several threads."""
+
+    def __init__(self, digest: str, chunks: Sequence[Chunk], fetch: FetchRun) -> None:
+        self._digest = digest
+        self._chunks = chunks
+        self._starts = [0, *itertools.accumulate(chunk.length for chunk in chunks)]
+        self._fetch = fetch
+        self._position = 0
+        self._held: list[bytes] = []
+        self._held_from = 0  # the number of the first chunk that is held
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._starts[-1]}[whence]
+        if base + offset < 0:
+            raise ValueError("seek before the start of the object")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        view = memoryview(buffer).cast("B")
+        if self._position >= self._starts[-1] or not view:
+            return 0
+        number = bisect.bisect_right(self._starts, self._position) - 1
+        inside = self._position - self._starts[number]
+        data = self._chunk(number)[inside : inside + len(view)]
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def readall(self) -> bytes:
+        pieces = []
+        while self._position < self._starts[-1]:
+            number = bisect.bisect_right(self._starts, self._position) - 1
+            piece = self._chunk(number)[self._position - self._starts[number] :]
+            pieces.append(piece)
+            self._position += len(piece)
+        return b"".join(pieces)
+
+    def _chunk(self, number: int) -> bytes:
+        if not 0 <= number - self._held_from < len(self._held):
+            follows = number == self._held_from + len(self._held)
+            wanted = [self._chunks[number]]
+            # The first access reads ahead too; after a jump only what was asked for is fetched.
+            for chunk in self._chunks[number + 1 :] if follows else ():
+                if sum(each.length for each in wanted) + chunk.length > READ_AHEAD:
+                    break
+                wanted.append(chunk)
+            try:
+                self._held = self._fetch(wanted)
+            except (NotFound, Corrupted) as error:
+                raise Corrupted(
+                    f"object {self._digest} cannot be read at byte {self._starts[number]}: {error.message}",
+                    hint=error.hint,
+                ) from error
+            self._held_from = number
+        return self._held[number - self._held_from]

@@ -1,0 +1,116 @@
+"""Storing many objects at once: packs are filled beside the store and enter it together at the end."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, NamedTuple
+
+from everloop.store.objects import chunking, hashing, recipes
+from everloop.store.objects.buckets import Bucket, stage, storage_errors
+from everloop.store.objects.catalog import Catalog, pack_key
+from everloop.store.objects.contract import Source, Stored
+from everloop.store.objects.packs import Entry, Kind, PackFile
+from everloop.store.objects.sources import joined, opened, read_up_to
+
+SMALL = 256 * 1024
+"""An object of up to this many bytes is stored in one piece; a larger one is cut."""
+
+_UPLOADS = 4
+
+
+class _Sealed(NamedTuple):
+    file: PackFile
+    name: str
+    entries: list[Entry]
+
+
+class PackWriter:
+    """Fills packs in the bucket's staging folder. `commit` brings them in, `close` ends it."""
+
+    def __init__(self, bucket: Bucket, catalog: Catalog) -> None:
+        self._bucket = bucket
+        self._catalog = catalog
+        self._pack: PackFile | None = None
+        self._files: list[PackFile] = []
+        self._sealing: list[Future[_Sealed]] = []
+        # Syncing a full pack takes as long as filling one: it happens beside the filling of the next.
+        self._syncer = ThreadPoolExecutor(max_workers=1)
+        self._objects: set[bytes] = set()
+        self._pieces: set[bytes] = set()
+        self._recipes: list[tuple[bytes, bytes, int]] = []
+
+    def add(self, source: Source) -> Stored:
+        with opened(source) as stream:
+            head = read_up_to(stream, SMALL + 1)
+            if len(head) > SMALL:
+                return self._add_chunked(head, stream)
+            return self._add_blob(head)
+
+    def _add_blob(self, data: bytes) -> Stored:
+        digest = hashing.sha256(data)
+        if digest in self._objects or self._catalog.has_object(digest):
+            return Stored(digest.hex(), len(data))
+        self._append(Kind.BLOB, digest, data, len(data))
+        self._objects.add(digest)
+        self._pieces.add(digest)
+        return Stored(digest.hex(), len(data), len(data))
+
+    def _add_chunked(self, head: bytes, rest: BinaryIO) -> Stored:
+        whole = hashlib.sha256()
+        chunks: list[recipes.Chunk] = []
+        size = new = 0
+        for piece in chunking.cut(joined(head, rest)):
+            whole.update(piece)
+            digest = hashing.sha256(piece)
+            chunks.append(recipes.Chunk(digest, len(piece)))
+            size += len(piece)
+            if digest not in self._pieces and not self._catalog.has_piece(digest):
+                self._append(Kind.CHUNK, digest, piece, len(piece))
+                self._pieces.add(digest)
+                new += len(piece)
+        if whole.digest() not in self._objects and not self._catalog.has_object(whole.digest()):
+            # Recipes enter the last packs: none can be seen before all of its chunks.
+            self._recipes.append((whole.digest(), recipes.encode(chunks), size))
+            self._objects.add(whole.digest())
+        return Stored(whole.hexdigest(), size, new)
+
+    def _append(self, kind: Kind, digest: bytes, payload: bytes | memoryview, size: int) -> None:
+        with storage_errors(str(self._bucket.staging)):
+            if self._pack is None:
+                self._pack = PackFile(stage(self._bucket.staging))
+                self._files.append(self._pack)
+            self._pack.append(kind, digest, payload, size)
+        if self._pack.full:
+            self._seal()
+
+    def _seal(self) -> None:
+        if self._pack is not None:
+            pack, self._pack = self._pack, None
+            self._sealing.append(self._syncer.submit(self._sealed, pack))
+
+    def _sealed(self, pack: PackFile) -> _Sealed:
+        with storage_errors(str(self._bucket.staging)):
+            return _Sealed(pack, *pack.seal())
+
+    def commit(self) -> None:
+        """Bring everything into the store."""
+        without_recipes = len(self._sealing)
+        for digest, payload, size in self._recipes:
+            self._append(Kind.RECIPE, digest, payload, size)
+        self._seal()
+        packs = [future.result() for future in self._sealing]
+        with ThreadPoolExecutor(max_workers=_UPLOADS) as uploads:
+            list(uploads.map(self._publish, packs[:without_recipes]))
+        for pack in packs[without_recipes:]:
+            self._publish(pack)
+
+    def _publish(self, pack: _Sealed) -> None:
+        self._bucket.put_file(pack_key(pack.name), pack.file.path)
+        self._catalog.add_pack(pack.name, pack.entries)
+
+    def close(self) -> None:
+        """Throw away what was not brought in; after `commit` that is nothing."""
+        self._syncer.shutdown(cancel_futures=True)
+        for file in self._files:
+            file.abandon()
