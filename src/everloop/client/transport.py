@@ -1,0 +1,95 @@
+"""Talking to an Everloop server: one place for addresses, tokens, retries and errors."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+import msgspec
+
+from everloop import errors
+
+TOKEN = "EVERLOOP_TOKEN"
+RETRIED = (502, 503, 504)
+ATTEMPTS = 3
+
+
+class Transport:
+    """A connection pool to one server. `pause` is how it waits between attempts."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        client: httpx.Client | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        token = environment.get(TOKEN, "")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = client or httpx.Client(base_url=self.url, timeout=httpx.Timeout(60.0, connect=5.0))
+        self._client.headers.update(headers)
+        self._pause = pause
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Call an operation. A server that is away is tried again a little later: operations either happened or did not, and
+        those that must not happen twice carry their own key."""
+        for attempt in range(ATTEMPTS):
+            try:
+                answer = self._client.post(path, content=body, headers={"Content-Type": "application/json"})
+            except httpx.ConnectError as error:
+                if attempt + 1 == ATTEMPTS:
+                    raise self._away(error) from error
+            except httpx.HTTPError as error:
+                raise self._away(error) from error
+            else:
+                if answer.status_code not in RETRIED or attempt + 1 == ATTEMPTS:
+                    return self._content(answer)
+            self._pause(0.1 * 4**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:
+        try:
+            return self._content(self._client.get(path, headers=headers))
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
+
+    def put(self, path: str, body: Iterable[bytes] | bytes) -> bytes:
+        try:
+            return self._content(self._client.put(path, content=body))
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        try:
+            with self._client.stream("GET", path) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    self._content(answer)
+                yield answer.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _content(self, answer: httpx.Response) -> bytes:
+        if answer.is_success:
+            return answer.content
+        try:
+            body = msgspec.json.decode(answer.content)["error"]
+            known = errors.from_dict(body)
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+            known = errors.Unavailable(
+                f"{self.url} answered {answer.status_code}, and not as an Everloop server does", hint="check the address"
+            )
+        raise known
+
+    def _away(self, error: httpx.HTTPError) -> errors.Unavailable:
+        what = "cannot be reached" if isinstance(error, httpx.ConnectError) else f"broke off ({type(error).__name__})"
+        return errors.Unavailable(f"the server {self.url} {what}", hint="start it with: everloop up")

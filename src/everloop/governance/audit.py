@@ -1,0 +1,240 @@
+"""The governance room: the feed of events and its verification, definitions as data, tokens."""
+
+import secrets
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from everloop.domain.canonical import digest_of, sha256
+from everloop.domain.events import GENESIS, Event, event_digest, seal_digest
+from everloop.domain.names import checked_name
+from everloop.errors import NotFound, Unauthenticated, nearest
+from everloop.governance.identity import Actor, Permission, Role, current_actor
+from everloop.governance.operations import operation
+from everloop.governance.rooms import Room
+from everloop.store.schema.base import chain, definitions, events, seals, tokens
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """What user code declared, as data. `source` is the text it was declared in, empty where it is not known."""
+
+    kind: str
+    name: str
+    version: int
+    digest: str
+    declaration: dict[str, Any]
+    source: str
+    created: datetime
+
+
+class AuditFault(msgspec.Struct, frozen=True):
+    """One thing that is not as it was written: where, and what is wrong."""
+
+    place: str
+    message: str
+
+
+class AuditReport(msgspec.Struct, frozen=True):
+    """The result of walking the chain and every stored object."""
+
+    ok: bool
+    events: int
+    seals: int
+    objects: int
+    faults: list[AuditFault]
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A key to a server, without its secret."""
+
+    id: str
+    user: str
+    role: Role
+    created: datetime
+    revoked: datetime | None
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """A fresh token; `secret` is shown this once and kept nowhere."""
+
+    id: str
+    user: str
+    role: Role
+    secret: str
+
+
+class Governance(Room):
+    """Who did what, whether the record still holds, and who may come in."""
+
+    name = "governance"
+
+    @operation(Permission.READ)
+    def log(
+        self,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 100,
+        actions: list[str] = [],  # noqa: B006  (msgspec copies defaults)
+        subject: str | None = None,
+        newest_first: bool = False,
+    ) -> list[Event]:
+        """Events in order. `actions` may end in ``.*`` to take a whole room; `after` and `before` are event numbers."""
+        return self.context.ledger.events(
+            after=after, before=before, limit=min(max(limit, 0), 10_000), actions=actions, subject=subject, newest_first=newest_first
+        )
+
+    @operation(Permission.READ)
+    def whoami(self) -> Actor:
+        """Who the workspace takes the caller for."""
+        return current_actor()
+
+    @operation(Permission.READ)
+    def verify(self) -> AuditReport:
+        """Walk the chain of events, its seals, and every stored object; name everything that does not match."""
+        faults, counted, sealed = self._chain_faults()
+        held: dict[str, str] = {}
+        for digest, holder, _ in self.context.ledger.held_objects():
+            held.setdefault(digest, holder)
+        broken: set[str] = set()
+        for fault in self.objects.verify():
+            broken.add(fault.digest or "")
+            holder = held.get(fault.digest or "")
+            faults.append(AuditFault(fault.place, fault.message + (f"; needed by {holder}" if holder else "")))
+        faults += [
+            AuditFault(f"object {digest}", f"is missing; needed by {held[digest]}")
+            for digest in sorted(self.objects.missing(held) - broken)
+        ]
+        return AuditReport(not faults, counted, sealed, sum(1 for _ in self.objects.digests()), faults)
+
+    @operation(Permission.WRITE)
+    def record_definition(self, kind: str, name: str, declaration: dict[str, Any], source: str = "") -> Definition:
+        """Keep what user code declared. The same declaration again is the same version; another one is the next."""
+        checked_name(name, f"{kind} name")
+        digest = digest_of(declaration)
+        with self.change() as tx:
+            latest = tx.first(_latest(kind, name))
+            if latest is not None and latest.digest == digest:
+                return Definition(**latest._mapping)
+            version = latest.version + 1 if latest is not None else 1
+            row = {
+                "kind": kind,
+                "name": name,
+                "version": version,
+                "digest": digest,
+                "declaration": declaration,
+                "source": source,
+                "created": tx.now,
+            }
+            tx.execute(sa.insert(definitions).values(row))
+            tx.event(f"{kind}.defined", f"{kind}:{name}", {"version": version, "digest": digest})
+        return Definition(**row)  # type: ignore[arg-type]
+
+    @operation(Permission.READ)
+    def definitions(self, kind: str) -> list[Definition]:
+        """The newest version of every definition of a kind, by name."""
+        newest = sa.select(definitions.c.name, sa.func.max(definitions.c.version).label("version")).where(
+            definitions.c.kind == kind
+        )
+        newest_of = newest.group_by(definitions.c.name).subquery()
+        query = (
+            sa.select(definitions)
+            .join(newest_of, sa.and_(definitions.c.name == newest_of.c.name, definitions.c.version == newest_of.c.version))
+            .where(definitions.c.kind == kind)
+            .order_by(definitions.c.name)
+        )
+        with self.look() as look:
+            return [Definition(**row._mapping) for row in look.all(query)]
+
+    @operation(Permission.READ)
+    def definition(self, kind: str, name: str, version: int | None = None) -> Definition:
+        """One definition, the newest version unless another is named."""
+        query = _latest(kind, name) if version is None else _latest(kind, name).where(definitions.c.version == version)
+        with self.look() as look:
+            row = look.first(query)
+            if row is None:
+                known = look.all(sa.select(definitions.c.name).where(definitions.c.kind == kind).distinct())
+                which = f"'{name}'" if version is None else f"'{name}' at version {version}"
+                raise NotFound(f"no {kind} is called {which}", hint=nearest(name, [each.name for each in known]))
+        return Definition(**row._mapping)
+
+    @operation(Permission.ADMIN)
+    def create_token(self, user: str, role: Literal["viewer", "engineer", "owner"] = "engineer") -> NewToken:
+        """Make a token for a person or a service. Its secret is in the answer and nowhere else."""
+        checked_name(user, "user name")
+        secret = "ever_" + secrets.token_urlsafe(32)
+        identifier = self.context.ids()
+        with self.change() as tx:
+            row = {"id": identifier, "digest": sha256(secret.encode()), "user": user, "role": role, "created": tx.now}
+            tx.execute(sa.insert(tokens).values(row))
+            tx.event("token.created", f"token:{identifier}", {"user": user, "role": role})
+        return NewToken(identifier, user, Role(role), secret)
+
+    @operation(Permission.ADMIN)
+    def tokens(self) -> list[Token]:
+        """All tokens, also revoked ones, oldest first."""
+        columns = [tokens.c.id, tokens.c.user, tokens.c.role, tokens.c.created, tokens.c.revoked]
+        with self.look() as look:
+            rows = look.all(sa.select(*columns).order_by(tokens.c.created))
+        return [Token(row.id, row.user, Role(row.role), row.created, row.revoked) for row in rows]
+
+    @operation(Permission.ADMIN)
+    def revoke_token(self, id: str) -> Token:
+        """A revoked token opens nothing any more."""
+        with self.change() as tx:
+            row = tx.first(sa.select(tokens).where(tokens.c.id == id))
+            if row is None:
+                raise NotFound(f"no token has the identifier '{id}'", hint="see: everloop token list")
+            if row.revoked is None:
+                tx.execute(sa.update(tokens).where(tokens.c.id == id).values(revoked=tx.now))
+                tx.event("token.revoked", f"token:{id}", {"user": row.user})
+            revoked = row.revoked or tx.now
+        return Token(row.id, row.user, Role(row.role), row.created, revoked)
+
+    def recognise(self, secret: str) -> Actor:
+        """Who a token belongs to. For the server, which has the ledger at hand."""
+        with self.look() as look:
+            row = look.first(sa.select(tokens).where(tokens.c.digest == sha256(secret.encode()), tokens.c.revoked.is_(None)))
+        if row is None:
+            raise Unauthenticated("the token is not known, or was revoked", hint="ask an owner for: everloop token create")
+        return Actor(row.user, Role(row.role))
+
+    def has_tokens(self) -> bool:
+        """Whether anyone needs a token here. For the server."""
+        with self.look() as look:
+            return look.first(sa.select(tokens.c.id).where(tokens.c.revoked.is_(None)).limit(1)) is not None
+
+    def _chain_faults(self) -> tuple[list[AuditFault], int, int]:
+        faults: list[AuditFault] = []
+        digests: dict[int, str] = {}
+        expected, previous = 1, GENESIS
+        with self.look() as look:
+            for row in look.execute(sa.select(events).order_by(events.c.seq)):
+                place = f"event {row.seq}"
+                if row.seq != expected:
+                    faults.append(AuditFault(place, f"follows event {expected - 1}: {row.seq - expected} events are missing before it"))
+                elif row.previous != previous:
+                    faults.append(AuditFault(place, "does not name the event before it as its predecessor"))
+                found = event_digest(
+                    row.previous, row.seq, row.id, row.time, row.actor, row.action, row.subject, row.payload.encode()
+                )
+                if found != row.digest:
+                    faults.append(AuditFault(place, f"was changed after it was written ({row.action} of {row.subject})"))
+                digests[row.seq] = found
+                expected, previous = row.seq + 1, row.digest
+            head = look.first(sa.select(chain).where(chain.c.id == 1))
+            if head is None or (head.seq, head.digest) != (expected - 1, previous):
+                faults.append(AuditFault("chain", "the head of the chain is not its last event: events were removed at the end"))
+            sealed, before = 0, GENESIS
+            for row in look.all(sa.select(seals).order_by(seals.c.number)):
+                batch = [digests.get(seq, "") for seq in range(row.first, row.last + 1)]
+                if row.previous != before or seal_digest(row.previous, batch) != row.digest:
+                    faults.append(AuditFault(f"seal {row.number}", f"does not match events {row.first} to {row.last}"))
+                before, sealed = row.digest, sealed + 1
+        return faults, len(digests), sealed
+
+
+def _latest(kind: str, name: str) -> sa.Select[Any]:
+    query = sa.select(definitions).where(definitions.c.kind == kind, definitions.c.name == name)
+    return query.order_by(definitions.c.version.desc()).limit(1)

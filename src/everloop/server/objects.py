@@ -1,0 +1,158 @@
+"""Bytes in and out of the object store, streamed: memory does not grow with what is sent."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
+
+import msgspec
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from everloop.client.objects import BASE, FRAME, PIECE
+from everloop.errors import InvalidInput
+from everloop.governance.identity import Actor, Permission, acting_as, authorize
+from everloop.server.answers import json_response
+from everloop.store.objects.contract import Stored
+from everloop.workspace.workspace import Workspace
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
+_DIGESTS = msgspec.json.Decoder(list[str])
+
+
+class ObjectEndpoints:
+    """The object store of a workspace over HTTP; `everloop.client.objects` is the other side."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(f"{BASE}/missing", self.missing, methods=["POST"]),
+            Route(f"{BASE}/batch", self.batch, methods=["PUT"]),
+            Route(f"{BASE}/faults", self.faults, methods=["GET"]),
+            Route(f"{BASE}/{{digest}}/stat", self.stat, methods=["GET"]),
+            Route(f"{BASE}/{{digest}}", self.get, methods=["GET"]),
+            Route(BASE, self.put, methods=["PUT"]),
+            Route(BASE, self.digests, methods=["GET"]),
+        ]
+
+    async def put(self, request: Request) -> Response:
+        _allow(request, Permission.WRITE)
+        with tempfile.TemporaryFile() as spool:
+            await _receive(request, spool)
+            return json_response(await run_in_threadpool(self._workspace.objects.put, spool))
+
+    async def batch(self, request: Request) -> Response:
+        _allow(request, Permission.WRITE)
+        with tempfile.TemporaryFile() as spool:
+            await _receive(request, spool)
+            return json_response(await run_in_threadpool(self._take_batch, spool))
+
+    async def missing(self, request: Request) -> Response:
+        _allow(request, Permission.READ)
+        try:
+            wanted = _DIGESTS.decode(await request.body())
+        except msgspec.DecodeError as error:
+            raise InvalidInput(f"the body is not a list of digests: {error}") from None
+        return json_response(sorted(await run_in_threadpool(self._workspace.objects.missing, wanted)))
+
+    async def stat(self, request: Request) -> Response:
+        _allow(request, Permission.READ)
+        return json_response(await run_in_threadpool(self._workspace.objects.stat, request.path_params["digest"]))
+
+    async def get(self, request: Request) -> Response:
+        _allow(request, Permission.READ)
+        digest = request.path_params["digest"]
+        stored = await run_in_threadpool(self._workspace.objects.stat, digest)
+        first, last, status = _range(request.headers.get("range", ""), stored.size)
+        headers = {"Content-Length": str(last - first + 1), "Accept-Ranges": "bytes", "ETag": f'"{digest}"'}
+        if status == 206:
+            headers["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
+        stream = await run_in_threadpool(self._workspace.objects.open, digest)
+        pieces = iterate_in_threadpool(_slice(stream, first, last - first + 1))
+        return StreamingResponse(pieces, status, headers, media_type="application/octet-stream")
+
+    async def digests(self, request: Request) -> Response:
+        _allow(request, Permission.READ)
+        lines = (f"{digest}\n".encode() for digest in self._workspace.objects.digests())
+        return StreamingResponse(_gathered(iterate_in_threadpool(lines)), media_type="text/plain")
+
+    async def faults(self, request: Request) -> Response:
+        _allow(request, Permission.READ)
+        lines = (msgspec.json.encode(fault) + b"\n" for fault in self._workspace.objects.verify())
+        return StreamingResponse(iterate_in_threadpool(lines), media_type="application/x-ndjson")
+
+    def _take_batch(self, spool: BinaryIO) -> list[Stored]:
+        with self._workspace.objects.writer() as writer:
+            taken = []
+            while head := spool.read(FRAME.size):
+                if len(head) < FRAME.size:
+                    raise InvalidInput("the batch ends inside the length of an object")
+                (size,) = FRAME.unpack(head)
+                part = _Part(spool, size)
+                stored = writer.add(part)  # type: ignore[arg-type]
+                if stored.size != size:
+                    raise InvalidInput("the batch ends inside an object")
+                taken.append(stored)
+        return taken
+
+
+class _Part:
+    """The next `size` bytes of a stream, as a stream."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._left = stream, size
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        data = self._stream.read(wanted)
+        self._left -= len(data)
+        return data
+
+
+def _allow(request: Request, permission: Permission) -> None:
+    actor: Actor = request.state.actor
+    with acting_as(actor):
+        authorize(permission, "objects")
+
+
+async def _receive(request: Request, spool: BinaryIO) -> None:
+    async for piece in request.stream():
+        await run_in_threadpool(spool.write, piece)
+    spool.seek(0)
+
+
+def _range(header: str, size: int) -> tuple[int, int, int]:
+    """First byte, last byte and status for a Range header of one range; anything else is the whole."""
+    match = _RANGE.match(header)
+    if match is None or not size:
+        return 0, size - 1, 200
+    first = int(match[1])
+    last = min(int(match[2]) if match[2] else size - 1, size - 1)
+    if first > last:
+        raise InvalidInput(f"the range {header} is outside the object's {size} bytes")
+    return first, last, 206
+
+
+def _slice(stream: BinaryIO, start: int, length: int) -> Iterator[bytes]:
+    with stream:
+        stream.seek(start)
+        while length and (piece := stream.read(min(PIECE, length))):
+            length -= len(piece)
+            yield piece
+
+
+async def _gathered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines in larger pieces: one chunk a line would cost more than the lines."""
+    held: list[bytes] = []
+    async for line in lines:
+        held.append(line)
+        if len(held) >= 1000:
+            yield b"".join(held)
+            held.clear()
+    yield b"".join(held)
