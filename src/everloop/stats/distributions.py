@@ -161,7 +161,12 @@ def t_sf(t: float, df: float) -> float:
         raise ValueError(f"df must be positive, not {df}")
     if math.isinf(t):
         return 0.0 if t > 0 else 1.0
-    tail = 0.5 * beta_cdf(df / (df + t * t), df / 2, 0.5)
+    square = t * t
+    # Two forms of one probability: each argument keeps its digits only on its own side of t = sqrt(df).
+    if square < df:
+        tail = 0.5 * (1 - beta_cdf(square / (df + square), 0.5, df / 2))
+    else:
+        tail = 0.5 * beta_cdf(df / (df + square), df / 2, 0.5)
     return tail if t >= 0 else 1.0 - tail
 
 
