@@ -1,0 +1,240 @@
+// The graph of what came from what: columns in the order of the life cycle, real links, searchable. Beyond fifty
+// nodes a column shows its first ones and a node "n more".
+
+interface GraphNode {
+  id: string;
+  label: string;
+  kind: string;
+  column: number;
+  href?: string;
+  state?: "good" | "warn" | "bad";
+  /** The node the page is about. */
+  focus?: boolean;
+}
+
+interface Graph {
+  columns: string[];
+  nodes: GraphNode[];
+  /** From, to. */
+  edges: [string, string][];
+}
+
+interface Placed extends GraphNode {
+  x: number;
+  y: number;
+  /** Stands for this many nodes of its column. */
+  more?: number;
+}
+
+const WIDTH = 176;
+const HEIGHT = 40;
+const GAP_X = 56;
+const GAP_Y = 12;
+const TOP = 28;
+const MOST = 50;
+
+function svg<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes: Record<string, string | number>,
+  ...children: (Node | string)[]
+): SVGElementTagNameMap[K] {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** The middle of a long name says least. */
+function cut(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const tail = Math.floor((most - 1) / 2);
+  return `${text.slice(0, most - 1 - tail)}…${text.slice(text.length - tail)}`;
+}
+
+/** Orders every column so that nodes stand near what they are connected with (barycentres, four sweeps). */
+function ordered(graph: Graph): GraphNode[][] {
+  const columns = graph.columns.map((_, column) => graph.nodes.filter((node) => node.column === column));
+  const neighbours = new Map<string, string[]>();
+  for (const [from, to] of graph.edges) {
+    neighbours.set(from, [...(neighbours.get(from) ?? []), to]);
+    neighbours.set(to, [...(neighbours.get(to) ?? []), from]);
+  }
+  for (let sweep = 0; sweep < 4; sweep += 1) {
+    const place = new Map(columns.flatMap((column) => column.map((node, at) => [node.id, at / column.length] as const)));
+    for (const column of columns) {
+      const weight = (node: GraphNode): number => {
+        const known = (neighbours.get(node.id) ?? []).flatMap((id) => place.get(id) ?? []);
+        return known.length > 0 ? known.reduce((sum, at) => sum + at, 0) / known.length : (place.get(node.id) ?? 0);
+      };
+      const weights = new Map(column.map((node) => [node.id, weight(node)]));
+      column.sort((a, b) => (weights.get(a.id) ?? 0) - (weights.get(b.id) ?? 0));
+    }
+  }
+  return columns;
+}
+
+function draw(graph: Graph, opened: Set<number>, reopen: (column: number) => void): SVGSVGElement {
+  const columns = ordered(graph);
+  const crowded = graph.nodes.length > MOST;
+  const share = Math.max(3, Math.floor(MOST / graph.columns.length));
+  const placed = new Map<string, Placed>();
+  const standIn = new Map<string, string>();
+  let tallest = 0;
+  columns.forEach((nodes, column) => {
+    const all = !crowded || opened.has(column) || nodes.length <= share + 1;
+    const first = [...nodes].sort((a, b) => Number(b.focus ?? false) - Number(a.focus ?? false)).slice(0, share);
+    const shown = all ? nodes : nodes.filter((node) => first.includes(node));
+    const rest = nodes.filter((node) => !shown.includes(node));
+    const boxes: Placed[] = shown.map((node) => ({ ...node, x: 0, y: 0 }));
+    if (rest.length > 0) {
+      const id = `more-${column}`;
+      boxes.push({ id, label: `${rest.length} more`, kind: "show", column, x: 0, y: 0, more: rest.length });
+      for (const node of rest) standIn.set(node.id, id);
+    }
+    boxes.forEach((box, row) => {
+      box.x = column * (WIDTH + GAP_X) + 1;
+      box.y = TOP + row * (HEIGHT + GAP_Y);
+      placed.set(box.id, box);
+    });
+    tallest = Math.max(tallest, boxes.length);
+  });
+  // Columns are centred on one line, so that a chain of single nodes is straight.
+  const full = tallest * (HEIGHT + GAP_Y) - GAP_Y;
+  graph.columns.forEach((_, column) => {
+    const boxes = [...placed.values()].filter((box) => box.column === column);
+    const own = boxes.length * (HEIGHT + GAP_Y) - GAP_Y;
+    for (const box of boxes) box.y += (full - own) / 2;
+  });
+
+  const width = graph.columns.length * (WIDTH + GAP_X) - GAP_X + 2;
+  const height = TOP + full + 8;
+  const drawing = svg("svg", { class: "graph", width, height, viewBox: `0 0 ${width} ${height}` });
+  graph.columns.forEach((name, column) => {
+    drawing.append(svg("text", { class: "column-name", x: column * (WIDTH + GAP_X) + 1, y: 14 }, name));
+  });
+  const resolve = (id: string): Placed | undefined => placed.get(standIn.get(id) ?? id);
+  const drawn = new Set<string>();
+  for (const [fromId, toId] of graph.edges) {
+    const [from, to] = [resolve(fromId), resolve(toId)];
+    if (from === undefined || to === undefined || from === to || drawn.has(`${from.id}>${to.id}`)) continue;
+    drawn.add(`${from.id}>${to.id}`);
+    const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
+    const bend = Math.max(24, Math.abs(x2 - x1) / 2);
+    drawing.append(
+      svg("path", {
+        class: "edge",
+        "data-from": from.id,
+        "data-to": to.id,
+        d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
+      }),
+    );
+  }
+  for (const box of placed.values()) {
+    const name = svg("text", { class: "label", x: box.x + 12, y: box.y + 17 }, cut(box.label, 23));
+    const kind = svg("text", { class: "kind", x: box.x + 12, y: box.y + 32 }, box.kind);
+    const group = svg(
+      "g",
+      { class: ["node", box.state ?? "", box.focus ? "focus" : "", box.more ? "more" : ""].join(" ").trim(), "data-id": box.id },
+      svg("title", {}, `${box.kind} ${box.label}`),
+      svg("rect", { x: box.x, y: box.y, width: WIDTH, height: HEIGHT, rx: 5 }),
+      name,
+      kind,
+    );
+    if (box.state) group.append(svg("circle", { class: "state", cx: box.x + WIDTH - 13, cy: box.y + 13, r: 3.5 }));
+    if (box.more) {
+      group.setAttribute("tabindex", "0");
+      group.setAttribute("role", "button");
+      const show = (): void => reopen(box.column);
+      group.addEventListener("click", show);
+      group.addEventListener("keydown", (event) => event.key === "Enter" && show());
+    }
+    drawing.append(box.href ? svg("a", { href: box.href }, group) : group);
+  }
+  traceOnHover(drawing, graph.edges.map(([from, to]) => [standIn.get(from) ?? from, standIn.get(to) ?? to]));
+  return drawing;
+}
+
+/** Pointing at a node shows all it came from and all that came from it. */
+function traceOnHover(drawing: SVGSVGElement, edges: [string, string][]): void {
+  const reach = (start: string, from: 0 | 1): Set<string> => {
+    const seen = new Set([start]);
+    const waiting = [start];
+    for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
+      for (const edge of edges) {
+        const next = edge[from === 0 ? 1 : 0];
+        if (edge[from] === id && !seen.has(next)) {
+          seen.add(next);
+          waiting.push(next);
+        }
+      }
+    }
+    return seen;
+  };
+  const trace = (id: string | undefined): void => {
+    drawing.classList.toggle("traced", id !== undefined);
+    if (id === undefined) return;
+    const [down, up] = [reach(id, 0), reach(id, 1)];
+    for (const node of drawing.querySelectorAll<SVGElement>(".node")) {
+      const own = node.dataset["id"] ?? "";
+      node.classList.toggle("on", down.has(own) || up.has(own));
+    }
+    for (const edge of drawing.querySelectorAll<SVGElement>(".edge")) {
+      const [from, to] = [edge.dataset["from"] ?? "", edge.dataset["to"] ?? ""];
+      edge.classList.toggle("on", (down.has(from) && down.has(to)) || (up.has(from) && up.has(to)));
+    }
+  };
+  const idOf = (event: Event): string | undefined =>
+    (event.target as Element).closest<SVGElement>(".node")?.dataset["id"] ??
+    (event.target as Element).querySelector<SVGElement>(".node")?.dataset["id"];
+  drawing.addEventListener("pointerover", (event) => {
+    trace((event.target as Element).closest<SVGElement>(".node")?.dataset["id"]);
+  });
+  drawing.addEventListener("pointerleave", () => trace(undefined));
+  drawing.addEventListener("focusin", (event) => trace(idOf(event)));
+  drawing.addEventListener("focusout", () => trace(undefined));
+}
+
+function addSearch(figure: HTMLElement, graph: Graph, canvas: HTMLElement): void {
+  const field = document.createElement("input");
+  field.type = "search";
+  field.className = "find";
+  field.placeholder = "Find in the graph";
+  field.ariaLabel = "Find in the graph";
+  field.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    const found = new Set(
+      graph.nodes
+        .filter((node) => `${node.kind} ${node.kind}:${node.label} ${node.label}`.toLowerCase().includes(wanted))
+        .map((node) => node.id),
+    );
+    const drawing = canvas.querySelector("svg");
+    drawing?.classList.toggle("traced", wanted !== "");
+    for (const node of canvas.querySelectorAll<SVGElement>(".node")) {
+      node.classList.toggle("on", found.has(node.dataset["id"] ?? ""));
+    }
+    for (const edge of canvas.querySelectorAll(".edge")) edge.classList.remove("on");
+    if (wanted !== "") canvas.querySelector(".node.on")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  });
+  figure.querySelector("figcaption")?.append(field);
+}
+
+export function drawLineage(part: ParentNode): void {
+  for (const figure of part.querySelectorAll<HTMLElement>("figure[data-lineage]:not([data-drawn])")) {
+    const source = figure.querySelector("script[type='application/json']")?.textContent;
+    const canvas = figure.querySelector<HTMLElement>(".canvas");
+    if (!source || canvas === null) continue;
+    figure.dataset["drawn"] = "";
+    const graph = JSON.parse(source) as Graph;
+    const opened = new Set<number>();
+    const show = (): void => {
+      canvas.replaceChildren(
+        draw(graph, opened, (column) => {
+          opened.add(column);
+          show();
+        }),
+      );
+    };
+    show();
+    if (graph.nodes.length > 12) addSearch(figure, graph, canvas);
+  }
+}

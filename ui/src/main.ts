@@ -1,0 +1,31 @@
+// What every page loads: swapping of parts (htmx), shortcuts, tables, times. Plots come only where one is shown.
+import "htmx.org";
+import { enableCopying } from "./copy";
+import { enableLive } from "./live";
+import { enableShortcuts } from "./shortcuts";
+import { enableTables, restoreSelection } from "./tables";
+import { enableThemeSwitch } from "./theme-switch";
+import { showTimes } from "./times";
+
+/** Brings new parts of the page to life: called for the whole page and for every swapped part. */
+async function enliven(part: ParentNode): Promise<void> {
+  showTimes(part);
+  restoreSelection(part);
+  if (part.querySelector("[data-plot]") !== null) {
+    const plots = await import("./plots");
+    plots.drawPlots(part);
+  }
+  if (part.querySelector("[data-lineage]") !== null) {
+    const lineage = await import("./lineage");
+    lineage.drawLineage(part);
+  }
+}
+
+enableThemeSwitch();
+enableShortcuts();
+enableCopying();
+enableTables();
+enableLive((part) => void enliven(part));
+document.addEventListener("htmx:afterSettle", (event) => void enliven(event.target as HTMLElement));
+setInterval(() => showTimes(document), 30_000);
+void enliven(document);

@@ -1,0 +1,60 @@
+/** Colours and font of the page, as the canvas needs them: resolved for the theme that is on. */
+export interface Look {
+  font: string;
+  text: string;
+  muted: string;
+  line: string;
+  strong: string;
+  surface: string;
+  accent: string;
+  good: string;
+  warn: string;
+  bad: string;
+  plot: string[];
+  heat: string[];
+}
+
+export function currentLook(): Look {
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  document.body.append(probe);
+  // light-dark() is resolved by the browser only in a real property, not in the custom one.
+  const colour = (token: string): string => {
+    probe.style.color = `var(--${token})`;
+    return getComputedStyle(probe).color;
+  };
+  const look: Look = {
+    font: getComputedStyle(document.body).fontFamily,
+    text: colour("text"),
+    muted: colour("muted"),
+    line: colour("line"),
+    strong: colour("line-strong"),
+    surface: colour("surface"),
+    accent: colour("accent"),
+    good: colour("good"),
+    warn: colour("warn"),
+    bad: colour("bad"),
+    plot: [1, 2, 3, 4, 5, 6, 7, 8].map((n) => colour(`plot-${n}`)),
+    heat: [0, 1, 2, 3, 4].map((n) => colour(`heat-${n}`)),
+  };
+  probe.remove();
+  return look;
+}
+
+const places = new Map<string, number>();
+
+/** The colour of a run, version or slice: given out in order of appearance, kept on the whole page. */
+export function colourOf(key: string, look: Look): string {
+  let place = places.get(key);
+  if (place === undefined) {
+    place = places.size;
+    places.set(key, place);
+  }
+  return look.plot[place % look.plot.length] ?? look.accent;
+}
+
+/** The same colour, see-through. Colours come from `getComputedStyle`, as rgb(r, g, b). */
+export function faded(colour: string, alpha: number): string {
+  const parts = colour.match(/[\d.]+/g) ?? ["0", "0", "0"];
+  return `rgba(${parts.slice(0, 3).join(", ")}, ${alpha})`;
+}

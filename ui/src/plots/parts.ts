@@ -1,0 +1,120 @@
+import type { EChartsCoreOption } from "echarts/core";
+import type { Look } from "./look";
+import { axisTitle, short } from "./numbers";
+import type { Axis, Mark, Threshold } from "./spec";
+
+export type Option = EChartsCoreOption;
+
+/** What all plots with two axes share. */
+export function frame(look: Look, legend: string[]): Option {
+  return {
+    animation: false,
+    textStyle: { fontFamily: look.font, color: look.text },
+    grid: {
+      left: 12,
+      right: 20,
+      top: legend.length > 1 ? 34 : 18,
+      bottom: 26,
+      outerBoundsMode: "same",
+      outerBoundsContain: "axisLabel",
+    },
+    legend: {
+      show: legend.length > 1,
+      type: "scroll",
+      data: legend,
+      top: 0,
+      left: 4,
+      itemWidth: 14,
+      itemHeight: 8,
+      itemGap: 14,
+      icon: "roundRect",
+      textStyle: { color: look.muted, fontSize: 12 },
+      pageIconColor: look.muted,
+      pageIconInactiveColor: look.line,
+      pageTextStyle: { color: look.muted },
+      inactiveColor: look.strong,
+    },
+  };
+}
+
+export function tooltipBox(): Option {
+  return {
+    className: "plot-tip",
+    confine: true,
+    // The box is styled by the style sheet alone.
+    backgroundColor: "",
+    borderWidth: 0,
+    padding: 0,
+    extraCssText: "box-shadow: none;",
+    transitionDuration: 0,
+  };
+}
+
+export function axis(spec: Axis, look: Look, side: "x" | "y"): Option {
+  const type = spec.type ?? "number";
+  const common = {
+    name: axisTitle(spec),
+    nameLocation: side === "x" ? "middle" : "end",
+    nameGap: side === "x" ? 26 : 8,
+    nameTextStyle: {
+      color: look.muted,
+      fontSize: 11,
+      align: side === "x" ? "center" : "left",
+      ...(side === "y" ? { padding: [0, 0, 0, -24] } : {}),
+    },
+    axisLine: { show: side === "x", lineStyle: { color: look.strong } },
+    axisTick: { show: side === "x" && type !== "category", lineStyle: { color: look.strong }, length: 4 },
+    axisLabel: { color: look.muted, fontSize: 11, hideOverlap: true },
+    splitLine: { show: side === "y", lineStyle: { color: look.line } },
+    min: spec.min,
+    max: spec.max,
+  };
+  if (type === "category") {
+    return { ...common, type: "category", data: spec.categories ?? [] };
+  }
+  if (type === "time") return { ...common, type: "time" };
+  return {
+    ...common,
+    type: type === "log" ? "log" : "value",
+    scale: !spec.zero,
+    axisLabel: { ...common.axisLabel, formatter: (value: number) => short(value) },
+    splitNumber: side === "y" ? 4 : 6,
+  };
+}
+
+const SIGNS: Record<NonNullable<Mark["kind"]>, string> = { deployment: "▲", alert: "!", retrain: "↻", note: "•" };
+
+/** Upright lines where something happened, thresholds as level ones. */
+export function markLines(look: Look, marks: Mark[] = [], thresholds: Threshold[] = []): Option | undefined {
+  if (marks.length + thresholds.length === 0) return undefined;
+  const colours = { deployment: look.accent, alert: look.bad, retrain: look.good, note: look.muted };
+  return {
+    silent: false,
+    symbol: "none",
+    label: { fontSize: 11, color: look.muted },
+    data: [
+      ...marks.map((mark) => {
+        const kind = mark.kind ?? "note";
+        return {
+          xAxis: mark.at,
+          name: mark.label,
+          lineStyle: { color: colours[kind], type: kind === "alert" ? "solid" : "dashed", width: 1.25 },
+          label: {
+            formatter: `${SIGNS[kind]} ${mark.label}`,
+            position: "insideEndTop",
+            rotate: 0,
+            align: "left",
+            padding: [0, 0, 0, 4],
+            color: colours[kind],
+          },
+        };
+      }),
+      ...thresholds.map((threshold) => ({
+        yAxis: threshold.y,
+        name: threshold.label,
+        lineStyle: { color: look.warn, type: [4, 3], width: 1 },
+        label: { formatter: threshold.label, position: "insideEndTop", color: look.warn },
+      })),
+    ],
+  };
+}
