@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from everloop.workspace.locations import locate
 from everloop.workspace.workspace import Workspace

@@ -50,7 +50,9 @@ class RemoteObjects:
         with self._transport.stream(f"{BASE}/{digest}") as pieces:
             content = b"".join(pieces)
         if sha256(content).hexdigest() != digest:
-            raise Corrupted(f"object {digest} did not arrive whole from {self._transport.url}", hint="try again")
+            raise Corrupted(
+                f"object {digest} did not arrive whole from {self._transport.url}", hint="try again"
+            )
         return content
 
     def stat(self, digest: str) -> Stored:
@@ -123,7 +125,9 @@ class _RemoteReader(io.RawIOBase):
             return 0
         data = self._transport.get(f"{BASE}/{self._digest}", {"Range": f"bytes={self._position}-{end - 1}"})
         if len(data) != end - self._position:
-            raise Corrupted(f"object {self._digest} did not arrive whole from {self._transport.url}", hint="try again")
+            raise Corrupted(
+                f"object {self._digest} did not arrive whole from {self._transport.url}", hint="try again"
+            )
         view[: len(data)] = data
         self._position = end
         return len(data)

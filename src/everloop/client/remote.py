@@ -30,7 +30,9 @@ R = TypeVar("R", bound=Room)
 def remote_class(kind: type[R], transport: Transport) -> type[R]:
     """The class of a room whose operations are requests. Nothing is written by hand: parameters, path and types of the answer
     are those of the definition."""
-    calls = {name: _request(described, kind.name, transport) for name, described in operations_of(kind).items()}
+    calls = {
+        name: _request(described, kind.name, transport) for name, described in operations_of(kind).items()
+    }
     return type(f"Remote{kind.__name__}", (kind,), calls)
 
 
@@ -70,7 +72,9 @@ class RemoteWorkspace(Workspace):
 
     @property
     def ledger(self) -> Ledger:
-        raise AttributeError("a remote workspace has no ledger: only operations touch it, and they run on the server")
+        raise AttributeError(
+            "a remote workspace has no ledger: only operations touch it, and they run on the server"
+        )
 
     @cached_property
     def objects(self) -> Objects:

@@ -86,10 +86,15 @@ class Transport:
             known = errors.from_dict(body)
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
             known = errors.Unavailable(
-                f"{self.url} answered {answer.status_code}, and not as an Everloop server does", hint="check the address"
+                f"{self.url} answered {answer.status_code}, and not as an Everloop server does",
+                hint="check the address",
             )
         raise known
 
     def _away(self, error: httpx.HTTPError) -> errors.Unavailable:
-        what = "cannot be reached" if isinstance(error, httpx.ConnectError) else f"broke off ({type(error).__name__})"
+        what = (
+            "cannot be reached"
+            if isinstance(error, httpx.ConnectError)
+            else f"broke off ({type(error).__name__})"
+        )
         return errors.Unavailable(f"the server {self.url} {what}", hint="start it with: everloop up")

@@ -3,13 +3,14 @@
     run:ID            data:NAME[@v3]        feature:NAME[@v2]      pipeline:NAME      endpoint:NAME
     prediction:ID     model:NAME[@v7|@champion]    rollout:ID      alert:ID
 
-An identifier is 32 hexadecimal digits; where people type one, a unique prefix of four digits or more will do (`Reference.is_prefix`).
+An identifier is 32 hexadecimal digits; where people type one, a unique prefix of four digits or more will do
+(`Reference.is_prefix`).
 """
 
 from __future__ import annotations
 
 import re
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -18,7 +19,7 @@ from everloop.domain.names import checked_name, shown
 from everloop.errors import InvalidInput, InvalidReference, nearest
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a reference can name, in the order of the life cycle."""
 
     DATA = "data"
@@ -30,9 +31,6 @@ class Kind(str, Enum):
     PREDICTION = "prediction"
     ROLLOUT = "rollout"
     ALERT = "alert"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 IDENTIFIED = frozenset({Kind.RUN, Kind.PREDICTION, Kind.ROLLOUT, Kind.ALERT})
@@ -127,6 +125,7 @@ def _identifier(name: str, at: str, kind: Kind, text: str) -> str:
         raise InvalidReference(f"{shown(text)}: a {kind} has no versions", hint=f"write {kind}:{name}")
     if not may_be_prefix(name.lower()):
         raise InvalidReference(
-            f"{shown(text)} is not an identifier", hint=f"write {kind}: and four or more hexadecimal digits of it"
+            f"{shown(text)} is not an identifier",
+            hint=f"write {kind}: and four or more hexadecimal digits of it",
         )
     return name.lower()

@@ -82,7 +82,12 @@ class Governance(Room):
     ) -> list[Event]:
         """Events in order. `actions` may end in ``.*`` to take a whole room; `after` and `before` are event numbers."""
         return self.context.ledger.events(
-            after=after, before=before, limit=min(max(limit, 0), 10_000), actions=actions, subject=subject, newest_first=newest_first
+            after=after,
+            before=before,
+            limit=min(max(limit, 0), 10_000),
+            actions=actions,
+            subject=subject,
+            newest_first=newest_first,
         )
 
     @operation(Permission.READ)
@@ -101,7 +106,9 @@ class Governance(Room):
         for fault in self.objects.verify():
             broken.add(fault.digest or "")
             holder = held.get(fault.digest or "")
-            faults.append(AuditFault(fault.place, fault.message + (f"; needed by {holder}" if holder else "")))
+            faults.append(
+                AuditFault(fault.place, fault.message + (f"; needed by {holder}" if holder else ""))
+            )
         faults += [
             AuditFault(f"object {digest}", f"is missing; needed by {held[digest]}")
             for digest in sorted(self.objects.missing(held) - broken)
@@ -109,7 +116,9 @@ class Governance(Room):
         return AuditReport(not faults, counted, sealed, sum(1 for _ in self.objects.digests()), faults)
 
     @operation(Permission.WRITE)
-    def record_definition(self, kind: str, name: str, declaration: dict[str, Any], source: str = "") -> Definition:
+    def record_definition(
+        self, kind: str, name: str, declaration: dict[str, Any], source: str = ""
+    ) -> Definition:
         """Keep what user code declared. The same declaration again is the same version; another one is the next."""
         checked_name(name, f"{kind} name")
         digest = digest_of(declaration)
@@ -140,7 +149,10 @@ class Governance(Room):
         newest_of = newest.group_by(definitions.c.name).subquery()
         query = (
             sa.select(definitions)
-            .join(newest_of, sa.and_(definitions.c.name == newest_of.c.name, definitions.c.version == newest_of.c.version))
+            .join(
+                newest_of,
+                sa.and_(definitions.c.name == newest_of.c.name, definitions.c.version == newest_of.c.version),
+            )
             .where(definitions.c.kind == kind)
             .order_by(definitions.c.name)
         )
@@ -150,13 +162,19 @@ class Governance(Room):
     @operation(Permission.READ)
     def definition(self, kind: str, name: str, version: int | None = None) -> Definition:
         """One definition, the newest version unless another is named."""
-        query = _latest(kind, name) if version is None else _latest(kind, name).where(definitions.c.version == version)
+        query = (
+            _latest(kind, name)
+            if version is None
+            else _latest(kind, name).where(definitions.c.version == version)
+        )
         with self.look() as look:
             row = look.first(query)
             if row is None:
                 known = look.all(sa.select(definitions.c.name).where(definitions.c.kind == kind).distinct())
                 which = f"'{name}'" if version is None else f"'{name}' at version {version}"
-                raise NotFound(f"no {kind} is called {which}", hint=nearest(name, [each.name for each in known]))
+                raise NotFound(
+                    f"no {kind} is called {which}", hint=nearest(name, [each.name for each in known])
+                )
         return Definition(**row._mapping)
 
     @operation(Permission.ADMIN)
@@ -166,7 +184,13 @@ class Governance(Room):
         secret = "ever_" + secrets.token_urlsafe(32)
         identifier = self.context.ids()
         with self.change() as tx:
-            row = {"id": identifier, "digest": sha256(secret.encode()), "user": user, "role": role, "created": tx.now}
+            row = {
+                "id": identifier,
+                "digest": sha256(secret.encode()),
+                "user": user,
+                "role": role,
+                "created": tx.now,
+            }
             tx.execute(sa.insert(tokens).values(row))
             tx.event("token.created", f"token:{identifier}", {"user": user, "role": role})
         return NewToken(identifier, user, Role(role), secret)
@@ -195,9 +219,15 @@ class Governance(Room):
     def recognise(self, secret: str) -> Actor:
         """Who a token belongs to. For the server, which has the ledger at hand."""
         with self.look() as look:
-            row = look.first(sa.select(tokens).where(tokens.c.digest == sha256(secret.encode()), tokens.c.revoked.is_(None)))
+            row = look.first(
+                sa.select(tokens).where(
+                    tokens.c.digest == sha256(secret.encode()), tokens.c.revoked.is_(None)
+                )
+            )
         if row is None:
-            raise Unauthenticated("the token is not known, or was revoked", hint="ask an owner for: everloop token create")
+            raise Unauthenticated(
+                "the token is not known, or was revoked", hint="ask an owner for: everloop token create"
+            )
         return Actor(row.user, Role(row.role))
 
     def has_tokens(self) -> bool:
@@ -213,24 +243,44 @@ class Governance(Room):
             for row in look.execute(sa.select(events).order_by(events.c.seq)):
                 place = f"event {row.seq}"
                 if row.seq != expected:
-                    faults.append(AuditFault(place, f"follows event {expected - 1}: {row.seq - expected} events are missing before it"))
+                    faults.append(
+                        AuditFault(
+                            place,
+                            f"follows event {expected - 1}: {row.seq - expected} events are missing before it",
+                        )
+                    )
                 elif row.previous != previous:
                     faults.append(AuditFault(place, "does not name the event before it as its predecessor"))
                 found = event_digest(
-                    row.previous, row.seq, row.id, row.time, row.actor, row.action, row.subject, row.payload.encode()
+                    row.previous,
+                    row.seq,
+                    row.id,
+                    row.time,
+                    row.actor,
+                    row.action,
+                    row.subject,
+                    row.payload.encode(),
                 )
                 if found != row.digest:
-                    faults.append(AuditFault(place, f"was changed after it was written ({row.action} of {row.subject})"))
+                    faults.append(
+                        AuditFault(place, f"was changed after it was written ({row.action} of {row.subject})")
+                    )
                 digests[row.seq] = found
                 expected, previous = row.seq + 1, row.digest
             head = look.first(sa.select(chain).where(chain.c.id == 1))
             if head is None or (head.seq, head.digest) != (expected - 1, previous):
-                faults.append(AuditFault("chain", "the head of the chain is not its last event: events were removed at the end"))
+                faults.append(
+                    AuditFault(
+                        "chain", "the head of the chain is not its last event: events were removed at the end"
+                    )
+                )
             sealed, before = 0, GENESIS
             for row in look.all(sa.select(seals).order_by(seals.c.number)):
                 batch = [digests.get(seq, "") for seq in range(row.first, row.last + 1)]
                 if row.previous != before or seal_digest(row.previous, batch) != row.digest:
-                    faults.append(AuditFault(f"seal {row.number}", f"does not match events {row.first} to {row.last}"))
+                    faults.append(
+                        AuditFault(f"seal {row.number}", f"does not match events {row.first} to {row.last}")
+                    )
                 before, sealed = row.digest, sealed + 1
         return faults, len(digests), sealed
 

@@ -1,4 +1,7 @@
-"""Reading a user's definitions: plain modules whose globals are declarations. Only the user's own processes do this, never the server."""
+"""Reading a user's definitions: plain modules whose globals are declarations.
+
+Only the user's own processes do this, never the server.
+"""
 
 import importlib
 import importlib.util
@@ -36,7 +39,8 @@ def load(spec: str, project: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if path is None and error.name and (spec == error.name or spec.startswith(error.name + ".")):
             raise InvalidDefinition(
-                f"no module is called '{spec}'", hint=f"it is looked for from {project}; a file is written with .py"
+                f"no module is called '{spec}'",
+                hint=f"it is looked for from {project}; a file is written with .py",
             ) from None
         raise _failed(spec, error) from error
     except Exception as error:  # the user's module may raise anything at all while it is imported
@@ -72,7 +76,9 @@ def _load_file(path: Path, project: Path) -> ModuleType:
         if all(part.isidentifier() for part in parts):
             return importlib.import_module(".".join(parts))
     _importable(path.parent)
-    name = path.stem if path.stem.isidentifier() else f"definition_{sha256(str(path).encode()).hexdigest()[:12]}"
+    name = (
+        path.stem if path.stem.isidentifier() else f"definition_{sha256(str(path).encode()).hexdigest()[:12]}"
+    )
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded

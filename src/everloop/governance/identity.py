@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from enum import Enum
+from enum import StrEnum
 from functools import cache
 
 import msgspec
@@ -15,26 +15,20 @@ import msgspec
 from everloop.errors import PermissionDenied
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a person or a service may do: each role may do all that the ones before it may."""
 
     VIEWER = "viewer"
     ENGINEER = "engineer"
     OWNER = "owner"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Permission(str, Enum):
+class Permission(StrEnum):
     """What an operation asks of its caller."""
 
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 _GRANTS = {
@@ -92,5 +86,6 @@ def authorize(permission: Permission, what: str) -> None:
     actor = current_actor()
     if not permits(actor.role, permission):
         raise PermissionDenied(
-            f"{actor.user} is {actor.role} and may not {permission}: {what}", hint="ask an owner for another role"
+            f"{actor.user} is {actor.role} and may not {permission}: {what}",
+            hint="ask an owner for another role",
         )

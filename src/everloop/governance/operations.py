@@ -60,7 +60,9 @@ class Operation:
             else:
                 fields.append((parameter.name, kind, parameter.default))
         title = "".join(part.title() for part in self.name.split("_")) + "Request"
-        return msgspec.defstruct(title, fields, kw_only=True, forbid_unknown_fields=True, module=self.function.__module__)
+        return msgspec.defstruct(
+            title, fields, kw_only=True, forbid_unknown_fields=True, module=self.function.__module__
+        )
 
     @property
     def response(self) -> Any:

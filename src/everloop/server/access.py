@@ -42,7 +42,9 @@ def refuse_open_door(host: str, governance: Governance) -> None:
 class Doorkeeper:
     """Decides in whose name a request is done. Without tokens, a server on the loopback address works for its own user."""
 
-    def __init__(self, governance: Governance, *, hosts: frozenset[str] = frozenset(), local: bool = True) -> None:
+    def __init__(
+        self, governance: Governance, *, hosts: frozenset[str] = frozenset(), local: bool = True
+    ) -> None:
         self._governance = governance
         self._hosts = hosts
         self._local = local
@@ -54,16 +56,24 @@ class Doorkeeper:
         if secret:
             return self._governance.recognise(secret)
         if self._governance.has_tokens():
-            raise Unauthenticated("this server asks for a token", hint="set EVERLOOP_TOKEN, or sign in at /login")
+            raise Unauthenticated(
+                "this server asks for a token", hint="set EVERLOOP_TOKEN, or sign in at /login"
+            )
         return local_user()
 
     def check_origin(self, request: HTTPConnection, method: str) -> None:
         """Keep other web sites out: a foreign Host is a rebound name, a foreign Origin a page that rides on this browser."""
         host = _name(request.headers.get("host", ""))
         if self._local and host and not (is_loopback(host) or host in LOCAL_NAMES or host in self._hosts):
-            raise PermissionDenied(f"this server does not answer to the name '{host}'", hint="use 127.0.0.1 or localhost")
+            raise PermissionDenied(
+                f"this server does not answer to the name '{host}'", hint="use 127.0.0.1 or localhost"
+            )
         origin = request.headers.get("origin")
-        if method not in ("GET", "HEAD", "OPTIONS") and origin and urlsplit(origin).netloc != request.headers.get("host"):
+        if (
+            method not in ("GET", "HEAD", "OPTIONS")
+            and origin
+            and urlsplit(origin).netloc != request.headers.get("host")
+        ):
             raise PermissionDenied(f"a page of {origin} may not change anything here")
 
 

@@ -20,4 +20,6 @@ def json_response(value: Any, status: int = 200) -> Response:
 def error_response(error: EverloopError) -> Response:
     """An error as every client of ours expects it: ``{"error": {"code", "message", "hint"}}``."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return Response(_ENCODER.encode({"error": error.to_dict()}), error.status, headers, media_type="application/json")
+    return Response(
+        _ENCODER.encode({"error": error.to_dict()}), error.status, headers, media_type="application/json"
+    )

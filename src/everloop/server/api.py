@@ -27,7 +27,9 @@ class Api:
         self._workspace = workspace
         self.rooms = rooms if rooms is not None else {name: room_class(name) for name in ROOMS}
         self._operations = {
-            (name, each): described for name, kind in self.rooms.items() for each, described in operations_of(kind).items()
+            (name, each): described
+            for name, kind in self.rooms.items()
+            for each, described in operations_of(kind).items()
         }
         self._document: dict[str, object] | None = None
 
@@ -61,7 +63,9 @@ class Api:
         try:
             request = msgspec.json.decode(body or b"{}", type=described.request)
         except msgspec.DecodeError as error:
-            raise InvalidInput(f"the body does not fit {described.name}: {error}", hint="see /openapi.json") from None
+            raise InvalidInput(
+                f"the body does not fit {described.name}: {error}", hint="see /openapi.json"
+            ) from None
         except RecursionError:
             raise InvalidInput("the body is nested too deeply") from None
         return {field: getattr(request, field) for field in described.request.__struct_fields__}
@@ -77,6 +81,8 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         length += len(part)
         if length > BODY_LIMIT:
-            raise TooLarge(f"the body is longer than {BODY_LIMIT >> 20} MB", hint="send bytes to /api/v1/objects")
+            raise TooLarge(
+                f"the body is longer than {BODY_LIMIT >> 20} MB", hint="send bytes to /api/v1/objects"
+            )
         parts.append(part)
     return b"".join(parts)

@@ -26,7 +26,9 @@ log = logging.getLogger("everloop.server")
 Next = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(workspace: Workspace, *, local: bool = True, rooms: dict[str, type[Room]] | None = None) -> Starlette:
+def create_app(
+    workspace: Workspace, *, local: bool = True, rooms: dict[str, type[Room]] | None = None
+) -> Starlette:
     """The server over a workspace. `local`: it listens on a loopback address and answers to local names only.
     `rooms`: other rooms than the workspace's own, by name."""
     keeper = Doorkeeper(workspace.governance, local=local)
@@ -77,6 +79,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    log.exception("unexpected failure in %s %s", request.method, request.url.path, exc_info=error)
-    body = {"error": {"code": "internal", "message": "the server failed; its log has the details", "hint": ""}}
+    log.error("unexpected failure in %s %s", request.method, request.url.path, exc_info=error)
+    body = {
+        "error": {"code": "internal", "message": "the server failed; its log has the details", "hint": ""}
+    }
     return json_response(body, 500)

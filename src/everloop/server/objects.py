@@ -63,7 +63,9 @@ class ObjectEndpoints:
 
     async def stat(self, request: Request) -> Response:
         _allow(request, Permission.READ)
-        return json_response(await run_in_threadpool(self._workspace.objects.stat, request.path_params["digest"]))
+        return json_response(
+            await run_in_threadpool(self._workspace.objects.stat, request.path_params["digest"])
+        )
 
     async def get(self, request: Request) -> Response:
         _allow(request, Permission.READ)

@@ -30,7 +30,10 @@ def describe(rooms: dict[str, type[Room]]) -> dict[str, Any]:
     for _, described in listed:
         types += [described.request, described.response]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    error = {"description": "what is wrong, and what to do", "content": {"application/json": {"schema": schemas[0]}}}
+    error = {
+        "description": "what is wrong, and what to do",
+        "content": {"application/json": {"schema": schemas[0]}},
+    }
     paths: dict[str, Any] = {}
     for (room, described), request, response in zip(listed, schemas[1::2], schemas[2::2], strict=True):
         summary, _, rest = described.doc.partition("\n")

@@ -68,6 +68,7 @@ class LocalWorkspace(Workspace):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"cannot make the workspace {self.folder}: {error.strerror}", hint="choose a folder you may write to"
+                f"cannot make the workspace {self.folder}: {error.strerror}",
+                hint="choose a folder you may write to",
             ) from None
         print(f"made the workspace {self.folder}", file=sys.stderr)

@@ -24,7 +24,12 @@ class Location(msgspec.Struct, frozen=True):
         return self.url or str(self.folder)
 
 
-def locate(given: str | os.PathLike[str] | None = None, *, start: Path | None = None, environment: Mapping[str, str] = os.environ) -> Location:
+def locate(
+    given: str | os.PathLike[str] | None = None,
+    *,
+    start: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Location:
     """Find the workspace: what is given, else the environment, else the nearest folder upward, else the current folder."""
     chosen = os.fspath(given) if given is not None else environment.get(VARIABLE, "")
     if chosen.startswith(("http://", "https://")):

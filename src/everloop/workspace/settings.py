@@ -46,4 +46,6 @@ def read_settings(project: Path, environment: Mapping[str, str] = os.environ) ->
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{path}: {error}", hint="the settings are: " + ", ".join(Settings.__struct_fields__)) from None
+        raise InvalidInput(
+            f"{path}: {error}", hint="the settings are: " + ", ".join(Settings.__struct_fields__)
+        ) from None

@@ -46,7 +46,9 @@ class Workspace(ABC):
     project: Path
     location: str
 
-    def __init__(self, *, clock: Clock, ids: Ids, settings: Settings, folder: Path, project: Path, location: str) -> None:
+    def __init__(
+        self, *, clock: Clock, ids: Ids, settings: Settings, folder: Path, project: Path, location: str
+    ) -> None:
         self.clock, self.ids, self.settings = clock, ids, settings
         self.folder, self.project, self.location = folder, project, location
         self._rooms: dict[type[Room], Room] = {}
@@ -77,11 +79,14 @@ class Workspace(ABC):
             return self.room(room_class(name))
         raise AttributeError(f"a workspace has no '{name}'; its rooms are {', '.join(ROOMS)}")
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of files and connections."""
 
     def __enter__(self) -> Workspace:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

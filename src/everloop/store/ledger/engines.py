@@ -21,7 +21,9 @@ def make_engine(url: str) -> sa.Engine:
     try:
         parsed = make_url(url)
     except sa.exc.ArgumentError:
-        raise InvalidInput(f"'{url}' is not a ledger URL", hint="use sqlite:///path or postgresql://user@host/db") from None
+        raise InvalidInput(
+            f"'{url}' is not a ledger URL", hint="use sqlite:///path or postgresql://user@host/db"
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return _sqlite(parsed)
@@ -35,7 +37,9 @@ def make_engine(url: str) -> sa.Engine:
         return sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, isolation_level="READ COMMITTED"
         )
-    raise InvalidInput(f"the ledger cannot rest on {backend}", hint="use sqlite:///path or postgresql://user@host/db")
+    raise InvalidInput(
+        f"the ledger cannot rest on {backend}", hint="use sqlite:///path or postgresql://user@host/db"
+    )
 
 
 def begin_write(connection: sa.Connection) -> None:
@@ -51,6 +55,10 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
     """Turn what drivers say into errors a user can act on."""
     try:
         yield
+    except OverflowError as error:  # sqlite3 raises it as it is
+        raise InvalidInput(
+            "a number is too large to keep", hint="whole numbers must fit in 64 bits"
+        ) from error
     except sa.exc.DBAPIError as error:
         known = _translated(error, engine)
         if known is None:
@@ -67,7 +75,9 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         except OSError as error:
             raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
     options: dict[str, object] = {"poolclass": sa.pool.StaticPool} if in_memory else {}
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, **options)
+    engine = sa.create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, **options
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _connected(raw: sqlite3.Connection, _: object) -> None:
@@ -88,20 +98,30 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 def _translated(error: sa.exc.DBAPIError, engine: sa.Engine) -> EverloopError | None:
     text = str(error.orig).lower()
     where = f"the ledger {engine.url.render_as_string(hide_password=True)}"
-    if isinstance(error.orig, OverflowError) or "too large to convert" in text or "out of range" in text:
+    if "out of range" in text:
         return InvalidInput("a number is too large to keep", hint="whole numbers must fit in 64 bits")
     if engine.dialect.name == "sqlite":
         if "locked" in text or "busy" in text:
-            return Unavailable(f"{where} is locked by another process", hint="wait for it to finish, or stop it")
+            return Unavailable(
+                f"{where} is locked by another process", hint="wait for it to finish, or stop it"
+            )
         if "readonly" in text or "read-only" in text:
-            return StorageError(f"{where} is read-only", hint="check the permissions of the file and its folder")
+            return StorageError(
+                f"{where} is read-only", hint="check the permissions of the file and its folder"
+            )
         if "disk is full" in text or "disk i/o" in text:
-            return StorageError(f"{where} cannot be written: the disk is full or failing", hint="free space and try again")
+            return StorageError(
+                f"{where} cannot be written: the disk is full or failing", hint="free space and try again"
+            )
         if "not a database" in text or "malformed" in text:
             return Corrupted(f"{where} is damaged: {error.orig}", hint="restore it from a backup")
         if "unable to open" in text:
-            return StorageError(f"{where} cannot be opened", hint="check that the folder exists and may be written")
+            return StorageError(
+                f"{where} cannot be opened", hint="check that the folder exists and may be written"
+            )
         return None
     if error.connection_invalidated or isinstance(error, sa.exc.OperationalError):
-        return Unavailable(f"{where} does not answer: {str(error.orig).splitlines()[0]}", hint="check that Postgres runs")
+        return Unavailable(
+            f"{where} does not answer: {str(error.orig).splitlines()[0]}", hint="check that Postgres runs"
+        )
     return None

@@ -61,10 +61,14 @@ class Transaction(Reader):
         self._ids = ids
         self._pending: list[tuple[str, str, str, bytes]] = []
 
-    def event(self, action: str, subject: Reference | str, payload: Mapping[str, Any] | msgspec.Struct | None = None) -> str:
+    def event(
+        self, action: str, subject: Reference | str, payload: Mapping[str, Any] | msgspec.Struct | None = None
+    ) -> str:
         """Say what happened: ``room.happened``, to what, with which facts. Returns the event's identifier."""
         identifier = self._ids()
-        self._pending.append((identifier, action, str(subject), canonical({} if payload is None else payload)))
+        self._pending.append(
+            (identifier, action, str(subject), canonical({} if payload is None else payload))
+        )
         return identifier
 
     def edge(self, source: Reference | str, target: Reference | str, role: str) -> None:
@@ -80,7 +84,7 @@ class Transaction(Reader):
         self.execute(sa.delete(objects_held).where(objects_held.c.holder == str(holder)))
 
     def insert_new(self, table: sa.Table, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
-        """Insert rows whose primary or unique key is not there yet; the others are left as they are. Returns how many were new."""
+        """Insert rows whose primary or unique key is not there yet; the others stay as they are. Returns how many were new."""
         build = sqlite.insert if self.dialect == "sqlite" else postgresql.insert
         listed = [rows] if isinstance(rows, Mapping) else list(rows)
         return sum(self.execute(build(table).values(row).on_conflict_do_nothing()).rowcount for row in listed)
@@ -105,7 +109,9 @@ class Transaction(Reader):
         """Number, chain and write the events said so far, and seal full batches. Called when the transaction ends."""
         if not self._pending:
             return
-        head = self._connection.execute(sa.select(chain.c.seq, chain.c.digest).where(chain.c.id == 1).with_for_update()).one()
+        head = self._connection.execute(
+            sa.select(chain.c.seq, chain.c.digest).where(chain.c.id == 1).with_for_update()
+        ).one()
         seq, previous = int(head.seq), str(head.digest)
         rows = []
         for identifier, action, subject, payload in self._pending:
@@ -142,7 +148,14 @@ class Transaction(Reader):
                 )
             ]
             digest = seal_digest(previous, digests)
-            row = {"number": number, "first": first, "last": end, "time": self.now, "previous": previous, "digest": digest}
+            row = {
+                "number": number,
+                "first": first,
+                "last": end,
+                "time": self.now,
+                "previous": previous,
+                "digest": digest,
+            }
             self.execute(sa.insert(seals), row)
             number, first, previous = number + 1, end + 1, digest
 
@@ -217,7 +230,13 @@ class Ledger:
             return int(look.scalar(sa.select(cursors.c.seq).where(cursors.c.consumer == consumer)) or 0)
 
     def consume(
-        self, consumer: str, handle: Callable[[Transaction, Event], None], *, actor: str, actions: Iterable[str] = (), limit: int = 100
+        self,
+        consumer: str,
+        handle: Callable[[Transaction, Event], None],
+        *,
+        actor: str,
+        actions: Iterable[str] = (),
+        limit: int = 100,
     ) -> int:
         """Give the consumer its next events, each in a transaction of its own that also moves the cursor: what `handle` writes
         through that transaction happens exactly once, what it does elsewhere at least once. Returns how many were dealt with."""
@@ -234,7 +253,9 @@ class Ledger:
         start = sa.select(sa.literal(reference, sa.String).label("node"), sa.literal(0).label("depth"))
         walk = start.cte("walk", recursive=True)
         walk = walk.union(
-            sa.select(there, walk.c.depth + 1).select_from(walk.join(edges, here == walk.c.node)).where(walk.c.depth < depth)
+            sa.select(there, walk.c.depth + 1)
+            .select_from(walk.join(edges, here == walk.c.node))
+            .where(walk.c.depth < depth)
         )
         query = (
             sa.select(edges.c.source, edges.c.target, edges.c.role)

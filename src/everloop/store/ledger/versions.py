@@ -35,7 +35,8 @@ def prepare(engine: sa.Engine) -> None:
         _create(engine)
     elif found > HEAD:
         raise StorageError(
-            f"the ledger has schema {found}, newer than this Everloop knows ({HEAD})", hint="install a newer Everloop"
+            f"the ledger has schema {found}, newer than this Everloop knows ({HEAD})",
+            hint="install a newer Everloop",
         )
     else:
         _migrate(engine, found)

@@ -1,0 +1,101 @@
+"""The command `everloop`: a table of commands, each imported when it is named, and one place for errors and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from everloop._version import __version__
+from everloop.errors import EverloopError, InvalidInput, nearest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("everloop.cli.up:up", "start the server: API, pages, scheduler, loop"),
+    "audit": ("everloop.cli.audit:audit", "the chain of events, and whether it still holds"),
+    "token": ("everloop.cli.audit:token", "keys to a server"),
+}
+"""Command -> (where it is, one line of help). Reading this table imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are named: `--help` stays quick whatever the commands need."""
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self._table)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self._table:
+            return None
+        module, _, attribute = self._table[name][0].partition(":")
+        found: click.Command = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self._table:
+            hint = nearest(args[0], self._table) or "see: everloop --help"
+            raise InvalidInput(f"there is no command '{args[0]}'", hint=hint)
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
+
+
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="everloop")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """The whole life cycle of a machine-learning model, from one install.
+
+    Each command takes --json and prints one JSON object then. Exit codes: 0 done, 1 the answer is no, 2 bad input.
+    """
+    context.meta["everloop.debug"] = debug
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code. No user's mistake ends in a traceback, unless ``--debug`` asks for it."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = cli.main(given, prog_name="everloop", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except EverloopError as error:
+        if "--debug" in given:
+            raise
+        return _report(error, given)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "everloop"
+        return _report(InvalidInput(error.format_message(), hint=f"see: {where} --help"), given)
+    except click.ClickException as error:
+        return _report(InvalidInput(error.format_message()), given)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has gone: `everloop runs list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _report(error: EverloopError, given: list[str]) -> int:
+    if "--json" in given:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode({"error": error.to_dict()}).decode() + "\n")
+    else:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+    return error.exit_code

@@ -1,0 +1,153 @@
+"""One definition of an operation gives the local call, the HTTP endpoint, the OpenAPI entry, the remote call, the permission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import msgspec
+import pytest
+from tests.support.workspaces import served
+
+from everloop.client.remote import remote_class
+from everloop.client.transport import Transport
+from everloop.errors import Conflict, InvalidInput, PermissionDenied
+from everloop.governance.identity import Actor, Permission, Role, acting_as
+from everloop.governance.operations import operation
+from everloop.governance.rooms import Room
+from everloop.workspace.local import LocalWorkspace
+
+
+class Sum(msgspec.Struct, frozen=True):
+    total: float
+    count: int
+
+
+class Abacus(Room):
+    """A room with one new operation; nothing else is written for it anywhere."""
+
+    name = "abacus"
+
+    @operation(Permission.WRITE)
+    def add(self, numbers: list[float], scale: int = 1, label: str | None = None) -> Sum:
+        """Add numbers up."""
+        if label == "taken":
+            raise Conflict("the label 'taken' is taken", hint="choose another")
+        with self.change() as tx:
+            tx.event("abacus.added", label or "abacus", {"count": len(numbers)})
+        return Sum(sum(numbers) * scale, len(numbers))
+
+    def mean(self, numbers: list[float]) -> float:
+        """Not an operation: works where the caller is, by way of the operation."""
+        result = self.add(numbers)
+        return result.total / result.count
+
+
+@pytest.fixture
+def address(workspace: LocalWorkspace) -> Iterator[str]:
+    with served(workspace, rooms={"abacus": Abacus}) as url:
+        yield url
+
+
+def test_called_in_place(workspace: LocalWorkspace) -> None:
+    room = workspace.room(Abacus)
+    assert room.add([1, 2], scale=2) == Sum(6, 2)
+    assert room.mean([1, 2, 3]) == 2
+
+
+def test_called_over_http(address: str) -> None:
+    answer = httpx.post(f"{address}/api/v1/abacus/add", json={"numbers": [1, 2], "scale": 2})
+    assert (answer.status_code, answer.json()) == (200, {"total": 6.0, "count": 2})
+
+
+def test_called_through_the_remote_room(workspace: LocalWorkspace, address: str) -> None:
+    room = remote_class(Abacus, Transport(address))(workspace)
+    assert room.add([1, 2], scale=2) == Sum(6, 2)
+    assert room.add(numbers=[1]) == Sum(1, 1)
+    assert room.mean([1, 2, 3]) == 2
+    assert workspace.governance.log(newest_first=True)[0].action == "abacus.added"
+
+
+def test_described_in_openapi(address: str) -> None:
+    document = httpx.get(f"{address}/openapi.json").json()
+    entry = document["paths"]["/api/v1/abacus/add"]["post"]
+    assert entry["summary"] == "Add numbers up."
+    assert entry["x-permission"] == "write"
+    name = entry["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schema = document["components"]["schemas"][name]
+    assert schema["required"] == ["numbers"]
+    assert set(schema["properties"]) == {"numbers", "scale", "label"}
+
+
+def test_errors_arrive_as_they_were_raised(workspace: LocalWorkspace, address: str) -> None:
+    room = remote_class(Abacus, Transport(address))(workspace)
+    with pytest.raises(Conflict) as caught:
+        room.add([1], label="taken")
+    assert caught.value.hint == "choose another"
+
+
+def test_a_viewer_may_not_write(workspace: LocalWorkspace) -> None:
+    with acting_as(Actor("vera", Role.VIEWER)), pytest.raises(PermissionDenied, match="vera is viewer"):
+        workspace.room(Abacus).add([1])
+
+
+def test_the_token_decides_over_http(workspace: LocalWorkspace, address: str) -> None:
+    viewer = workspace.governance.create_token("vera", "viewer").secret
+    engineer = workspace.governance.create_token("emil", "engineer").secret
+
+    def status(secret: str | None) -> int:
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        return httpx.post(f"{address}/api/v1/abacus/add", json={"numbers": []}, headers=headers).status_code
+
+    assert [status(None), status("wrong"), status(viewer), status(engineer)] == [401, 401, 403, 200]
+    assert workspace.governance.log(newest_first=True)[0].actor == "emil"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "does not fit add"),
+        (b"[]", "does not fit add"),
+        (b"{}", "numbers"),
+        (b'{"numbers": ["a"]}', "numbers"),
+        (b'{"numbers": [], "scale": 123456789012345678901234567890}', "does not fit add"),
+        (b'{"numbers": [], "unknown": 1}', "unknown"),
+        (b'{"numbers": ' + b"[" * 100_000, "does not fit add"),
+        (b"\xff", "does not fit add"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_a_4xx_with_a_sentence(address: str, body: bytes, said: str) -> None:
+    answer = httpx.post(f"{address}/api/v1/abacus/add", content=body)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+
+
+def test_a_body_of_50_mb_is_refused(address: str) -> None:
+    answer = httpx.post(f"{address}/api/v1/abacus/add", content=b'{"numbers": [' + b"1," * 25_000_000)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_an_unknown_operation_gets_the_nearest_name(address: str) -> None:
+    answer = httpx.post(f"{address}/api/v1/abacus/ad", json={})
+    assert answer.status_code == 404
+    assert "abacus/add" in answer.json()["error"]["hint"]
+
+
+def test_other_web_sites_are_kept_out(address: str) -> None:
+    foreign = httpx.post(
+        f"{address}/api/v1/abacus/add", json={"numbers": []}, headers={"Origin": "http://evil.example"}
+    )
+    rebound = httpx.get(f"{address}/openapi.json", headers={"Host": "evil.example"})
+    assert (foreign.status_code, rebound.status_code) == (403, 403)
+
+
+def test_a_server_that_is_away_is_said_in_one_sentence(workspace: LocalWorkspace) -> None:
+    room = remote_class(Abacus, Transport("http://127.0.0.1:9", pause=lambda seconds: None))(workspace)
+    with pytest.raises(Exception, match="cannot be reached") as caught:
+        room.add([1])
+    assert "everloop up" in caught.value.hint  # type: ignore[attr-defined]
+
+
+def test_numbers_too_long_for_the_ledger_are_bad_input(workspace: LocalWorkspace) -> None:
+    with pytest.raises(InvalidInput, match="too large"):
+        workspace.governance.log(after=10**30)

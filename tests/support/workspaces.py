@@ -1,0 +1,79 @@
+"""Workspaces for tests: over a temporary folder with a clock of their own, and the same behind a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from everloop.client.ambient import using
+from everloop.client.remote import RemoteWorkspace
+from everloop.governance.rooms import Room
+from everloop.server.__main__ import listen
+from everloop.server.app import create_app
+from everloop.workspace.local import LocalWorkspace
+from everloop.workspace.workspace import Workspace
+
+
+class FakeClock:
+    """Stands still but for a millisecond a question, so that nothing happens at the same instant by accident."""
+
+    def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, clock: FakeClock) -> Iterator[LocalWorkspace]:
+    """A local workspace in a temporary folder, also the ambient one of this process."""
+    with LocalWorkspace(tmp_path / "project", clock=clock) as made, using(made):
+        yield made
+
+
+@contextlib.contextmanager
+def served(workspace: Workspace, rooms: dict[str, type[Room]] | None = None) -> Iterator[str]:
+    """A real server over the workspace, in a thread; gives its address."""
+    listening = listen("127.0.0.1", 0)
+    config = uvicorn.Config(create_app(workspace, rooms=rooms), log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  (signals belong to the test's process)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listening.close()
+
+
+@pytest.fixture(params=["local", "remote"])
+def any_workspace(
+    request: pytest.FixtureRequest, workspace: LocalWorkspace, clock: FakeClock, tmp_path: Path
+) -> Iterator[Workspace]:
+    """The same contract for a workspace in this process and for one behind a server."""
+    if request.param == "local":
+        yield workspace
+        return
+    with (
+        served(workspace) as url,
+        RemoteWorkspace(url, folder=tmp_path / "client", clock=clock) as remote,
+        using(remote),
+    ):
+        yield remote
