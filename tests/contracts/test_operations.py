@@ -11,7 +11,7 @@ from tests.support.workspaces import served
 
 from everloop.client.remote import remote_class
 from everloop.client.transport import Transport
-from everloop.errors import Conflict, InvalidInput, PermissionDenied
+from everloop.errors import Conflict, InvalidInput, PermissionDenied, Unavailable
 from everloop.governance.identity import Actor, Permission, Role, acting_as
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -49,6 +49,13 @@ def address(workspace: LocalWorkspace) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def remote(workspace: LocalWorkspace, address: str) -> Iterator[Abacus]:
+    transport = Transport(address)
+    yield remote_class(Abacus, transport)(workspace)
+    transport.close()
+
+
 def test_called_in_place(workspace: LocalWorkspace) -> None:
     room = workspace.room(Abacus)
     assert room.add([1, 2], scale=2) == Sum(6, 2)
@@ -60,11 +67,10 @@ def test_called_over_http(address: str) -> None:
     assert (answer.status_code, answer.json()) == (200, {"total": 6.0, "count": 2})
 
 
-def test_called_through_the_remote_room(workspace: LocalWorkspace, address: str) -> None:
-    room = remote_class(Abacus, Transport(address))(workspace)
-    assert room.add([1, 2], scale=2) == Sum(6, 2)
-    assert room.add(numbers=[1]) == Sum(1, 1)
-    assert room.mean([1, 2, 3]) == 2
+def test_called_through_the_remote_room(workspace: LocalWorkspace, remote: Abacus) -> None:
+    assert remote.add([1, 2], scale=2) == Sum(6, 2)
+    assert remote.add(numbers=[1]) == Sum(1, 1)
+    assert remote.mean([1, 2, 3]) == 2
     assert workspace.governance.log(newest_first=True)[0].action == "abacus.added"
 
 
@@ -79,10 +85,9 @@ def test_described_in_openapi(address: str) -> None:
     assert set(schema["properties"]) == {"numbers", "scale", "label"}
 
 
-def test_errors_arrive_as_they_were_raised(workspace: LocalWorkspace, address: str) -> None:
-    room = remote_class(Abacus, Transport(address))(workspace)
+def test_errors_arrive_as_they_were_raised(remote: Abacus) -> None:
     with pytest.raises(Conflict) as caught:
-        room.add([1], label="taken")
+        remote.add([1], label="taken")
     assert caught.value.hint == "choose another"
 
 
@@ -142,10 +147,11 @@ def test_other_web_sites_are_kept_out(address: str) -> None:
 
 
 def test_a_server_that_is_away_is_said_in_one_sentence(workspace: LocalWorkspace) -> None:
-    room = remote_class(Abacus, Transport("http://127.0.0.1:9", pause=lambda seconds: None))(workspace)
-    with pytest.raises(Exception, match="cannot be reached") as caught:
-        room.add([1])
-    assert "everloop up" in caught.value.hint  # type: ignore[attr-defined]
+    transport = Transport("http://127.0.0.1:9", pause=lambda seconds: None)
+    with pytest.raises(Unavailable, match="cannot be reached") as caught:
+        remote_class(Abacus, transport)(workspace).add([1])
+    assert "everloop up" in caught.value.hint
+    transport.close()
 
 
 def test_numbers_too_long_for_the_ledger_are_bad_input(workspace: LocalWorkspace) -> None:
