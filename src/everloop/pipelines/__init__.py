@@ -1,0 +1,10 @@
+"""Pipelines: plain functions whose results are kept, computed again exactly when something they depend on changed.
+
+- `steps`: `@step`, `@pipeline`, and the references that calls return inside a pipeline
+- `code`: everything a step's behaviour depends on, found by itself
+- `values`: what may pass between steps, and how it is stored and compared
+- `driver`: a run from the first step to the last: keys, cache, executors, failures
+- `worker`: one step, in this process or another one
+- `pipelines`: the room: what the ledger knows of runs, results and claims
+- `reproduce`: rebuilding a result elsewhere, and how equal it came out
+"""

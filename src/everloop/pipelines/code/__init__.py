@@ -1,0 +1,10 @@
+"""What a step's result depends on in code: its own, and all of the project's that it can reach.
+
+- `normal`: code as text without comments, docstrings and formatting
+- `scopes`: which outer names a piece of code uses
+- `source`: one module, cut into the statements that bind its names
+- `origins`: whether a module is the project's, a package's or Python's own
+- `packages`: which distribution a module belongs to, its version and what it requires
+- `memory`: functions and values as they are in this process
+- `closure`: the walk over all of them
+"""

@@ -1,0 +1,92 @@
+"""Where a module comes from: the project, an installed package, or Python itself. Nothing is imported to find out."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_SITES = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """kind: ``project``, ``package``, ``python`` or ``missing``.
+
+    path: the file, for project modules (None for a namespace package).
+    site: the folder of installed packages, for packages.
+    binary: a project module that is not Python text (an extension built in place).
+    """
+
+    kind: str
+    name: str
+    path: Path | None = None
+    site: Path | None = None
+    is_package: bool = False
+    binary: bool = False
+
+    @property
+    def package(self) -> str:
+        """What relative imports in this module are relative to."""
+        return self.name if self.is_package else self.name.rpartition(".")[0]
+
+
+def origin_of(name: str) -> Origin:
+    """Find a module by its absolute name, first among those loaded, then along the import path."""
+    if name.partition(".")[0] == "everloop":
+        return Origin("package", name)
+    spec = getattr(sys.modules.get(name), "__spec__", None) or _find(name)
+    if spec is None:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        return _of_file(name, file, hasattr(module, "__path__")) if file else Origin("missing", name)
+    if spec.origin in {"built-in", "frozen"}:
+        return Origin("python", name)
+    is_package = spec.submodule_search_locations is not None
+    if spec.origin is None or not spec.has_location:
+        places = list(spec.submodule_search_locations or ())
+        known = _of_file(name, places[0] + "/__init__.py", True) if places else Origin("missing", name)
+        return Origin("project", name, is_package=True) if known.kind == "project" else known
+    return _of_file(name, spec.origin, is_package)
+
+
+def _of_file(name: str, file: str, is_package: bool) -> Origin:
+    path = Path(file)
+    for depth, part in enumerate(path.parts):
+        if part in _SITES:
+            return Origin("package", name, site=Path(*path.parts[: depth + 1]))
+    if any(path.is_relative_to(folder) for folder in _python_folders()):
+        return Origin("python", name)
+    return Origin("project", name, path=path, is_package=is_package, binary=path.suffix != ".py")
+
+
+@cache
+def _python_folders() -> tuple[Path, ...]:
+    return tuple(
+        {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
+        | {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
+    )
+
+
+def _find(name: str) -> importlib.machinery.ModuleSpec | None:
+    places: Sequence[str] | None = None
+    found = None
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        found = _search(".".join(parts[:count]), places)
+        if found is None:
+            return None
+        places = found.submodule_search_locations
+        if places is None and count < len(parts):
+            return None
+    return found
+
+
+def _search(name: str, places: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    if places is None and name in sys.builtin_module_names:
+        return importlib.machinery.BuiltinImporter.find_spec(name)
+    return importlib.machinery.PathFinder.find_spec(name, places)
