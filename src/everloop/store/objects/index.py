@@ -8,6 +8,7 @@ for present.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -15,7 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from everloop.errors import StorageError
+from everloop.errors import EverloopError, StorageError, Unavailable
+from everloop.store.objects.buckets import storage_error
 from everloop.store.objects.packs import Entry, Kind
 
 _VERSION = 1
@@ -52,6 +54,7 @@ class Index:
         self._path = path
         self._lock = threading.RLock()
         self._process = 0
+        self._writable = True
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -151,34 +154,53 @@ class Index:
             except sqlite3.DatabaseError as error:
                 if self._connection is not None and self._connection.in_transaction:
                     self._connection.rollback()
-                if _damaged(error):
+                if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     self._discard()
                     raise StaleIndex from error
-                raise StorageError(
-                    f"the index of the object store cannot be used: {error}",
-                    hint=f"it is only a cache; when the disk is well, delete {self._path} and try again",
-                ) from error
+                if _code(error) == sqlite3.SQLITE_READONLY and self._writable:
+                    self._writable = False
+                    self.close()
+                    raise StaleIndex from error
+                raise self._error(error) from error
             except BaseException:
                 if self._connection is not None and self._connection.in_transaction:
                     self._connection.rollback()
                 raise
 
+    def _error(self, error: sqlite3.DatabaseError) -> EverloopError:
+        code = _code(error)
+        if code == sqlite3.SQLITE_FULL:
+            return storage_error(OSError(errno.ENOSPC, ""), str(self._path.parent))
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Unavailable(
+                f"the index of the object store, {self._path}, is locked by another process",
+                hint="try again when the other process has finished",
+            )
+        return StorageError(
+            f"the index of the object store, {self._path}, cannot be used: {error}",
+            hint="it is only a cache: it may be deleted while no process uses the store",
+        )
+
     def _connected(self) -> sqlite3.Connection:
         # A connection does not survive a fork: a child opens its own.
         if self._connection is None or self._process != os.getpid():
             self._process = os.getpid()
-            try:
-                self._connection = _connect(str(self._path))
-            except (sqlite3.OperationalError, OSError) as error:
-                if (
-                    isinstance(error, sqlite3.OperationalError)
-                    and "readonly" not in str(error)
-                    and "open" not in str(error)
-                ):
-                    raise
-                # A store on a read-only disk can still be read: its index is kept in memory.
-                self._connection = _connect(":memory:")
+            self._connection = self._connect()
         return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._writable:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                return _connect(str(self._path))
+            except OSError:
+                pass
+            except sqlite3.OperationalError as error:
+                if _code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                    raise
+        # A store on a read-only disk can be read: its index is kept in memory.
+        self._writable = False
+        return _connect(":memory:")
 
     def _discard(self) -> None:
         self.close()
@@ -187,16 +209,15 @@ class Index:
 
 
 class StaleIndex(Exception):
-    """The index file was damaged and has been thrown away: fill it again, then repeat the question."""
+    """The index file was damaged or cannot be written, so there is an empty one now: fill it, then ask again."""
 
 
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for an error of the Python module itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    if path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")
