@@ -10,20 +10,23 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from everloop.errors import EverloopError, NotFound
+from everloop.errors import EverloopError, NotFound, Unauthenticated
 from everloop.governance.rooms import Room
 from everloop.server.access import Doorkeeper
 from everloop.server.answers import error_response, json_response
 from everloop.server.api import Api
 from everloop.server.objects import ObjectEndpoints
+from everloop.server.pages import page_routes
+from everloop.server.pages.rendering import Pages, wants_html
 from everloop.workspace.workspace import Workspace
 
 log = logging.getLogger("everloop.server")
 
 Next = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def create_app(
@@ -32,28 +35,37 @@ def create_app(
     """The server over a workspace. `local`: it listens on a loopback address and answers to local names only.
     `rooms`: other rooms than the workspace's own, by name."""
     keeper = Doorkeeper(workspace.governance, local=local)
+    pages = Pages(workspace)
     routes: list[BaseRoute] = [
         Route("/health", _health, methods=["GET"]),
         *ObjectEndpoints(workspace).routes(),
         *Api(workspace, rooms).routes(),
+        pages.assets(),
+        *page_routes(pages),
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_door(keeper))],
-        exception_handlers={EverloopError: _known, HTTPException: _http, Exception: _unknown},
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_door(keeper, pages))],
+        exception_handlers={EverloopError: _known(pages), HTTPException: _http(pages), Exception: _unknown},
     )
     app.state.workspace = workspace
     return app
 
 
-def _door(keeper: Doorkeeper) -> Callable[[Request, Next], Awaitable[Response]]:
+OPEN = ("/health", "/login", "/logout", "/assets/")
+"""What may be seen without being recognised."""
+
+
+def _door(keeper: Doorkeeper, pages: Pages) -> Callable[[Request, Next], Awaitable[Response]]:
     async def dispatch(request: Request, call_next: Next) -> Response:
         try:
             keeper.check_origin(request, request.method)
-            if request.url.path != "/health":
+            if not request.url.path.startswith(OPEN):
                 request.state.actor = keeper.actor(request)
+        except Unauthenticated as error:
+            return RedirectResponse("/login", 303) if wants_html(request) else error_response(error)
         except EverloopError as error:
-            return error_response(error)
+            return _answered(pages, request, error)
         answer = await call_next(request)
         answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         return answer
@@ -65,17 +77,30 @@ async def _health(request: Request) -> Response:
     return json_response({"status": "ok"})
 
 
-async def _known(request: Request, error: Exception) -> Response:
-    assert isinstance(error, EverloopError)
-    return error_response(error)
+def _answered(pages: Pages, request: Request, error: EverloopError) -> Response:
+    """An error for whoever asks: a page for a person, JSON for a program."""
+    return pages.failure(request, error) if wants_html(request) else error_response(error)
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        return error_response(NotFound(f"there is nothing at {request.url.path}", hint="see /openapi.json"))
-    body = {"error": {"code": "http", "message": error.detail, "hint": ""}}
-    return json_response(body, error.status_code)
+def _known(pages: Pages) -> Handler:
+    async def handle(request: Request, error: Exception) -> Response:
+        assert isinstance(error, EverloopError)
+        return _answered(pages, request, error)
+
+    return handle
+
+
+def _http(pages: Pages) -> Handler:
+    async def handle(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return _answered(
+                pages, request, NotFound(f"there is nothing at {request.url.path}", hint="see /openapi.json")
+            )
+        body = {"error": {"code": "http", "message": error.detail, "hint": ""}}
+        return json_response(body, error.status_code)
+
+    return handle
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

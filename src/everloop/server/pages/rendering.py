@@ -1,0 +1,177 @@
+"""Templates, built assets, and the frame every page sits in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import jinja2
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from everloop._version import __version__
+from everloop.errors import EverloopError, StorageError, TooLarge
+from everloop.governance.identity import Actor, acting_as
+from everloop.workspace.workspace import Workspace
+
+HERE = Path(__file__).parent.parent
+BUILT = HERE / "_ui"
+
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+    ]
+)
+"""No inline script or style, nothing from elsewhere, nobody may frame us."""
+
+FORM_LIMIT = 1 << 18
+
+View = Callable[[Request, Workspace], dict[str, Any]]
+
+
+class Pages:
+    """Renders pages of one workspace. A page is a plain function of request and workspace that gives its template's context."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals["asset"] = asset
+        self._templates.globals["link_to"] = link_to
+
+    def page(self, path: str, template: str, view: View, *, active: str) -> Route:
+        """A page at an address: `view` runs in a thread, in the name of who is signed in."""
+
+        async def show(request: Request) -> Response:
+            actor: Actor = request.state.actor
+            context = await run_in_threadpool(self._view, view, request, actor)
+            return self.render(request, template, context | {"active": active})
+
+        return Route(path, show, methods=["GET"])
+
+    def action(self, path: str, act: Callable[[Request, Workspace, dict[str, list[str]]], str]) -> Route:
+        """A form's target: `act` gets the form's fields, changes something and gives the address to go on to."""
+
+        async def submit(request: Request) -> Response:
+            actor: Actor = request.state.actor
+            form = await form_fields(request)
+            there = await run_in_threadpool(self._act, act, request, actor, form)
+            return Response(status_code=303, headers={"Location": there})
+
+        return Route(path, submit, methods=["POST"])
+
+    def assets(self) -> Mount:
+        """The built scripts and styles; their names carry a digest, so a browser may keep them."""
+        return Mount("/assets", _Immutable(directory=BUILT, check_dir=False))
+
+    def render(self, request: Request, template: str, context: dict[str, Any], status: int = 200) -> Response:
+        actor = getattr(request.state, "actor", None)
+        frame = {
+            "workspace": self.workspace.settings.name,
+            "user": actor.user if actor else "nobody",
+            "version": __version__,
+            "crumbs": [],
+            "query": request.query_params.get("q", "") if request.url.path == "/search" else "",
+        }
+        text = self._templates.get_template(template).render(frame | context)
+        return HTMLResponse(
+            text, status, {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+        )
+
+    def failure(self, request: Request, error: EverloopError) -> Response:
+        """An error as a page."""
+        context = {"active": "", "message": error.message, "hint": error.hint, "status": error.status}
+        return self.render(request, "error.html", context, error.status)
+
+    def _view(self, view: View, request: Request, actor: Actor) -> dict[str, Any]:
+        with acting_as(actor):
+            return view(request, self.workspace)
+
+    def _act(
+        self,
+        act: Callable[[Request, Workspace, dict[str, list[str]]], str],
+        request: Request,
+        actor: Actor,
+        form: dict[str, list[str]],
+    ) -> str:
+        with acting_as(actor):
+            return act(request, self.workspace, form)
+
+
+class _Immutable(StaticFiles):
+    async def get_response(self, path: str, scope: Any) -> Response:
+        answer = await super().get_response(path, scope)
+        if answer.status_code == 200 and not path.startswith("."):
+            answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return answer
+
+
+async def form_fields(request: Request) -> dict[str, list[str]]:
+    """The fields of a submitted form (URL-encoded: our pages upload nothing), each with all its values."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_LIMIT:
+            raise TooLarge(f"the form is longer than {FORM_LIMIT >> 10} kB")
+    return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+@functools.cache
+def _manifest() -> dict[str, str]:
+    try:
+        entries = msgspec.json.decode((BUILT / ".vite" / "manifest.json").read_bytes())
+    except FileNotFoundError:
+        raise StorageError("the pages are not built", hint="run: make ui") from None
+    return {Path(entry["src"]).name: entry["file"] for entry in entries.values() if "src" in entry}
+
+
+def asset(name: str) -> str:
+    """The address of a built file: ``main.ts`` -> ``/assets/main-….js``."""
+    return f"/assets/{_manifest().get(name, name)}"
+
+
+_ROOMS = {
+    "data": "/data",
+    "feature": "/features",
+    "run": "/runs",
+    "pipeline": "/pipelines",
+    "model": "/models",
+    "endpoint": "/endpoints",
+    "prediction": "/predictions",
+    "rollout": "/rollouts",
+    "alert": "/alerts",
+}
+
+
+def link_to(reference: str) -> str:
+    """The address of the page about a reference; what has no page leads to the search for it.
+
+    >>> link_to("model:team/delay@v3"), link_to("token:1")
+    ('/models/team/delay@v3', '/search?q=token%3A1')
+    """
+    kind, _, name = reference.partition(":")
+    room = _ROOMS.get(kind)
+    return f"{room}/{quote(name, safe='/@')}" if room and name else f"/search?q={quote(reference, safe='')}"
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a person's browser asks, rather than a program."""
+    path = request.url.path
+    return "text/html" in request.headers.get("accept", "") and not path.startswith(("/api/", "/assets/"))
