@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 BUCKET = "everloop"
 _PREFIXES = itertools.count(1)
@@ -38,12 +39,13 @@ class S3Server:
 def s3_server() -> Iterator[S3Server]:
     """The server. It starts when the first test asks for it (1 to 2 s) and ends with the session."""
     folder = Path(tempfile.mkdtemp(prefix="everloop-s3-"))
-    server = S3Server("", "everloop-key", "everloop-secret")
+    port, *others = _free_ports(10)
+    server = S3Server(f"http://127.0.0.1:{port}", "everloop-key", "everloop-secret")
     (folder / "s3.json").write_text(json.dumps(_identities(server)))
-    process, endpoint = _start(folder)
+    process = _start(folder, port, others)
     try:
-        _wait_until_ready(process, endpoint, folder)
-        yield S3Server(endpoint, server.access_key, server.secret_key)
+        _wait_until_ready(process, server, folder)
+        yield server
     finally:
         process.terminate()
         try:
@@ -68,10 +70,10 @@ def _identities(server: S3Server) -> dict[str, object]:
     return {"identities": [{"name": "everloop", "credentials": [credentials], "actions": actions}]}
 
 
-def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    services = ["master", "volume", "filer", "s3", "admin"]
+def _start(folder: Path, port: int, others: list[int]) -> subprocess.Popen[bytes]:
     # Every port is pinned: two servers that choose defaults would collide.
-    ports = dict(zip(itertools.product(services, ["port", "port.grpc"]), _free_ports(10), strict=True))
+    pinned = [f"{service}.port" for service in ("s3", "master", "volume", "filer", "admin")]
+    pinned += [f"{name}.grpc" for name in pinned]
     command = [
         str(Path(sys.executable).with_name("weed")),
         "-logtostderr=true",
@@ -84,15 +86,15 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         "-master.telemetry=false",
         f"-s3.config={folder / 's3.json'}",
         f"-bucket={BUCKET}",
+        "-s3.autoCreateBucket=false",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         f"-filer.localSocket={folder / 'filer.sock'}",
         f"-s3.localSocket={folder / 's3.sock'}",
-        *(f"-{service}.{kind}={port}" for (service, kind), port in ports.items()),
+        *(f"-{name}={number}" for name, number in zip(pinned, [port, *others], strict=True)),
     ]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0)
-    return process, f"http://127.0.0.1:{ports['s3', 'port']}"
+        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -103,22 +105,26 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], endpoint: str, folder: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], server: S3Server, folder: Path) -> None:
+    """The server listens before it has made its bucket, so what counts is that something can be put there."""
+    store = S3Store(
+        BUCKET,
+        endpoint=server.endpoint,
+        region="us-east-1",
+        access_key_id=server.access_key,
+        secret_access_key=server.secret_key,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=5)},
+    )
     deadline = time.monotonic() + 60
-    # A request without credentials is refused by a server that runs and knows its bucket, and so is good news.
-    for url, ready in [(f"{endpoint}/healthz", {200}), (f"{endpoint}/{BUCKET}", {200, 403})]:
-        while _status(url) not in ready:
+    while True:
+        try:
+            store.put("ready", b"")
+        except (BaseError, FileNotFoundError):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"SeaweedFS did not start:\n{(folder / 'log').read_text()[-3000:]}")
+                raise RuntimeError(
+                    f"SeaweedFS did not start:\n{(folder / 'log').read_text()[-3000:]}"
+                ) from None
             time.sleep(0.05)
-
-
-def _status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-    except OSError:
-        return 0
+        else:
+            return

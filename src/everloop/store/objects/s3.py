@@ -86,6 +86,8 @@ class S3Bucket:
                 self._store.put(key, data, mode="create")
         except AlreadyExistsError:
             return False
+        except FileNotFoundError as error:
+            raise self._no_bucket() from error
         return True
 
     def put_file(self, key: str, staged: Path) -> bool:
@@ -135,6 +137,11 @@ class S3Bucket:
         with self._errors(), contextlib.suppress(FileNotFoundError):
             self._store.delete(key)
 
+    def _no_bucket(self) -> InvalidInput:
+        return InvalidInput(
+            f"there is no bucket for {self._name}", hint="make the bucket first, or check its name"
+        )
+
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         """Sentences for what obstore raises, but for 'exists' and 'not found', which are answers."""
@@ -150,6 +157,8 @@ class S3Bucket:
         except exceptions.AlreadyExistsError:
             raise
         except exceptions.BaseError as error:
+            if "NoSuchBucket" in str(error):
+                raise self._no_bucket() from error
             raise Unavailable(
                 f"{self._name} does not answer as it should: {str(error).splitlines()[0][:300]}",
                 hint="check the address and that the server runs, then try again; the store is whole",
