@@ -26,9 +26,7 @@ interface Placed extends GraphNode {
   more?: number;
 }
 
-const WIDTH = 176;
 const HEIGHT = 40;
-const GAP_X = 56;
 const GAP_Y = 12;
 const TOP = 28;
 const MOST = 50;
@@ -73,7 +71,11 @@ function ordered(graph: Graph): GraphNode[][] {
   return columns;
 }
 
-function draw(graph: Graph, opened: Set<number>, reopen: (column: number) => void): SVGSVGElement {
+function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: number) => void): SVGSVGElement {
+  // The columns share the width there is; narrower than readable, and the graph scrolls.
+  const pitch = Math.min(240, Math.max(150, (room + 32) / graph.columns.length));
+  const gap = Math.round(pitch * 0.2);
+  const wide = Math.floor(pitch - gap);
   const columns = ordered(graph);
   const crowded = graph.nodes.length > MOST;
   const share = Math.max(3, Math.floor(MOST / graph.columns.length));
@@ -92,7 +94,7 @@ function draw(graph: Graph, opened: Set<number>, reopen: (column: number) => voi
       for (const node of rest) standIn.set(node.id, id);
     }
     boxes.forEach((box, row) => {
-      box.x = column * (WIDTH + GAP_X) + 1;
+      box.x = column * (wide + gap) + 1;
       box.y = TOP + row * (HEIGHT + GAP_Y);
       placed.set(box.id, box);
     });
@@ -106,11 +108,11 @@ function draw(graph: Graph, opened: Set<number>, reopen: (column: number) => voi
     for (const box of boxes) box.y += (full - own) / 2;
   });
 
-  const width = graph.columns.length * (WIDTH + GAP_X) - GAP_X + 2;
+  const width = graph.columns.length * (wide + gap) - gap + 2;
   const height = TOP + full + 8;
   const drawing = svg("svg", { class: "graph", width, height, viewBox: `0 0 ${width} ${height}` });
   graph.columns.forEach((name, column) => {
-    drawing.append(svg("text", { class: "column-name", x: column * (WIDTH + GAP_X) + 1, y: 14 }, name));
+    drawing.append(svg("text", { class: "column-name", x: column * (wide + gap) + 1, y: 14 }, name));
   });
   const resolve = (id: string): Placed | undefined => placed.get(standIn.get(id) ?? id);
   const drawn = new Set<string>();
@@ -118,8 +120,8 @@ function draw(graph: Graph, opened: Set<number>, reopen: (column: number) => voi
     const [from, to] = [resolve(fromId), resolve(toId)];
     if (from === undefined || to === undefined || from === to || drawn.has(`${from.id}>${to.id}`)) continue;
     drawn.add(`${from.id}>${to.id}`);
-    const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
-    const bend = Math.max(24, Math.abs(x2 - x1) / 2);
+    const [x1, y1, x2, y2] = [from.x + wide, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
+    const bend = Math.max(16, Math.abs(x2 - x1) / 2);
     drawing.append(
       svg("path", {
         class: "edge",
@@ -130,17 +132,17 @@ function draw(graph: Graph, opened: Set<number>, reopen: (column: number) => voi
     );
   }
   for (const box of placed.values()) {
-    const name = svg("text", { class: "label", x: box.x + 12, y: box.y + 17 }, cut(box.label, 23));
+    const name = svg("text", { class: "label", x: box.x + 12, y: box.y + 17 }, cut(box.label, Math.floor((wide - 30) / 7.2)));
     const kind = svg("text", { class: "kind", x: box.x + 12, y: box.y + 32 }, box.kind);
     const group = svg(
       "g",
       { class: ["node", box.state ?? "", box.focus ? "focus" : "", box.more ? "more" : ""].join(" ").trim(), "data-id": box.id },
       svg("title", {}, `${box.kind} ${box.label}`),
-      svg("rect", { x: box.x, y: box.y, width: WIDTH, height: HEIGHT, rx: 5 }),
+      svg("rect", { x: box.x, y: box.y, width: wide, height: HEIGHT, rx: 5 }),
       name,
       kind,
     );
-    if (box.state) group.append(svg("circle", { class: "state", cx: box.x + WIDTH - 13, cy: box.y + 13, r: 3.5 }));
+    if (box.state) group.append(svg("circle", { class: "state", cx: box.x + wide - 13, cy: box.y + 13, r: 3.5 }));
     if (box.more) {
       group.setAttribute("tabindex", "0");
       group.setAttribute("role", "button");
@@ -228,7 +230,7 @@ export function drawLineage(part: ParentNode): void {
     const opened = new Set<number>();
     const show = (): void => {
       canvas.replaceChildren(
-        draw(graph, opened, (column) => {
+        draw(graph, canvas.clientWidth, opened, (column) => {
           opened.add(column);
           show();
         }),

@@ -11,7 +11,7 @@ function isTyping(target: EventTarget | null): boolean {
 
 /** `/` searches, `g` and a letter goes to a room, `j` `k` space work in tables, `c` copies, `?` lists them. */
 export function enableShortcuts(): void {
-  let afterG = 0;
+  let afterG = -Infinity;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (isTyping(event.target)) {
@@ -21,7 +21,7 @@ export function enableShortcuts(): void {
     if (document.querySelector("dialog[open]") !== null) return;
 
     if (event.timeStamp - afterG < 1500) {
-      afterG = 0;
+      afterG = -Infinity;
       const room = document.querySelector<HTMLAnchorElement>(`a[data-room-key="${CSS.escape(event.key)}"]`);
       if (room !== null) {
         event.preventDefault();

@@ -1,21 +1,21 @@
-const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
-  ["year", 31_557_600],
-  ["month", 2_629_800],
-  ["week", 604_800],
-  ["day", 86_400],
-  ["hour", 3_600],
-  ["minute", 60],
+const STEPS: [string, number][] = [
+  ["y", 31_557_600],
+  ["mo", 2_629_800],
+  ["d", 86_400],
+  ["h", 3_600],
+  ["min", 60],
+  ["s", 1],
 ];
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "narrow" });
 const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
 /** "3 min ago", "in 2 h"; under ten seconds "now". */
 export function relativeTime(moment: Date, now: Date): string {
   const seconds = (moment.getTime() - now.getTime()) / 1000;
-  for (const [unit, size] of STEPS) {
-    if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
-  }
-  return Math.abs(seconds) < 10 ? "now" : relative.format(Math.trunc(seconds), "second");
+  const far = Math.abs(seconds);
+  const step = STEPS.find(([, size]) => far >= size);
+  if (far < 10 || step === undefined) return "now";
+  const count = `${Math.floor(far / step[1])} ${step[0]}`;
+  return seconds < 0 ? `${count} ago` : `in ${count}`;
 }
 
 /** `<time data-relative>` shows how long ago; the exact instant in the reader's zone is shown on hover. */

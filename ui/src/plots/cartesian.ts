@@ -39,7 +39,8 @@ export function linePlot(spec: LineSpec, look: Look): Option {
       showSymbol: series.points.length <= 40,
       itemStyle: spec.kind === "scatter" ? { color: faded(colour, 0.75) } : {},
       connectNulls: false,
-      emphasis: { focus: "series", lineStyle: { width: 2.25 } },
+      // Among many lines the one pointed at stands out.
+      emphasis: { focus: spec.series.length > 3 ? "series" : "none", lineStyle: { width: 2.25 } },
       blur: { lineStyle: { opacity: 0.25 }, itemStyle: { opacity: 0.25 } },
       markLine: index === 0 ? markLines(look, marks, spec.thresholds) : undefined,
       z: 3,

@@ -28,6 +28,7 @@ export function heatmapPlot(spec: HeatmapSpec, look: Look): Option {
       min: least,
       max: most,
       calculable: false,
+      hoverLink: false,
       right: 6,
       top: "center",
       itemWidth: 10,
@@ -118,8 +119,12 @@ export function forestPlot(spec: ForestSpec, look: Look): Option {
   const reference = spec.reference;
   return {
     ...frame(look, []),
-    grid: { left: 12, right: 24, top: 18, bottom: 28, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-    xAxis: { ...axis(spec.x, look, "x"), splitLine: { show: true, lineStyle: { color: look.line } } },
+    grid: { left: 12, right: 24, top: 24, bottom: 28, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+    xAxis: {
+      ...axis(spec.x, look, "x"),
+      boundaryGap: ["6%", "6%"],
+      splitLine: { show: true, lineStyle: { color: look.line } },
+    },
     yAxis: {
       ...axis({ name: "", type: "category", categories: names }, look, "y"),
       inverse: true,
@@ -151,7 +156,7 @@ export function forestPlot(spec: ForestSpec, look: Look): Option {
           symbol: "none",
           data: [{ xAxis: reference.at }],
           lineStyle: { color: look.text, type: "solid", width: 1 },
-          label: { formatter: reference.label, color: look.muted, fontSize: 11 },
+          label: { formatter: reference.label, position: "start", color: look.muted, fontSize: 11 },
         },
         renderItem: (item: { dataIndex: number }, api: ForestApi) => {
           const row = spec.rows[item.dataIndex];

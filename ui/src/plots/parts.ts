@@ -1,5 +1,6 @@
 import type { EChartsCoreOption } from "echarts/core";
 import type { Look } from "./look";
+import { faded } from "./look";
 import { axisTitle, short } from "./numbers";
 import type { Axis, Mark, Threshold } from "./spec";
 
@@ -13,7 +14,7 @@ export function frame(look: Look, legend: string[]): Option {
     grid: {
       left: 12,
       right: 20,
-      top: legend.length > 1 ? 34 : 18,
+      top: legend.length > 1 ? 50 : 30,
       bottom: 26,
       outerBoundsMode: "same",
       outerBoundsContain: "axisLabel",
@@ -39,10 +40,9 @@ export function frame(look: Look, legend: string[]): Option {
 
 export function tooltipBox(): Option {
   return {
-    className: "plot-tip",
     confine: true,
-    // The box is styled by the style sheet alone.
-    backgroundColor: "",
+    // The library's own box is invisible: what is seen is the element of tooltip.ts, styled by the style sheet.
+    backgroundColor: "transparent",
     borderWidth: 0,
     padding: 0,
     extraCssText: "box-shadow: none;",
@@ -55,7 +55,7 @@ export function axis(spec: Axis, look: Look, side: "x" | "y"): Option {
   const common = {
     name: axisTitle(spec),
     nameLocation: side === "x" ? "middle" : "end",
-    nameGap: side === "x" ? 26 : 8,
+    nameGap: side === "x" ? 26 : 12,
     nameTextStyle: {
       color: look.muted,
       fontSize: 11,
@@ -72,10 +72,31 @@ export function axis(spec: Axis, look: Look, side: "x" | "y"): Option {
   if (type === "category") {
     return { ...common, type: "category", data: spec.categories ?? [] };
   }
-  if (type === "time") return { ...common, type: "time" };
+  if (type === "time") {
+    // The month goes with every day: a bare "17" says nothing.
+    const formatter = {
+      year: "{yyyy}",
+      month: "{MMM} {yyyy}",
+      day: "{d} {MMM}",
+      hour: "{HH}:{mm}",
+      minute: "{HH}:{mm}",
+      second: "{HH}:{mm}:{ss}",
+    };
+    return { ...common, type: "time", axisLabel: { ...common.axisLabel, formatter } };
+  }
+  if (type === "log") {
+    // Left alone, the axis would grow to whole powers of ten and flatten a narrow range.
+    return {
+      ...common,
+      type: "log",
+      min: spec.min ?? (({ min }: { min: number }) => (min > 0 ? min / 1.05 : undefined)),
+      max: spec.max ?? (({ max }: { max: number }) => max * 1.05),
+      axisLabel: { ...common.axisLabel, formatter: (value: number) => short(value) },
+    };
+  }
   return {
     ...common,
-    type: type === "log" ? "log" : "value",
+    type: "value",
     scale: !spec.zero,
     axisLabel: { ...common.axisLabel, formatter: (value: number) => short(value) },
     splitNumber: side === "y" ? 4 : 6,
@@ -93,7 +114,7 @@ export function markLines(look: Look, marks: Mark[] = [], thresholds: Threshold[
     symbol: "none",
     label: { fontSize: 11, color: look.muted },
     data: [
-      ...marks.map((mark) => {
+      ...marks.map((mark, index) => {
         const kind = mark.kind ?? "note";
         return {
           xAxis: mark.at,
@@ -104,6 +125,8 @@ export function markLines(look: Look, marks: Mark[] = [], thresholds: Threshold[
             position: "insideEndTop",
             rotate: 0,
             align: "left",
+            // Neighbours stand on two lines, so that their words do not run into each other.
+            offset: [0, (index % 2) * 13],
             padding: [0, 0, 0, 4],
             color: colours[kind],
           },
@@ -113,7 +136,13 @@ export function markLines(look: Look, marks: Mark[] = [], thresholds: Threshold[
         yAxis: threshold.y,
         name: threshold.label,
         lineStyle: { color: look.warn, type: [4, 3], width: 1 },
-        label: { formatter: threshold.label, position: "insideEndTop", color: look.warn },
+        label: {
+          formatter: threshold.label,
+          position: "insideEndTop",
+          color: look.warn,
+          backgroundColor: faded(look.surface, 0.85),
+          padding: [1, 3],
+        },
       })),
     ],
   };

@@ -9,7 +9,7 @@ export interface Entry {
 }
 
 export function tip(head: string, entries: Entry[]): HTMLElement {
-  const box = document.createElement("div");
+  const box = cell("plot-tip", "");
   if (head !== "") box.append(cell("at", head));
   for (const entry of entries) {
     const line = cell("entry", "");
