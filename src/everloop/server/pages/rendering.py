@@ -83,7 +83,7 @@ class Pages:
 
     def render(self, request: Request, template: str, context: dict[str, Any], status: int = 200) -> Response:
         actor = getattr(request.state, "actor", None)
-        frame = {
+        frame: dict[str, Any] = {
             "workspace": self.workspace.settings.name,
             "user": actor.user if actor else "nobody",
             "version": __version__,
