@@ -15,6 +15,7 @@ from everloop.errors import EverloopError, InvalidInput, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("everloop.cli.up:up", "start the server: API, pages, scheduler, loop"),
+    "doctor": ("everloop.cli.doctor:doctor", "what is wrong with this machine and workspace"),
     "audit": ("everloop.cli.audit:audit", "the chain of events, and whether it still holds"),
     "token": ("everloop.cli.audit:token", "keys to a server"),
 }
