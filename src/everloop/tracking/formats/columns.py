@@ -199,8 +199,11 @@ def _doubles(field: Field, values: Any) -> Column:
             raise _wrong(
                 field, values, lambda value: isinstance(value, int) and abs(value) > 10**308
             ) from None
-    if not field.nullable and np.isnan(column).any():
-        raise _wrong(field, column.tolist(), _is_missing)
+    if not np.isfinite(column).all():
+        if np.isinf(column).any():
+            raise _wrong(field, column.tolist(), lambda value: value in (float("inf"), float("-inf")))
+        if not field.nullable:
+            raise _wrong(field, column.tolist(), _is_missing)
     return column
 
 

@@ -1,0 +1,142 @@
+"""The loaded models of one deployment, and which rows each of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everloop.domain.deployments import Arm, Deployment, Mode, arm_of, pick, thresholds
+from everloop.domain.expressions import evaluate
+from everloop.domain.names import shown
+from everloop.domain.signature import Signature
+from everloop.errors import Corrupted, InvalidInput, nearest
+from everloop.serving.snapshot import read_model_digest
+from everloop.tracking.formats import LoadedModel, load_model
+from everloop.tracking.formats.columns import Columns, conform
+from everloop.tracking.formats.fresh import fresh_parity
+
+TOLERANCE = 1e-9
+"""How far answers may be from those stored with the model: other numbers of threads add in another order."""
+
+KEPT = 4
+"""Models kept in memory beyond those in use, so that going back to one takes no loading."""
+
+
+class LoadedArm:
+    """An arm with its model in memory."""
+
+    def __init__(self, arm: Arm, model: LoadedModel) -> None:
+        self.arm = arm
+        self.model = model
+
+    @property
+    def signature(self) -> Signature:
+        return self.model.signature
+
+    def feed(self, columns: Mapping[str, Any]) -> Columns:
+        """What the model is fed for the columns of a request: checked, transformed if the arm says so, checked again."""
+        given = conform(columns, self.signature, drop_extra=True)
+        if not self.arm.transform:
+            return given
+        with np.errstate(all="ignore"):
+            made = {name: evaluate(text, given) for name, text in self.arm.transform.items()}
+        rows = len(next(iter(given.values())))
+        changed = {name: np.broadcast_to(np.asarray(value), (rows,)) for name, value in made.items()}
+        return conform({**given, **changed}, self.signature)
+
+
+class Lineup:
+    """All arms of a deployment. Never changed: a new deployment is a new object behind one reference."""
+
+    def __init__(self, deployment: Deployment, arms: Sequence[LoadedArm]) -> None:
+        self.deployment = deployment
+        self.arms = {each.arm.name: each for each in arms}
+        self.shadows = [each for each in arms if each.arm.mode is Mode.SHADOW]
+        declared = [placed.arm for placed in deployment.arms]
+        self._declared = declared
+        self._ends = thresholds(declared)
+        self.first = self.arms[self._ends[-1][1]]
+        self.known = {name for each in arms for name in each.signature.names}
+
+    def checked_names(self, names: Sequence[str]) -> None:
+        """Raise InvalidInput for a column that no arm takes."""
+        unknown = [name for name in names if name not in self.known]
+        if unknown:
+            listed = ", ".join(self.first.signature.names)
+            raise InvalidInput(
+                f"unknown column{'s'[: len(unknown) - 1]} {', '.join(map(shown, unknown[:5]))}",
+                hint=nearest(unknown[0], self.known) or f"the model takes: {listed}",
+            )
+
+    def route(self, keys: Sequence[str], forced: str | None) -> list[tuple[LoadedArm, list[int] | None]]:
+        """Which arm answers which rows; None stands for all of them."""
+        if forced is not None:
+            arm = pick(forced, self._declared)
+            if arm.name not in self.arms:
+                raise InvalidInput(f"the arm {shown(forced)} is off", hint="leave the header out")
+            return [(self.arms[arm.name], None)]
+        if len(self._ends) == 1:
+            return [(self.first, None)]
+        rows: dict[str, list[int]] = {}
+        for row, key in enumerate(keys):
+            rows.setdefault(arm_of(self.deployment.salt, key, self._ends), []).append(row)
+        if len(rows) == 1:
+            return [(self.arms[next(iter(rows))], None)]
+        return [(self.arms[name], chosen) for name, chosen in rows.items()]
+
+
+class Models:
+    """Loads models, each once, and keeps the last few."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaded: dict[str, LoadedModel] = {}
+
+    def lineup(self, deployment: Deployment) -> Lineup:
+        """Check and load what a deployment needs. Slow for new models, at once for known ones; raises what is wrong with one."""
+        arms = []
+        for placed in deployment.arms:
+            if placed.arm.mode is Mode.OFF and placed.digest not in self._loaded:
+                continue
+            model = self._loaded.pop(placed.digest, None) or self._load(placed.folder, placed.digest)
+            self._loaded[placed.digest] = model  # to the end: the order is that of last use
+            if placed.arm.mode is not Mode.OFF:
+                arms.append(LoadedArm(placed.arm, model))
+        in_use = {placed.digest for placed in deployment.arms}
+        spare = [digest for digest in self._loaded if digest not in in_use]
+        for digest in spare[: max(0, len(spare) - KEPT)]:
+            del self._loaded[digest]
+        return Lineup(deployment, arms)
+
+    def _load(self, place: str, digest: str) -> LoadedModel:
+        folder = self._folder / place
+        if read_model_digest(folder) != digest:
+            raise Corrupted(f"{folder} is not the model that was deployed", hint="deploy it again")
+        mark = folder / ".checked"
+        if not mark.exists():
+            load_in_throwaway(folder)
+            mark.touch()
+        model = load_model(folder)
+        if model.file.probe_rows:
+            model.parity(
+                tolerance=TOLERANCE
+            )  # the first call pays for lazy imports and caches; no caller should
+        return model
+
+
+def load_in_throwaway(folder: Path) -> None:
+    """Load, warm and compare in a process that may die of it. Raises InvalidInput when the answers differ."""
+    from everloop.tracking.formats import read_model_file
+
+    if not read_model_file(folder).probe_rows:
+        return
+    parity = fresh_parity(folder, tolerance=TOLERANCE)
+    if not parity.passed:
+        raise InvalidInput(
+            f"the model in {folder} answers otherwise than when it was saved: off by {parity.max_abs:g}, "
+            f"{parity.flips} of {parity.rows} labels differ",
+            hint="install the package versions its model.json names",
+        )
