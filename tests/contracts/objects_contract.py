@@ -385,7 +385,7 @@ class ContentStoreContract(ObjectsContract):
         self, bucket: Bucket, objects: ContentStore, filled: dict[str, bytes], tmp_path: Path, harm: str
     ) -> None:
         objects.close()
-        for file in (tmp_path / "index").iterdir():
+        for file in (tmp_path / "index").glob("index.sqlite*"):
             if harm == "deleted":
                 file.unlink()
             elif harm == "garbage":

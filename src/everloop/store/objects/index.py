@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from everloop.errors import EverloopError, StorageError, Unavailable
-from everloop.store.objects.buckets import storage_error
+from everloop.store.objects.buckets import stage, storage_error
 from everloop.store.objects.packs import Entry, Kind
 
 _VERSION = 1
@@ -75,7 +75,7 @@ class Index:
 
     def _places(self, digest: bytes, kinds: str) -> list[Place]:
         query = f"""select kind, name, offset, length, entry.size from entry left join pack on number = pack
-            where digest = ? and kind in {kinds} order by pack"""
+            where digest = ? and kind in {kinds} and (pack = {_LOOSE} or name is not null) order by pack"""
         with self._open() as connection:
             return [Place(Kind(kind), *rest) for kind, *rest in connection.execute(query, (digest,))]
 
@@ -191,7 +191,8 @@ class Index:
     def _connect(self) -> sqlite3.Connection:
         if self._writable:
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if not self._path.exists():
+                    _create(self._path)
                 return _connect(str(self._path))
             except OSError:
                 pass
@@ -219,7 +220,6 @@ def _code(error: sqlite3.Error) -> int:
 
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-    connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")
     if connection.execute("pragma user_version").fetchone()[0] != _VERSION:
         connection.execute("begin immediate")
@@ -234,3 +234,21 @@ def _connect(path: str) -> sqlite3.Connection:
             connection.execute(f"pragma user_version = {_VERSION}")
         connection.execute("commit")
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make an empty index, unless another process makes it first.
+
+    Turning WAL on fails at once, without waiting, when another process has the file open. So it is done beside,
+    and the file gets its name when it is ready.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = stage(path.parent / "staging")
+    connection = _connect(str(beside))
+    try:
+        connection.execute("pragma journal_mode = wal")
+    finally:
+        connection.close()
+    with contextlib.suppress(FileExistsError):
+        os.link(beside, path)
+    beside.unlink()
