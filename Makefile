@@ -50,7 +50,7 @@ test-pages: setup    ## the pages in a real browser; without Chromium they are s
 	else echo "Pages not tested: Chromium is missing (apt-get install --no-install-recommends chromium)"; fi
 docs: setup     ## run every example in the documents and the docstrings
 	@$(PYTEST) README.md docs
-	@$(PYTEST) --doctest-modules src/everloop
+	@$(PYTEST) --doctest-modules --ignore-glob="*/migrations/*" src/everloop
 fmt: setup      ## format the code and repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
