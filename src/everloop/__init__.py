@@ -9,6 +9,8 @@ Names are imported when they are first used, so that `import everloop` costs nex
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 from everloop._version import __version__
@@ -17,22 +19,47 @@ _NAMES: dict[str, str] = {
     "workspace": "everloop.client.ambient:workspace",
     "connect": "everloop.client.ambient:connect",
     "errors": "everloop.errors",
+    "data": "everloop.client.handles:data",
+    "check": "everloop.domain.checks",
+    "checks": "everloop.domain.checks:checks",
 }
 """Each public name and where it is defined (``module`` or ``module:attribute``)."""
 
 __all__ = ["__version__", *sorted(_NAMES)]  # noqa: PLE0604  (the table above is the list)
 
 
-def __getattr__(name: str) -> Any:
-    place = _NAMES.get(name)
-    if place is None:
-        raise AttributeError(f"everloop has no '{name}'")
+
+
+class _CallableRoom(ModuleType):
+    """`ev.data` and `ev.workspace` are functions, and `everloop.data` and `everloop.workspace` are rooms. Python keeps one
+    attribute for both, so the room's module answers calls with the function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _resolve(_NAMES[self.__name__.rpartition(".")[2]])(*args, **kwargs)
+
+
+class _Everloop(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _NAMES and isinstance(value, ModuleType) and value.__name__ == f"everloop.{name}":
+            value.__class__ = _CallableRoom
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _NAMES:
+            raise AttributeError(f"everloop has no '{name}'")
+        found = _resolve(_NAMES[name])
+        if name not in self.__dict__:  # unless importing it has made it the room of that name
+            super().__setattr__(name, found)
+        return self.__dict__[name]
+
+    def __dir__(self) -> list[str]:
+        return __all__
+
+
+def _resolve(place: str) -> Any:
     module, _, attribute = place.partition(":")
     found = importlib.import_module(module)
-    value = getattr(found, attribute) if attribute else found
-    globals()[name] = value
-    return value
+    return getattr(found, attribute) if attribute else found
 
 
-def __dir__() -> list[str]:
-    return __all__
+sys.modules[__name__].__class__ = _Everloop
