@@ -133,7 +133,7 @@ def test_nothing_needs_an_inline_style() -> None:
     for path in TEMPLATES.rglob("*.html"):
         source = path.read_text()
         assert not re.search(r"\sstyle\s*=", source), path.name
-        assert not re.search(r"\son[a-z]+\s*=\s*[\"']", source), path.name
+        assert not re.search(r"\son(click|change|input|submit|load|error|key[a-z]+)\s*=", source), path.name
         assert not re.search(r"<script(?![^>]*(src=|type=\"application/json\"))", source), path.name
 
 
