@@ -19,7 +19,8 @@ help:           ## this list
 $(BIN)/uv: requirements/bootstrap.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@test -x $(BIN)/python || $(PY) -m venv .venv || { rm -rf .venv; echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/bootstrap.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r requirements/bootstrap.txt 2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2 || true)
 	@touch $@
 .venv/.ready: requirements/dev.txt pyproject.toml hatch_build.py $(BIN)/uv
 	@echo "Setting up .venv (once) ..."
