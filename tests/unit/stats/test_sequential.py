@@ -127,6 +127,14 @@ def test_a_real_gain_is_found_in_about_a_month_of_days() -> None:
     assert 10 < np.median(found) < 40
 
 
+def test_the_interval_shown_agrees_with_the_verdict() -> None:
+    rng = np.random.default_rng(20)
+    trial = PairedTrial.start(clip=0.1)
+    for difference in rng.normal(0.03, 0.047, 60).tolist():
+        trial = trial.update(difference)
+        assert (trial.interval().low > 0) == (trial.decide(alpha=0.05).action == "promote")
+
+
 def test_a_harmful_candidate_is_rolled_back_and_never_promoted() -> None:
     rng = np.random.default_rng(17)
     trial = PairedTrial.start(clip=0.1, margin=0.01)

@@ -153,8 +153,11 @@ class PairedTrial(msgspec.Struct, frozen=True):
         """Days seen."""
         return self.gain.n
 
-    def interval(self, *, level: float = 0.95) -> Interval:
-        """Where the mean daily gain lies, valid at any look, in the unit of the loss."""
+    def interval(self, *, level: float = 0.9) -> Interval:
+        """Where the mean daily gain lies, valid at any look, in the unit of the loss.
+
+        At level 1 - 2 alpha it agrees with the verdict: its lower end passes 0 when the gain reaches 1/alpha.
+        """
         return self.sequence.interval(level=level)
 
     def decide(
