@@ -22,6 +22,8 @@ R = TypeVar("R", bound=Room)
 
 ROOMS: dict[str, str] = {
     "governance": "everloop.governance.audit:Governance",
+    "data": "everloop.data.data:Data",
+    "tracking": "everloop.tracking.tracking:Tracking",
 }
 """Every room with operations, in the order of the life cycle: attribute of the workspace -> where its class is."""
 

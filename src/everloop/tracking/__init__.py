@@ -1,0 +1,21 @@
+"""The tracking room: experiments and runs, what they logged, and how one finds them again.
+
+Recording, where the user's code runs:
+
+- `run`: the handle that a training script holds (`Run.log_metric`, `Run.log_model`, `Run.checkpoint` …)
+- `capture`: code, packages, machine and command at the start of a run, and restoring the code
+- `records`, `shipping`: the journal of a run, and bringing it into the ledger
+- `checkpoints`: saved states as bytes
+- `places`: which process writes a run, and whether it still lives
+
+Keeping and finding, beside the ledger:
+
+- `tracking`: the operations
+- `writing`: what they change; `arrivals`: what a shipment of records does
+- `blocks`: points of a metric as columns, and their summaries
+- `searching`: the search language (`everloop.domain.search`) as SQL
+- `reading`: rows as records
+- `comparing`: runs side by side
+
+Out again: `frames` (Arrow and pandas), `exporting` (CSV, JSON, Parquet).
+"""

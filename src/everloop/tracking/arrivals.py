@@ -1,0 +1,155 @@
+"""What a shipment of journal records does to the ledger."""
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from everloop.domain.runs import STATUSES, Shipped, checked_key
+from everloop.domain.times import from_micros, micros
+from everloop.errors import Conflict, InvalidInput
+from everloop.store.ledger import Transaction
+from everloop.store.schema.tracking import metric_blocks, run_metrics, runs
+from everloop.tracking import records, writing
+from everloop.tracking.blocks import Points, Summary, encode
+
+_FLOATS = ("first", "last", "min", "max", "mean")
+
+
+class _Batch:
+    """The records of a shipment sorted by what they say."""
+
+    def __init__(self, found: list[list[Any]]) -> None:
+        self.steps: dict[str, list[int]] = defaultdict(list)
+        self.times: dict[str, list[int]] = defaultdict(list)
+        self.values: dict[str, list[float]] = defaultdict(list)
+        self.columns: dict[str, list[Points]] = defaultdict(list)
+        self.params: list[dict[str, str]] = []
+        self.tags: dict[str, str] = {}
+        self.end: tuple[str, int] | None = None
+        for record in found:
+            try:
+                self._take(*record)
+            except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
+                raise InvalidInput(f"a record cannot be understood: {error}") from None
+
+    def _take(self, kind: int, *rest: Any) -> None:
+        if kind == records.POINT:
+            key, value, step, time = rest
+            self.steps[key].append(step)
+            self.times[key].append(time)
+            self.values[key].append(value)
+        elif kind == records.POINTS:
+            values, steps, time = rest
+            each_step = steps if isinstance(steps, list) else [steps] * len(values)
+            for (key, value), step in zip(values.items(), each_step, strict=True):
+                self._take(records.POINT, key, value, step, time)
+        elif kind == records.COLUMN:
+            key, steps, times, values = rest
+            points = Points(
+                np.frombuffer(steps, "<i8"), np.frombuffer(times, "<i8"), np.frombuffer(values, "<f8")
+            )
+            if not len(points.steps) == len(points.times) == len(points.values):
+                raise ValueError("columns of different length")
+            self.columns[key].append(points)
+        elif kind == records.PARAMS:
+            self.params.append(msgspec.convert(rest[0], dict[str, str]))
+        elif kind == records.TAGS:
+            self.tags |= msgspec.convert(rest[0], dict[str, str])
+        elif kind == records.END:
+            status, time = msgspec.convert(rest, tuple[str, int])
+            if status not in STATUSES:
+                raise ValueError(f"there is no status {status!r}")
+            self.end = status, time
+        else:
+            raise ValueError(f"there is no kind {kind!r}")
+
+    def points(self) -> dict[str, Points]:
+        """The points of each metric in the order they were logged."""
+        found: dict[str, Points] = {}
+        for key in [*self.values, *(key for key in self.columns if key not in self.values)]:
+            checked_key(key, "metric")
+            parts = list(self.columns.get(key, []))
+            if key in self.values:
+                parts.append(Points.of(self.steps[key], self.times[key], self.values[key]))
+            joined = Points.joined(parts)
+            if len(joined):
+                found[key] = joined
+        return found
+
+
+def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
+    """Take in records `first`, `first` + 1, … of a run. Those that arrived before are passed over; a gap is refused."""
+    row = writing.writable(tx, run_id)
+    found = records.decode_batch(data)
+    if first > row.records:
+        raise Conflict(
+            f"records {row.records} to {first - 1} of run {run_id} are missing", hint="send those first"
+        )
+    found = found[row.records - first :]
+    if not found:
+        return Shipped(row.records)
+    batch = _Batch(found)
+    points = batch.points()
+    _add_points(tx, run_id, row.records, points)
+    refused: list[str] = []
+    for params in batch.params:
+        refused += writing.set_params(tx, run_id, params, lenient=True)
+    if batch.tags:
+        writing.set_tags(tx, run_id, batch.tags)
+    arrived = row.records + len(found)
+    tx.execute(sa.update(runs).where(runs.c.id == run_id).values(records=arrived, heartbeat=tx.now))
+    logged = {"first": row.records, "records": len(found), "metrics": len(points)}
+    tx.event("run.logged", f"run:{run_id}", logged | ({"refused": refused} if refused else {}))
+    if batch.end is not None:
+        writing.end(tx, row, batch.end[0], from_micros(batch.end[1]))
+    return Shipped(arrived, refused)
+
+
+def _add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Points]) -> None:
+    if not points:
+        return
+    tx.execute(
+        sa.insert(metric_blocks),
+        [
+            {"run": run_id, "key": key, "record": record, "count": len(each), "points": encode(each)}
+            for key, each in points.items()
+        ],
+    )
+    known = {row.key: summary_of(row) for row in tx.all(_summaries(run_id, list(points)))}
+    rows = []
+    for key, each in points.items():
+        summary = Summary.of(each)
+        if key in known:
+            summary = known[key].merged(summary)
+        rows.append({"run": run_id, "key": key} | summary_row(summary))
+    writing.upsert(tx, run_metrics, rows)
+
+
+def _summaries(run_id: str, keys: list[str]) -> sa.Select[Any]:
+    query = sa.select(run_metrics).where(run_metrics.c.run == run_id)
+    return query.where(run_metrics.c.key.in_(keys)) if len(keys) <= 500 else query
+
+
+def summary_of(row: sa.Row[Any]) -> Summary:
+    """A row of `run_metrics`, NULL as NaN."""
+    values = row._mapping
+    floats = {name: float("nan") if values[name] is None else values[name] for name in _FLOATS}
+    return Summary(
+        count=values["count"],
+        numbers=values["numbers"],
+        first_step=values["first_step"],
+        first_time=micros(values["first_time"]),
+        last_step=values["last_step"],
+        last_time=micros(values["last_time"]),
+        **floats,
+    )
+
+
+def summary_row(summary: Summary) -> dict[str, Any]:
+    """The columns of `run_metrics`, NaN as NULL."""
+    row: dict[str, Any] = msgspec.structs.asdict(summary)
+    row["first_time"], row["last_time"] = from_micros(summary.first_time), from_micros(summary.last_time)
+    return row | {name: None if row[name] != row[name] else row[name] for name in _FLOATS}

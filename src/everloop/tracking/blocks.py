@@ -1,0 +1,211 @@
+"""Points of one metric as columns of bytes, and the summary that search reads instead of them.
+
+    block    u8 version, u32 count, then steps, times and values
+    column   u8 kind, then
+             0  raw        count 64-bit integers
+             1  stride     first and distance as 64-bit integers: first, first + distance, …
+             2  differences  first as 64-bit integer, then count - 1 unsigned 32-bit differences
+    values   count 64-bit floats, bit for bit, NaN included
+
+Numbers are little-endian. A training loop's steps are a stride and its times differences, so a point takes 12 bytes.
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from everloop.domain.runs import MetricSummary
+from everloop.domain.times import from_micros
+from everloop.errors import Corrupted, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+VERSION = 1
+_HEAD = struct.Struct("<BI")
+_RAW, _STRIDE, _DIFFERENCES = range(3)
+
+
+class Points(msgspec.Struct, frozen=True):
+    """Columns of equal length: steps, times in microseconds since 1970, values."""
+
+    steps: "Integers"
+    times: "Integers"
+    values: "Floats"
+
+    @classmethod
+    def of(cls, steps: Sequence[int], times: Sequence[int], values: Sequence[float]) -> "Points":
+        import numpy as np
+
+        return cls(np.asarray(steps, np.int64), np.asarray(times, np.int64), np.asarray(values, np.float64))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Points"]) -> "Points":
+        import numpy as np
+
+        listed = list(parts)
+        if len(listed) == 1:
+            return listed[0]
+        if not listed:
+            return cls.of([], [], [])
+        return cls(
+            *(
+                np.concatenate([getattr(part, name) for part in listed])
+                for name in ("steps", "times", "values")
+            )
+        )
+
+    def ordered(self) -> "Points":
+        """By step, then time; points that tie keep the order in which they were logged."""
+        import numpy as np
+
+        if len(self.steps) < 2:
+            return self
+        ahead, even = np.diff(self.steps), np.diff(self.times)
+        if np.all((ahead > 0) | ((ahead == 0) & (even >= 0))):
+            return self
+        order = np.lexsort((self.times, self.steps))
+        return Points(self.steps[order], self.times[order], self.values[order])
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class Summary(msgspec.Struct):
+    """A row of `run_metrics` while it is brought up to date; NaN is NaN here and NULL in the table."""
+
+    count: int
+    numbers: int
+    first_step: int
+    first_time: int
+    first: float
+    last_step: int
+    last_time: int
+    last: float
+    min: float
+    max: float
+    mean: float
+
+    @classmethod
+    def of(cls, points: Points) -> "Summary":
+        """Of at least one point."""
+        import numpy as np
+
+        steps, times, values = points.steps, points.times, points.values
+        zeroed = np.where(np.isnan(values), 0.0, values)  # in a tie, NaN counts as 0 (as it does in MLflow)
+        order = np.lexsort((zeroed, times, steps))
+        first, last = int(order[0]), int(order[-1])
+        known = values[~np.isnan(values)]
+        with np.errstate(all="ignore"):
+            low, high, mean = (
+                (float(f(known)) for f in (np.min, np.max, np.mean)) if len(known) else [math.nan] * 3
+            )
+        return cls(
+            len(values), len(known),
+            int(steps[first]), int(times[first]), float(values[first]),
+            int(steps[last]), int(times[last]), float(values[last]),
+            low, high, mean,
+        )  # fmt: skip
+
+    def merged(self, other: "Summary") -> "Summary":
+        """Of the points of both. Associative, so that shipments of any size give the same row (the mean up to rounding)."""
+        first = min(self, other, key=lambda each: (each.first_step, each.first_time))
+        last = max(self, other, key=lambda each: (each.last_step, each.last_time, _zeroed(each.last)))
+        known = [each for each in (self, other) if each.numbers]
+        numbers = sum(each.numbers for each in known)
+        return Summary(
+            self.count + other.count, numbers,
+            first.first_step, first.first_time, first.first,
+            last.last_step, last.last_time, last.last,
+            min((each.min for each in known), default=math.nan),
+            max((each.max for each in known), default=math.nan),
+            sum(each.mean * (each.numbers / numbers) for each in known) if known else math.nan,
+        )  # fmt: skip
+
+    def record(self, key: str) -> MetricSummary:
+        from everloop.domain.runs import number_text
+
+        fields = {name: getattr(self, name) for name in ("first", "last", "min", "max", "mean")}
+        return MetricSummary(
+            key=key,
+            count=self.count,
+            last_step=self.last_step,
+            last_time=from_micros(self.last_time),
+            **{name: value if math.isfinite(value) else None for name, value in fields.items()},
+            nonfinite={
+                name: number_text(value) for name, value in fields.items() if not math.isfinite(value)
+            },
+        )
+
+
+def encode(points: Points) -> bytes:
+    """The bytes of a block. `decode` gives back the same columns, bit for bit."""
+    head = _HEAD.pack(VERSION, len(points))
+    return b"".join(
+        (head, *_column(points.steps), *_column(points.times), points.values.astype("<f8").tobytes())
+    )
+
+
+def decode(block: bytes) -> Points:
+    """The columns of a block. Raises Corrupted when they are not whole, StorageError for a version of the future."""
+    import numpy as np
+
+    try:
+        version, count = _HEAD.unpack_from(block)
+        if version > VERSION:
+            raise StorageError(
+                f"metric points have format {version}, newer than this Everloop knows",
+                hint="install a newer one",
+            )
+        steps, at = _read_column(block, _HEAD.size, count)
+        times, at = _read_column(block, at, count)
+        values = np.frombuffer(block, "<f8", count, at)
+    except (struct.error, ValueError) as error:
+        raise Corrupted(f"a block of metric points is not whole: {error}") from error
+    return Points(steps, times, values)
+
+
+def _column(numbers: "Integers") -> tuple[bytes, ...]:
+    import numpy as np
+
+    if len(numbers) >= 2:
+        low, high = int(numbers.min()), int(numbers.max())
+        if low > -(2**62) and high < 2**62:  # else a difference could be more than 64 bits
+            steps = np.diff(numbers)
+            if np.all(steps == steps[0]):
+                return bytes([_STRIDE]), struct.pack("<qq", int(numbers[0]), int(steps[0]))
+            if steps.min() >= 0 and steps.max() < 2**32:
+                return (
+                    bytes([_DIFFERENCES]),
+                    struct.pack("<q", int(numbers[0])),
+                    steps.astype("<u4").tobytes(),
+                )
+    return bytes([_RAW]), numbers.astype("<i8").tobytes()
+
+
+def _read_column(block: bytes, at: int, count: int) -> tuple["Integers", int]:
+    import numpy as np
+
+    kind, at = block[at] if at < len(block) else -1, at + 1
+    if kind == _RAW:
+        return np.frombuffer(block, "<i8", count, at), at + 8 * count
+    if kind == _STRIDE:
+        first, distance = struct.unpack_from("<qq", block, at)
+        return first + distance * np.arange(count, dtype=np.int64), at + 16
+    if kind == _DIFFERENCES:
+        numbers = np.empty(count, np.int64)
+        numbers[0] = struct.unpack_from("<q", block, at)[0]
+        numbers[1:] = np.frombuffer(block, "<u4", count - 1, at + 8)
+        return np.cumsum(numbers, out=numbers), at + 8 + 4 * (count - 1)
+    raise ValueError(f"there is no kind {kind} of column")
+
+
+def _zeroed(value: float) -> float:
+    return 0.0 if math.isnan(value) else value

@@ -1,0 +1,385 @@
+"""What is captured when a run begins: the code with every uncommitted change, packages, machine, command. And the way back.
+
+Code is kept as content: for a project in git, its commit and the files of the work tree that differ from it (untracked ones
+too, ignored ones not), each an object; `restore` writes them out again. What takes time is remembered within the process: a
+second run costs one call of git.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from everloop.domain.canonical import canonical
+from everloop.domain.runs import Captured, HeldObject
+from everloop.errors import Conflict, Failed, NotFound
+
+if TYPE_CHECKING:
+    from everloop.store.objects import Objects
+
+LARGEST_FILE = 10_000_000
+"""Bytes of a changed file that is kept; a larger one is named in `Code.skipped`."""
+LARGEST_SUM = 200_000_000
+"""Bytes of all changed files together."""
+GIT_SECONDS = 10
+
+THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
+)  # fmt: skip
+ALLOWED = (
+    "CONDA_DEFAULT_ENV", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "LANG", "LC_ALL", "OMP_PROC_BIND",
+    "OPENBLAS_CORETYPE", "PYTHONHASHSEED", "PYTHONPATH", "SLURM_JOB_ID", "TZ", "VIRTUAL_ENV", "EVERLOOP_PROFILE",
+)  # fmt: skip
+"""Environment variables that are kept. No others are looked at."""
+
+_SECRET = re.compile(
+    r"(?i)(?:^|[^a-z])(?:api|access|secret|private|auth|signing|encryption)?[_\-.]?(?:key|keys|token|secret|password|passwd|pwd|passphrase|"
+    r"credential|credentials|dsn|authorization|bearer|cookie|session[_\-.]?id)$"
+)
+_HARMLESS = re.compile(
+    r"(?i)(?:^|[_\-])(?:sort|primary|foreign|join|entity|group|partition|row|index|cache|metric|label|pad|max|min|eos|bos)[_\-]?(?:key|keys|token)$"
+)
+_IN_ADDRESS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
+_LOOKS_SECRET = re.compile(
+    r"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_\-]{20,}|xox[abprs]-[A-Za-z0-9\-]{10,}|eyJ[\w\-]{10,}\.[\w\-]{10,}\.[\w\-]+)"
+)
+MASK = "***"
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """What a run ran on. Equal environments are one object."""
+
+    python: str
+    implementation: str
+    platform: str
+    cpu: str
+    cpus: int
+    packages: list[str]
+    """``name==version`` of every installed distribution, sorted."""
+    threads: dict[str, str]
+    variables: dict[str, str]
+
+
+class CodeFile(msgspec.Struct, frozen=True):
+    """A file of the work tree that is not as committed. `mode` is git's: 100644, 100755 (executable) or 120000 (a link)."""
+
+    path: str
+    digest: str
+    size: int
+    mode: str
+
+
+class Code(msgspec.Struct, frozen=True):
+    """The work tree as it was: `files` and `deleted` over `commit`; without git, the entry file alone."""
+
+    commit: str
+    branch: str
+    files: list[CodeFile]
+    deleted: list[str]
+    skipped: list[str]
+    """Files that were too large to keep, or not readable."""
+
+
+def capture(
+    objects: "Objects", *, project: Path, seeds: Mapping[str, int], leave_out: Sequence[Path] = ()
+) -> Captured:
+    """Capture now; what needs keeping is put into `objects`. `leave_out`: folders that are no part of the project's code."""
+    entry = entry_file()
+    folder = entry.parent if entry is not None else Path.cwd()
+    environment = _stored(objects, canonical(_environment(tuple(sys.path))))
+    code, holds = _code(objects, folder, entry, tuple(leave_out))
+    record = _stored(objects, canonical(code))
+    command = list(sys.orig_argv)
+    shown = masked_command(command)
+    return Captured(
+        source=_source(entry, project),
+        commit=code.commit,
+        branch=code.branch,
+        dirty=bool(code.files or code.deleted or code.skipped) and bool(code.commit),
+        environment=environment.digest,
+        code=record.digest,
+        command=shown,
+        folder=str(Path.cwd()),
+        masked=shown != command,
+        seeds=dict(seeds),
+        holds=[environment, record, *holds],
+    )
+
+
+def restore(objects: "Objects", digest: str, target: Path, *, repository: Path | None = None) -> Code:
+    """Write the code that was captured under `digest` into the new folder `target`: the commit's files from `repository` (the
+    project, or any clone of it), with the captured changes over them.
+
+    Raises Conflict when `target` is there already, NotFound when the repository has no such commit.
+    """
+    code = msgspec.json.decode(objects.read(digest), type=Code)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise Conflict(f"{target} is there already", hint="name a folder that does not exist")
+    target.mkdir(parents=True, exist_ok=True)
+    if code.commit:
+        _check_out(repository or Path.cwd(), code.commit, target)
+    for path in code.deleted:
+        _inside(target, path).unlink(missing_ok=True)
+    for each in code.files:
+        place = _inside(target, each.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        content = objects.read(each.digest)
+        if each.mode == "120000":
+            place.symlink_to(content.decode())
+        else:
+            place.write_bytes(content)
+            place.chmod(0o755 if each.mode == "100755" else 0o644)
+    return code
+
+
+def is_secret(name: str) -> bool:
+    """Whether a name says that its value is a secret.
+
+    >>> [is_secret(name) for name in ("API_KEY", "db-password", "HF_TOKEN", "dsn", "max_tokens", "sort_key", "keys_per_row")]
+    [True, True, True, True, False, False, False]
+    """
+    return bool(_SECRET.search(name)) and not _HARMLESS.search(name)
+
+
+def masked_command(command: Sequence[str]) -> list[str]:
+    """A command line without its secrets: options named like one, passwords in addresses, and what looks like a key.
+
+    >>> masked_command(["train.py", "--lr", "0.1", "--api-key", "s3cr3t", "--token=abc", "db://ann:pw@host/x"])
+    ['train.py', '--lr', '0.1', '--api-key', '***', '--token=***', 'db://***@host/x']
+    """
+    shown: list[str] = []
+    hide_next = False
+    for word in command:
+        name, equals, _ = word.partition("=")
+        if hide_next and not word.startswith("-"):
+            shown.append(MASK)
+        elif equals and is_secret(name.lstrip("-")):
+            shown.append(f"{name}={MASK}")
+        else:
+            shown.append(_LOOKS_SECRET.sub(MASK, _IN_ADDRESS.sub(MASK, word)))
+        hide_next = not equals and word.startswith("-") and is_secret(word.lstrip("-"))
+    return shown
+
+
+def entry_file() -> Path | None:
+    """The file that was started: a script or the module of ``python -m``; None in an interactive session."""
+    started = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(started).resolve() if started else None
+
+
+def _source(entry: Path | None, project: Path) -> str:
+    if entry is None:
+        return "notebook" if "ipykernel" in sys.modules else "interactive"
+    return entry.relative_to(project).as_posix() if entry.is_relative_to(project) else entry.name
+
+
+class _Memory:
+    """What this process has put into one object store already."""
+
+    def __init__(self) -> None:
+        self.contents: dict[bytes, HeldObject] = {}
+        self.files: dict[tuple[str, int, int, int], HeldObject] = {}
+
+
+_memories: "WeakKeyDictionary[Objects, _Memory]" = WeakKeyDictionary()
+
+
+def _memory(objects: "Objects") -> _Memory:
+    return _memories.setdefault(objects, _Memory())
+
+
+def _stored(objects: "Objects", content: bytes) -> HeldObject:
+    """Store an object, unless this process did so before."""
+    known = _memory(objects).contents
+    if content not in known:
+        stored = objects.put(content)
+        known[content] = HeldObject(stored.digest, stored.size)
+    return known[content]
+
+
+def _environment(path: tuple[str, ...]) -> Environment:
+    variables = {name: os.environ[name] for name in ALLOWED if name in os.environ and not is_secret(name)}
+    return Environment(
+        python=platform.python_version(),
+        implementation=platform.python_implementation(),
+        platform=platform.platform(),
+        cpu=_cpu(),
+        cpus=os.cpu_count() or 0,
+        packages=_packages(tuple((folder, _changed(folder)) for folder in path)),
+        threads={name: os.environ[name] for name in THREADS if name in os.environ},
+        variables={name: _IN_ADDRESS.sub(MASK, value) for name, value in variables.items()},
+    )
+
+
+@cache
+def _packages(path: tuple[tuple[str, int], ...]) -> list[str]:
+    """Names and versions from the names of dist-info folders: a hundredth of the time that reading them takes."""
+    found: dict[str, str] = {}
+    for folder, changed in path:
+        if not changed:
+            continue
+        for name in os.listdir(folder):
+            if name.endswith((".dist-info", ".egg-info")):
+                distribution, _, version = name.rsplit(".", 1)[0].partition("-")
+                if version:
+                    found.setdefault(re.sub(r"[-_.]+", "-", distribution).lower(), version.split("-py")[0])
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
+
+
+def _changed(folder: str) -> int:
+    try:
+        found = os.stat(folder or ".")
+    except OSError:
+        return 0
+    return found.st_mtime_ns if os.path.isdir(folder or ".") else 0
+
+
+@cache
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _code(
+    objects: "Objects", folder: Path, entry: Path | None, leave_out: tuple[Path, ...]
+) -> tuple[Code, list[HeldObject]]:
+    top = _top(folder)
+    state = _status(top, leave_out) if top is not None else None
+    if top is None or state is None:
+        alone = [] if entry is None or not entry.is_file() else [entry.name]
+        return _kept(objects, entry.parent if entry else folder, Code("", "", [], [], []), alone)
+    commit, branch, changed, deleted = state
+    return _kept(objects, top, Code(commit, branch, [], deleted, []), changed)
+
+
+def _kept(objects: "Objects", top: Path, code: Code, paths: Iterable[str]) -> tuple[Code, list[HeldObject]]:
+    files, skipped, total = [], list(code.skipped), 0
+    for path in paths:
+        place = top / path
+        try:
+            found = place.lstat()
+            if place.is_dir() and not place.is_symlink():  # another repository within this one
+                skipped.append(path)
+                continue
+            if found.st_size > LARGEST_FILE or total + found.st_size > LARGEST_SUM:
+                skipped.append(path)
+                continue
+            held, mode = _content(objects, place, found)
+        except (OSError, NotFound):
+            skipped.append(path)
+            continue
+        total += held.size
+        files.append(CodeFile(path, held.digest, held.size, mode))
+    kept = msgspec.structs.replace(code, files=files, skipped=skipped)
+    return kept, [HeldObject(each.digest, each.size) for each in files]
+
+
+def _content(objects: "Objects", place: Path, found: os.stat_result) -> tuple[HeldObject, str]:
+    if place.is_symlink():
+        return _stored(objects, os.readlink(place).encode()), "120000"
+    known = _memory(objects).files
+    key = (str(place), found.st_size, found.st_mtime_ns, found.st_ino)
+    if key not in known:
+        stored = objects.put(place)
+        known[key] = HeldObject(stored.digest, stored.size)
+    return known[key], "100755" if found.st_mode & 0o100 else "100644"
+
+
+def _top(folder: Path) -> Path | None:
+    for each in (folder, *folder.parents):
+        if (each / ".git").exists():
+            return each
+    return None
+
+
+def _status(top: Path, leave_out: tuple[Path, ...]) -> tuple[str, str, list[str], list[str]] | None:
+    """Commit, branch, changed paths and deleted paths of a work tree, in one call of git; None where git is of no use."""
+    hidden = [":(exclude,glob)**/.everloop/**"]
+    hidden += [
+        f":(exclude,top,literal){each.relative_to(top)}"
+        for each in leave_out
+        if each != top and each.is_relative_to(top)
+    ]
+    output = _git(
+        top,
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--untracked-files=all",
+        "--no-renames",
+        "--",
+        ".",
+        *hidden,
+    )
+    if output is None:
+        return None
+    commit = branch = ""
+    changed: list[str] = []
+    deleted: list[str] = []
+    for line in output.decode(errors="surrogateescape").split("\0"):
+        if line.startswith("# branch.oid "):
+            commit = line[13:] if line[13:] != "(initial)" else ""
+        elif line.startswith("# branch.head "):
+            branch = line[14:] if line[14:] != "(detached)" else ""
+        elif line.startswith("? "):
+            changed.append(line[2:])
+        elif line.startswith(("1 ", "u ")):
+            path = line.split(" ", 8 if line[0] == "1" else 10)[-1]
+            (changed if os.path.lexists(top / path) else deleted).append(path)
+    return commit, branch, sorted(changed), sorted(deleted)
+
+
+def _check_out(repository: Path, commit: str, target: Path) -> None:
+    top = _top(repository.resolve())
+    archive = _git(top, "archive", "--format=tar", commit) if top is not None else None
+    if archive is None:
+        raise NotFound(
+            f"there is no commit {commit} in {repository}", hint="fetch it, or name a clone that has it"
+        )
+    import io
+    import tarfile
+
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(target, filter="tar")
+
+
+def _inside(target: Path, path: str) -> Path:
+    place = target / path
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise Failed(
+            f"the captured path {path!r} leads out of the folder", hint="the record is not to be trusted"
+        )
+    return place
+
+
+def _git(top: Path, *arguments: str) -> bytes | None:
+    """What git answers, or None: it is not installed, refuses, or takes too long. Locks of the user's index are not taken."""
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(top), *arguments],
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            env=environment,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,286 @@
+"""Rows of the ledger as the records that operations answer with."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from everloop.domain.runs import (
+    ACTIVE,
+    RUNNING,
+    ArtifactRecord,
+    Captured,
+    CheckpointRecord,
+    Experiment,
+    History,
+    MetricSummary,
+    Owner,
+    RunDetail,
+    RunPage,
+    RunRecord,
+)
+from everloop.domain.search import parse_filter, parse_order
+from everloop.errors import InvalidInput, NotFound
+from everloop.store.ledger import Reader
+from everloop.store.schema.base import edges
+from everloop.store.schema.tracking import (
+    experiment_tags,
+    experiments,
+    metric_blocks,
+    run_artifacts,
+    run_checkpoints,
+    run_metrics,
+    run_params,
+    run_tags,
+    runs,
+)
+from everloop.tracking.arrivals import summary_of
+from everloop.tracking.blocks import Points, decode
+from everloop.tracking.places import status_now
+from everloop.tracking.searching import Compiler, page_offset, page_token
+from everloop.tracking.writing import existing_run, find_experiment
+
+MOST_ON_A_PAGE = 50_000
+_IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
+
+_COLUMNS = (
+    runs.c.id, runs.c.experiment, runs.c.name, runs.c.user, runs.c.source, runs.c.version, runs.c.status,
+    runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent, runs.c.resumed_from,
+)  # fmt: skip
+
+
+def owner_of(row: sa.Row[Any]) -> Owner:
+    return Owner(row.place, row.pid, row.process_began)
+
+
+def lost_runs(look: Reader, now: datetime, run_ids: Sequence[str] | None = None) -> dict[str, str]:
+    """The runs that are stored as running and are not, with what they are."""
+    columns = (runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat)
+    query = sa.select(*columns).where(runs.c.status == RUNNING)
+    if run_ids is not None:
+        query = query.where(runs.c.id.in_(run_ids))
+    found = {row.id: status_now(RUNNING, owner_of(row), row.heartbeat, now) for row in look.all(query)}
+    return {run: status for run, status in found.items() if status != RUNNING}
+
+
+def search(
+    look: Reader,
+    now: datetime,
+    where: str,
+    experiment: Sequence[str],
+    state: str,
+    order_by: Sequence[str],
+    limit: int,
+    page: str,
+    count: bool,
+) -> RunPage:
+    """One page of the runs that match."""
+    if not 1 <= limit <= MOST_ON_A_PAGE:
+        raise InvalidInput(f"a page of {limit} runs cannot be had", hint=f"1 to {MOST_ON_A_PAGE}")
+    tree, orders = parse_filter(where), [parse_order(each) for each in order_by]
+    compiler = Compiler(look.dialect, lost_runs(look, now))
+    query = sa.select(
+        *_COLUMNS, experiments.c.name.label("experiment_name"), compiler.status.label("status_now")
+    )
+    query = query.select_from(runs.join(experiments, runs.c.experiment == experiments.c.id))
+    if state != "all":
+        query = query.where(
+            runs.c.state == state, experiments.c.state == ACTIVE if state == ACTIVE else sa.true()
+        )
+    if experiment:
+        query = query.where(runs.c.experiment.in_([find_experiment(look, each).id for each in experiment]))
+    if tree is not None:
+        query = query.where(compiler.condition(tree))
+    total = int(look.scalar(sa.select(sa.func.count()).select_from(query.subquery()))) if count else None
+    offset = page_offset(page)
+    rows = look.all(compiler.order(orders, query).limit(limit + 1).offset(offset))
+    following = page_token(offset + limit) if len(rows) > limit else None
+    return RunPage(_records(look, rows[:limit]), following, total)
+
+
+def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunRecord]:
+    """Records of runs in the order asked for. Raises NotFound."""
+    lost = lost_runs(look, now, run_ids)
+    query = sa.select(
+        *_COLUMNS,
+        experiments.c.name.label("experiment_name"),
+        Compiler(look.dialect, lost).status.label("status_now"),
+    )
+    query = query.select_from(runs.join(experiments, runs.c.experiment == experiments.c.id))
+    found = {each.run_id: each for each in _records(look, look.all(query.where(runs.c.id.in_(run_ids))))}
+    for each in run_ids:
+        if each not in found:
+            existing_run(look, each)
+    return [found[each] for each in run_ids]
+
+
+def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
+    ids = [row.id for row in rows]
+    params: dict[str, dict[str, Any]] = defaultdict(dict)
+    tags: dict[str, dict[str, Any]] = defaultdict(dict)
+    metrics: dict[str, dict[str, Any]] = defaultdict(dict)
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        some = ids[start : start + _IDS_AT_ONCE]
+        wanted = (
+            (run_params, run_params.c.value, params),
+            (run_tags, run_tags.c.value, tags),
+            (run_metrics, run_metrics.c.last, metrics),
+        )
+        for table, column, into in wanted:
+            query = sa.select(table.c.run, table.c.key, column).where(table.c.run.in_(some))
+            for each in look.execute(query).all():
+                into[each[0]][each[1]] = each[2]
+    nan = float("nan")
+    return [
+        RunRecord(
+            run_id=row.id,
+            experiment=row.experiment_name,
+            experiment_id=row.experiment,
+            name=row.name,
+            user=row.user,
+            source=row.source,
+            version=row.version,
+            status=row.status_now,
+            start_time=row.start_time,
+            end_time=row.end_time,
+            state=row.state,
+            parent=row.parent,
+            resumed_from=row.resumed_from,
+            params=params.get(row.id, {}),
+            metrics={key: nan if value is None else value for key, value in metrics.get(row.id, {}).items()},
+            tags=tags.get(row.id, {}),
+            nonfinite={},
+        )
+        for row in rows
+    ]
+
+
+def resolve(look: Reader, given: str) -> str:
+    """The identifier of a run from itself, a unique beginning of it, or a name that only one active run has."""
+    text = given.removeprefix("run:")
+    if not text:
+        raise InvalidInput("no run is named", hint="see: everloop runs list")
+    found = [row.id for row in look.all(sa.select(runs.c.id).where(runs.c.id == text))]
+    if not found and len(text) >= 4:
+        low = text.lower()
+        query = sa.select(runs.c.id).where(runs.c.id >= low, runs.c.id < low + "g").order_by(runs.c.id)
+        found = [row.id for row in look.all(query.limit(3))]
+    if not found:
+        query = (
+            sa.select(runs.c.id).where(runs.c.name == text, runs.c.state == ACTIVE).order_by(runs.c.id.desc())
+        )
+        found = [row.id for row in look.all(query.limit(3))]
+    if not found:
+        raise NotFound(f"there is no run '{given}'", hint="see: everloop runs list --state all")
+    if len(found) > 1:
+        raise InvalidInput(
+            f"'{given}' means more than one run", hint="give more of the identifier: " + ", ".join(found)
+        )
+    return str(found[0])
+
+
+def detail(look: Reader, now: datetime, run_id: str) -> RunDetail:
+    """All there is about a run."""
+    record = records_of(look, now, [run_id])[0]
+    reference = record.reference
+    children = look.all(
+        sa.select(runs.c.id).where(runs.c.parent == run_id).order_by(runs.c.start_time, runs.c.id)
+    )
+    consumed = look.all(sa.select(edges.c.source).where(edges.c.target == reference).order_by(edges.c.source))
+    produced = look.all(sa.select(edges.c.target).where(edges.c.source == reference).order_by(edges.c.target))
+    return RunDetail(
+        run=record,
+        metrics=summaries(look, run_id),
+        artifacts=artifacts(look, run_id),
+        checkpoints=checkpoints(look, run_id),
+        captured=captured_of(existing_run(look, run_id)),
+        children=[row.id for row in children],
+        consumed=[row.source for row in consumed if not row.source.startswith("run:")],
+        produced=[row.target for row in produced if not row.target.startswith("run:")],
+    )
+
+
+def captured_of(row: sa.Row[Any]) -> Captured:
+    return msgspec.convert(row.captured, Captured)
+
+
+def summaries(look: Reader, run_id: str) -> list[MetricSummary]:
+    query = sa.select(run_metrics).where(run_metrics.c.run == run_id).order_by(run_metrics.c.key)
+    return [summary_of(row).record(row.key) for row in look.all(query)]
+
+
+def artifacts(look: Reader, run_id: str, folder: str = "") -> list[ArtifactRecord]:
+    query = sa.select(run_artifacts).where(run_artifacts.c.run == run_id).order_by(run_artifacts.c.path)
+    inside = folder.rstrip("/") + "/" if folder else ""
+    return [
+        ArtifactRecord(row.path, row.digest, row.size)
+        for row in look.all(query)
+        if not folder or row.path == folder or row.path.startswith(inside)
+    ]
+
+
+def checkpoints(look: Reader, run_id: str) -> list[CheckpointRecord]:
+    query = (
+        sa.select(run_checkpoints).where(run_checkpoints.c.run == run_id).order_by(run_checkpoints.c.number)
+    )
+    fields = CheckpointRecord.__struct_fields__
+    return [CheckpointRecord(**{name: row._mapping[name] for name in fields}) for row in look.all(query)]
+
+
+def history(look: Reader, run_id: str, key: str) -> History:
+    """The points of a metric by step and time; none where it was never logged."""
+    existing_run(look, run_id)
+    query = sa.select(metric_blocks.c.points).where(metric_blocks.c.run == run_id, metric_blocks.c.key == key)
+    blocks = look.all(query.order_by(metric_blocks.c.record))
+    points = Points.joined(decode(row.points) for row in blocks).ordered()
+    return History(
+        key,
+        len(points),
+        points.steps.astype("<i8").tobytes(),
+        points.times.astype("<i8").tobytes(),
+        points.values.astype("<f8").tobytes(),
+    )
+
+
+def all_experiments(look: Reader, state: str) -> list[Experiment]:
+    counted = (
+        sa.select(runs.c.experiment, sa.func.count().label("n"))
+        .where(runs.c.state == ACTIVE)
+        .group_by(runs.c.experiment)
+    )
+    per = counted.subquery()
+    query = (
+        sa.select(experiments, per.c.n)
+        .outerjoin(per, per.c.experiment == experiments.c.id)
+        .order_by(experiments.c.id)
+    )
+    if state != "all":
+        query = query.where(experiments.c.state == state)
+    return _experiments(look, query)
+
+
+def experiment(look: Reader, given: str) -> Experiment:
+    number = find_experiment(look, given).id
+    count = (
+        sa.select(sa.func.count())
+        .where(runs.c.experiment == number, runs.c.state == ACTIVE)
+        .scalar_subquery()
+    )
+    return _experiments(look, sa.select(experiments, count.label("n")).where(experiments.c.id == number))[0]
+
+
+def _experiments(look: Reader, query: sa.Select[Any]) -> list[Experiment]:
+    rows = look.all(query)
+    tags = defaultdict[int, dict[str, str]](dict)
+    only = experiment_tags.c.experiment == rows[0].id if len(rows) == 1 else sa.true()
+    for row in look.all(sa.select(experiment_tags).where(only)):
+        tags[row.experiment][row.key] = row.value
+    return [
+        Experiment(
+            row.id, row.uuid, row.name, row.state, row.created, row.updated, tags.get(row.id, {}), row.n or 0
+        )
+        for row in rows
+    ]
