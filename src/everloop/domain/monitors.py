@@ -245,6 +245,8 @@ class Reading(msgspec.Struct, frozen=True):
     blocks: int = 0
     over: bool = False
     """Effect above the floor and significant after correction: set by the judge."""
+    streak: int = 0
+    """Windows in a row that this was over, this one included."""
     shock: bool = False
     """So far out that the last two days alone say it, without waiting for the trailing blocks."""
 
