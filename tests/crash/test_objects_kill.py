@@ -15,8 +15,9 @@ from everloop.store.objects.buckets import STALE_AFTER, LocalBucket
 _WRITER = """
 import os, random, signal, sys
 from pathlib import Path
-from everloop.store.objects import open_objects
+from everloop.store.objects import open_objects, packs
 
+packs.LIMIT = 400_000  # so that a large object takes several packs
 seed, kill_at = int(sys.argv[2]), int(sys.argv[3])
 calls = 0
 

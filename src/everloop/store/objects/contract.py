@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-Source = bytes | Path | BinaryIO
+Source = bytes | bytearray | memoryview | Path | BinaryIO
 """What can be stored: bytes in memory, a file by its path, or a stream read from where it stands to its end.
 """
 

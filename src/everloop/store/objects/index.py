@@ -33,6 +33,9 @@ _OBJECTS = f"({int(Kind.BLOB)}, {int(Kind.RECIPE)})"
 _BYTES = f"({int(Kind.BLOB)}, {int(Kind.CHUNK)})"
 
 
+_LEFT_ALONE: list[sqlite3.Connection | None] = []
+
+
 class Place(NamedTuple):
     """Where the bytes of an entry are. `pack` is the name of a pack, None for a loose file."""
 
@@ -61,7 +64,10 @@ class Index:
         with self._lock:
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
-            self._connection = None
+                self._connection = None
+
+    def __del__(self) -> None:
+        self.close()  # a store that nobody closed is no mistake worth a warning
 
     # Reading
 
@@ -182,9 +188,12 @@ class Index:
         )
 
     def _connected(self) -> sqlite3.Connection:
-        # A connection does not survive a fork: a child opens its own.
-        if self._connection is None or self._process != os.getpid():
-            self._process = os.getpid()
+        if self._process != os.getpid():
+            # A connection does not survive a fork. A child opens its own and leaves its parent's alone: closing
+            # it would let go of the parent's locks.
+            _LEFT_ALONE.append(self._connection)
+            self._connection, self._process = None, os.getpid()
+        if self._connection is None:
             self._connection = self._connect()
         return self._connection
 

@@ -56,7 +56,12 @@ class S3Bucket:
             or os.environ.get("AWS_REGION")
             or os.environ.get("AWS_DEFAULT_REGION")
             or "us-east-1",
-            client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": timedelta(seconds=5),
+                # A whole pack goes up in one request: half a minute, the default, is too short for a slow line.
+                "timeout": timedelta(minutes=5),
+            },
             # obstore's own limits are ten tries in three minutes: too long to tell a person that a server is
             # away.
             retry_config={

@@ -15,7 +15,7 @@ from everloop.store.objects.contract import Source
 @contextlib.contextmanager
 def opened(source: Source) -> Iterator[BinaryIO]:
     """The source as a stream. Only what was opened here is closed here."""
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif isinstance(source, Path):
         try:
