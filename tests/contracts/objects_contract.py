@@ -1,8 +1,10 @@
 """What `everloop.store.objects.Objects` promises, as tests; each store is a subclass that says how to open it."""
 
+import contextlib
 import hashlib
 import io
 import random
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -399,6 +401,24 @@ class ContentStoreContract(ObjectsContract):
             assert all(writer.add(content).new_bytes == 0 for content in filled.values())
         assert list(again.verify()) == []
         again.close()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "update entry set offset = offset + 1 where pack > 0",
+            "update entry set length = length - 1 where pack > 0",
+            "update entry set pack = 99 where pack > 0",
+        ],
+    )
+    def test_a_wrong_index_is_not_believed(
+        self, objects: ContentStore, filled: dict[str, bytes], tmp_path: Path, change: str
+    ) -> None:
+        with contextlib.closing(sqlite3.connect(tmp_path / "index" / "index.sqlite")) as index, index:
+            index.execute(change)
+        if "99" in change:  # rows that name no pack: what they say is lost until the packs are read again
+            assert list(objects.verify()) == []
+        assert {digest: objects.read(digest) for digest in filled} == filled
+        assert list(objects.verify()) == []
 
     def test_an_index_of_another_store_is_no_harm(
         self, bucket: Bucket, objects: ContentStore, filled: dict[str, bytes]
