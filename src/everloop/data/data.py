@@ -1,0 +1,445 @@
+"""The data room: versions of datasets, whole or absent, compared, checked and checked out."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from everloop.data.dataset import Dataset
+from everloop.domain.checks import AnyCheck, CheckReport, Suite
+from everloop.domain.datasets import (
+    Added,
+    Checkout,
+    Column,
+    DatasetDiff,
+    DatasetSummary,
+    FolderStatus,
+    Manifest,
+    NewVersion,
+    VersionRecord,
+    diff_columns,
+    diff_files,
+    reference_of,
+)
+from everloop.domain.names import checked_name
+from everloop.domain.references import Kind, Reference
+from everloop.errors import Conflict, InvalidInput, NotFound, nearest
+from everloop.governance.identity import Permission
+from everloop.governance.operations import operation
+from everloop.governance.rooms import Room
+from everloop.store.schema.base import edges
+from everloop.store.schema.data import dataset_checks, dataset_versions, datasets
+
+
+class Data(Room):
+    """Datasets: their versions, what differs, whether they pass their checks."""
+
+    name = "data"
+
+    # Operations: what is known of versions
+
+    @operation(Permission.READ)
+    def datasets(self) -> list[DatasetSummary]:
+        """All datasets by name, each with its newest version."""
+        with self.look() as look:
+            rows = look.all(_present().order_by(dataset_versions.c.name, dataset_versions.c.version))
+        counts: dict[str, int] = {}
+        newest: dict[str, VersionRecord] = {}
+        for row in rows:
+            counts[row.name] = counts.get(row.name, 0) + 1
+            newest[row.name] = _record(row)
+        return [
+            DatasetSummary(
+                name=name,
+                latest=latest.reference,
+                versions=counts[name],
+                bytes=latest.bytes,
+                rows=latest.rows,
+                created=latest.created,
+            )
+            for name, latest in newest.items()
+        ]
+
+    @operation(Permission.READ)
+    def log(self, name: str) -> list[VersionRecord]:
+        """The versions of a dataset, newest first."""
+        wanted = Reference.parse(name, Kind.DATA).name
+        with self.look() as look:
+            rows = look.all(
+                _present()
+                .where(dataset_versions.c.name == wanted)
+                .order_by(dataset_versions.c.version.desc())
+            )
+            if not rows:
+                raise _unknown(look, wanted)
+        return [_record(row) for row in rows]
+
+    @operation(Permission.READ)
+    def version(self, reference: str) -> VersionRecord:
+        """What is known of a version; the newest of a dataset when the reference names none."""
+        with self.look() as look:
+            return _version(look, Reference.parse(reference, Kind.DATA))
+
+    @operation(Permission.READ)
+    def newest(self, name: str) -> VersionRecord | None:
+        """The newest version of a dataset, or None when there is none yet."""
+        with self.look() as look:
+            row = look.first(_newest(checked_name(name, "dataset name")))
+        return None if row is None else _record(row)
+
+    @operation(Permission.WRITE)
+    def record(self, versions: list[NewVersion]) -> list[VersionRecord]:
+        """Record versions whose files are stored, all of them or none. For one that equals the newest version, that is returned.
+
+        Raises Conflict when a dataset has got another newest version than the one a version was made from.
+        """
+        manifests = {new.digest: self._stored_manifest(new.digest) for new in versions}
+        with self.change() as tx:
+            return [_record_one(tx, new, manifests[new.digest], self.context.ids) for new in versions]
+
+    @operation(Permission.WRITE)
+    def remove(self, reference: str, force: bool = False) -> list[VersionRecord]:
+        """Take a version away, or all versions of a dataset. What is known of it stays, for lineage; its files may go.
+
+        Raises Conflict when something was made from it, unless `force`.
+        """
+        wanted = Reference.parse(reference, Kind.DATA)
+        with self.change() as tx:
+            if wanted.version is not None:
+                taken = [_version(tx, wanted)]
+            else:
+                taken = [
+                    _record(row) for row in tx.all(_present().where(dataset_versions.c.name == wanted.name))
+                ]
+                if not taken:
+                    raise _unknown(tx, wanted.name)
+            for each in taken:
+                user = tx.first(
+                    sa.select(edges.c.target).where(
+                        edges.c.source == each.reference, edges.c.role == "consumed"
+                    )
+                )
+                if user is not None and not force:
+                    raise Conflict(
+                        f"{each.reference} went into {user.target}",
+                        hint="use --force to remove it all the same",
+                    )
+            for each in taken:
+                chosen = (dataset_versions.c.name == each.name) & (dataset_versions.c.version == each.version)
+                tx.execute(sa.update(dataset_versions).where(chosen).values(removed=tx.now))
+                tx.release(each.reference)
+                tx.event("data.removed", each.reference, {"digest": each.digest, "forced": force})
+            return [msgspec.structs.replace(each, removed=tx.now) for each in taken]
+
+    @operation(Permission.WRITE)
+    def record_check(self, report: CheckReport) -> CheckReport:
+        """Keep a verdict with the version it is about."""
+        with self.change() as tx:
+            _version(tx, Reference.parse(report.reference, Kind.DATA))
+            _keep_report(tx, report, self.context.ids)
+        return report
+
+    @operation(Permission.READ)
+    def reports(self, reference: str) -> list[CheckReport]:
+        """The verdicts on a version, or on all versions of a dataset, newest first."""
+        wanted = Reference.parse(reference, Kind.DATA)
+        with self.look() as look:
+            matching = (
+                dataset_checks.c.reference == str(wanted)
+                if wanted.version is not None
+                else dataset_checks.c.reference.startswith(f"data:{wanted.name}@", autoescape=True)
+            )
+            rows = look.all(
+                sa.select(dataset_checks.c.report)
+                .where(matching)
+                .order_by(dataset_checks.c.time.desc(), dataset_checks.c.id.desc())
+            )
+        return [msgspec.convert(row.report, CheckReport) for row in rows]
+
+    # Where the caller is: bytes and rows
+
+    def add(
+        self,
+        source: Any,
+        name: str,
+        message: str = "",
+        *,
+        append: bool = False,
+        checks: Suite | Iterable[AnyCheck] | None = None,
+        file: str = "",
+        producer: str | None = None,
+    ) -> Added:
+        """Make a version of a file, a folder, or a table (anything that speaks Arrow: pyarrow, DuckDB, pandas, polars).
+
+        Content equal to the newest version's makes no new one. With `append` the version has the files of the newest one and
+        these too; a file that is there already under its name is not added twice. A table is kept as Parquet under `file`
+        (default: the next part number).
+
+        With `checks`, every incoming row is looked at first. A failing check of severity ``fail`` raises Refused, and nothing
+        is added; rows that fail one of severity ``quarantine`` go to dataset ``NAME/quarantine``, with a column
+        ``failed_checks``, and the others go on.
+
+        `producer` is the run that made the data (``run:…``).
+        """
+        from everloop.data.adding import Addition
+
+        suite = self._suite(checked_name(name, "dataset name"), checks)
+        addition = Addition(
+            self, source, name, message=message, append=append, suite=suite, file=file, producer=producer
+        )
+        return addition.run()
+
+    def dataset(self, reference: str) -> Dataset:
+        """The handle on a version: the newest when the reference names none."""
+        record = self.version(reference)
+        if record.removed is not None:
+            raise NotFound(
+                f"{record.reference} was removed on {record.removed:%Y-%m-%d}",
+                hint=f"see: everloop data log {record.name}",
+            )
+        return Dataset(self, record, self.manifest(record))
+
+    def manifest(self, record: VersionRecord) -> Manifest:
+        """The list of a version's files."""
+        return Manifest.decode(self.objects.read(record.digest))
+
+    def check(self, reference: str, checks: Suite | Iterable[AnyCheck]) -> CheckReport:
+        """Check a version's table. The verdict is recorded with the version."""
+        from everloop.data.checking import Examination
+        from everloop.data.scanning import connection
+
+        dataset = self.dataset(reference)
+        suite = self._suite(dataset.name, checks)
+        assert suite is not None
+        with connection() as con:
+            now = self.context.clock()
+            examination = Examination(con, dataset.scan(), suite.checks, fetch=self.fetch, now=now)
+            report = examination.report(dataset.reference, suite.name)
+        return self.record_check(report)
+
+    def fetch(self, reference: str) -> Any:
+        """A version as something DuckDB can read, for foreign keys."""
+        return self.dataset(reference).scan()
+
+    def diff(self, first: str, second: str, key: Sequence[str] = ()) -> DatasetDiff:
+        """What differs from `first` to `second`: files, columns, and rows by `key` or by content. Equal files are not read."""
+        a, b = self.dataset(first), self.dataset(second)
+        files = diff_files(a.manifest, b.manifest)
+        result = DatasetDiff(
+            first=a.reference,
+            second=b.reference,
+            added=files.added,
+            removed=files.removed,
+            changed=files.changed,
+            key=list(key),
+        )
+        if a.rows is None or b.rows is None:
+            if key:
+                raise InvalidInput(
+                    "rows can be compared by key when both versions are tables", hint="leave the key out"
+                )
+            return result
+        return self._diff_tables(result, a, b, key)
+
+    def checkout(self, reference: str, folder: str | Path, force: bool = False) -> Checkout:
+        """Write a version's files into a folder, all at once. Local changes there are never overwritten, unless `force`."""
+        from everloop.data.checkouts import Checkouts
+        from everloop.data.folders import list_contents
+
+        dataset, target, checkouts = (
+            self.dataset(reference),
+            Path(folder).absolute(),
+            Checkouts(self.context.folder),
+        )
+        known = checkouts.reference_of(target)
+        held = self.manifest(self.version(known)) if known else None
+        checkouts.write(self.objects, dataset.manifest, target, self.context.ids(), force=force, held=held)
+        digests = {file.path: file.digest for file in dataset.manifest.files}
+        checkouts.remember(target, dataset.reference, list_contents(target), digests)
+        return Checkout(
+            reference=dataset.reference,
+            folder=str(target),
+            files=dataset.record.files,
+            bytes=dataset.record.bytes,
+        )
+
+    def status(self, folder: str | Path) -> FolderStatus:
+        """What changed in a folder since it was checked out or added."""
+        from everloop.data.checkouts import Checkouts
+
+        target, checkouts = Path(folder).absolute(), Checkouts(self.context.folder)
+        reference = checkouts.reference_of(target)
+        if reference is None:
+            if not target.is_dir():
+                raise NotFound(f"there is no folder {folder}", hint="check the path")
+            raise NotFound(
+                f"{folder} was neither checked out nor added here", hint="see: everloop data checkout REF DIR"
+            )
+        changes = checkouts.changes(target, self.manifest(self.version(reference)))
+        return FolderStatus(
+            folder=str(target),
+            reference=reference,
+            clean=not (changes.added or changes.removed or changes.changed),
+            added=changes.added,
+            removed=changes.removed,
+            changed=changes.changed,
+        )
+
+    def _diff_tables(self, result: DatasetDiff, a: Dataset, b: Dataset, key: Sequence[str]) -> DatasetDiff:
+        from everloop.data.comparing import diff_by_content, diff_by_key
+        from everloop.data.scanning import scan
+
+        # A file that both have, under whatever name, has the same rows: it is left out on both sides, once each.
+        mine, theirs = list(a.manifest.files), list(b.manifest.files)
+        for file in list(mine):
+            twin = next((other for other in theirs if other.digest == file.digest), None)
+            if twin is not None:
+                mine.remove(file)
+                theirs.remove(twin)
+        shared = [column.name for column in a.schema if column.name in {other.name for other in b.schema}]
+        if not shared:
+            raise InvalidInput(f"{a.reference} and {b.reference} share no column")
+        first = scan(self.objects, mine) if mine else None
+        second = scan(self.objects, theirs) if theirs else None
+        rows = diff_by_key(first, second, shared, key) if key else diff_by_content(first, second, shared)
+        return msgspec.structs.replace(
+            result,
+            columns=diff_columns(a.schema, b.schema),
+            rows_added=rows.added,
+            rows_removed=rows.removed,
+            rows_changed=rows.changed,
+        )
+
+    def _suite(self, name: str, checks: Suite | Iterable[AnyCheck] | None) -> Suite | None:
+        """Checks as a suite; a declared one is recorded as a definition, so that a verdict says by which rules."""
+        from everloop.governance.audit import Governance
+
+        if checks is None:
+            return None
+        if not isinstance(checks, Suite):
+            return Suite("", name, tuple(checks))
+        self.context.room(Governance).record_definition("checks", checks.name, msgspec.to_builtins(checks))
+        return checks
+
+    def _stored_manifest(self, digest: str) -> Manifest:
+        manifest = Manifest.decode(self.objects.read(digest))
+        missing = self.objects.missing({file.digest for file in manifest.files})
+        if missing:
+            path = next(file.path for file in manifest.files if file.digest in missing)
+            raise InvalidInput(
+                f"the content of {path} is not stored", hint="store the files before the version is recorded"
+            )
+        return manifest
+
+
+def _present() -> sa.Select[Any]:
+    return sa.select(dataset_versions).where(dataset_versions.c.removed.is_(None))
+
+
+def _newest(name: str) -> sa.Select[Any]:
+    return (
+        _present().where(dataset_versions.c.name == name).order_by(dataset_versions.c.version.desc()).limit(1)
+    )
+
+
+def _version(look: Any, wanted: Reference) -> VersionRecord:
+    if wanted.version is None:
+        row = look.first(_newest(wanted.name))
+    else:
+        chosen = (dataset_versions.c.name == wanted.name) & (dataset_versions.c.version == wanted.version)
+        row = look.first(sa.select(dataset_versions).where(chosen))
+    if row is not None:
+        return _record(row)
+    newest = look.first(_newest(wanted.name))
+    if newest is None:
+        raise _unknown(look, wanted.name)
+    raise NotFound(
+        f"dataset '{wanted.name}' has no version {wanted.version}",
+        hint=f"the newest is {reference_of(wanted.name, newest.version)}",
+    )
+
+
+def _unknown(look: Any, name: str) -> NotFound:
+    known = [row.name for row in look.all(sa.select(datasets.c.name))]
+    return NotFound(f"no dataset is called '{name}'", hint=nearest(name, known, see="everloop data list"))
+
+
+def _record(row: Any) -> VersionRecord:
+    return VersionRecord(
+        reference=reference_of(row.name, row.version),
+        **{**row._mapping, "columns": msgspec.convert(row.columns, list[Column])},
+    )
+
+
+def _record_one(tx: Any, new: NewVersion, manifest: Manifest, ids: Any) -> VersionRecord:
+    checked_name(new.name, "dataset name")
+    newest = tx.first(_newest(new.name))
+    if newest is not None and newest.digest == new.digest:
+        if new.report is not None:
+            reference = reference_of(newest.name, newest.version)
+            _keep_report(tx, msgspec.structs.replace(new.report, reference=reference), ids)
+        return _record(newest)
+    current = newest.version if newest is not None else 0
+    if current != new.parent:
+        raise Conflict(f"dataset '{new.name}' got version {current} meanwhile", hint="try again")
+    last = tx.scalar(sa.select(datasets.c.last).where(datasets.c.name == new.name))
+    number = (last or 0) + 1
+    reference = reference_of(new.name, number)
+    if last is None:
+        tx.execute(sa.insert(datasets).values(name=new.name, last=number, created=tx.now))
+    else:
+        tx.execute(sa.update(datasets).where(datasets.c.name == new.name).values(last=number))
+    parent = reference_of(new.name, current) if current else None
+    row = {
+        "name": new.name,
+        "version": number,
+        "digest": new.digest,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "new_bytes": new.new_bytes,
+        "rows": new.rows,
+        "columns": new.columns,
+        "parent": parent,
+        "producer": new.producer,
+        "message": new.message,
+        "created": tx.now,
+        "user": tx.actor,
+    }
+    tx.execute(sa.insert(dataset_versions).values(row))
+    tx.hold(new.digest, len(manifest.encode()), reference)
+    for file in manifest.files:
+        tx.hold(file.digest, file.size, reference)
+    facts = {
+        "digest": new.digest,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "rows": new.rows,
+        "message": new.message,
+    }
+    tx.event("data.added", reference, facts)
+    if parent is not None and new.appended:
+        tx.edge(parent, reference, "appended")
+    if new.producer is not None:
+        tx.edge(new.producer, reference, "produced")
+    if new.report is not None:
+        _keep_report(tx, msgspec.structs.replace(new.report, reference=reference), ids)
+    return VersionRecord(reference=reference, **row)
+
+
+def _keep_report(tx: Any, report: CheckReport, ids: Any) -> None:
+    row = {
+        "id": ids(),
+        "reference": report.reference,
+        "suite": report.suite,
+        "passed": report.passed,
+        "report": report,
+        "time": tx.now,
+        "user": tx.actor,
+    }
+    tx.execute(sa.insert(dataset_checks).values(row))
+    failed = {check.name: check.failed_rows for check in report.failed}
+    tx.event(
+        "data.checked", report.reference, {"suite": report.suite, "passed": report.passed, "failed": failed}
+    )

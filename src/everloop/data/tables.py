@@ -1,0 +1,97 @@
+"""Tables in files: Parquet as Everloop writes it, and what the columns of a file are."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from everloop.domain.datasets import Column
+from everloop.domain.names import shown
+from everloop.errors import InvalidInput, StorageError
+
+PARQUET = ".parquet"
+CSV = ".csv"
+TABULAR = (PARQUET, CSV)
+
+# One row group cut by content: an append or an insertion then changes few chunks of the object store. Cutting row groups by
+# number would undo it. Compression only within Parquet, for the same reason.
+WRITING: dict[str, Any] = {
+    "compression": "zstd",
+    "row_group_size": 1 << 30,
+    "use_content_defined_chunking": {
+        "min_chunk_size": 64 * 1024,
+        "max_chunk_size": 256 * 1024,
+        "norm_level": 0,
+    },
+}
+
+
+def is_arrow(source: object) -> bool:
+    """Whether a source is a table of any library that speaks Arrow: pyarrow, DuckDB relations, pandas, polars."""
+    return hasattr(source, "__arrow_c_stream__")
+
+
+def arrow_table(source: Any) -> pa.Table:
+    """The table, whole in memory."""
+    table = source if isinstance(source, pa.Table) else pa.table(source)
+    if not table.num_columns:
+        raise InvalidInput("the table has no columns")
+    repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if repeated:
+        raise InvalidInput(
+            f"the table has two columns called {shown(repeated[0])}", hint="rename one of them"
+        )
+    return table
+
+
+@contextmanager
+def as_parquet(table: pa.Table, folder: Path) -> Iterator[BinaryIO]:
+    """The table as a Parquet file without a name in `folder`, at its start."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            pq.write_table(table, file, **WRITING)
+            file.seek(0)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InvalidInput(f"the table cannot be written as Parquet: {error}") from None
+        except OSError as error:
+            raise StorageError(
+                f"the table cannot be written: {error}", hint="free some space and try again"
+            ) from None
+        yield file
+
+
+def columns_of(schema: pa.Schema) -> list[Column]:
+    """Names and types of a table."""
+    return [Column(field.name, str(field.type)) for field in schema]
+
+
+def inspect(path: str, stream: BinaryIO) -> tuple[pa.Schema, int] | None:
+    """Schema and rows of a file, or None when it is no table. A Parquet file that cannot be read is an error; a CSV file that
+    cannot be read as a table is merely a file."""
+    lowered = path.lower()
+    if lowered.endswith(PARQUET):
+        try:
+            found = pq.ParquetFile(stream)
+            return found.schema_arrow, found.metadata.num_rows
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError) as error:
+            raise InvalidInput(
+                f"{path} is not readable Parquet: {str(error).splitlines()[0]}",
+                hint="write it again, or add it under another ending",
+            ) from None
+    if lowered.endswith(CSV):
+        try:
+            with pa.csv.open_csv(stream) as reader:
+                return reader.schema, sum(batch.num_rows for batch in reader)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+    return None

@@ -1,0 +1,284 @@
+"""Dataset versions as values: a manifest of files, what is known of a version, and what differs between two."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import PurePosixPath
+
+import msgspec
+
+from everloop.domain.canonical import canonical
+from everloop.domain.checks import CheckReport
+from everloop.domain.names import shown
+from everloop.domain.references import Kind, Reference
+from everloop.errors import Corrupted, InvalidInput
+
+QUARANTINE = "quarantine"
+"""Rows that failed a check on their way into dataset NAME go to dataset NAME/quarantine."""
+
+
+class FileEntry(msgspec.Struct, frozen=True, order=True):
+    """One file of a version: its path with ``/``, the SHA-256 of its content, its bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The files of a version, sorted by path. Its encoding is stored as an object, whose digest is the version's.
+
+    >>> one = Manifest.of([FileEntry("b", "2" * 64, 2), FileEntry("a", "1" * 64, 1)])
+    >>> [file.path for file in one.files], one.size
+    (['a', 'b'], 3)
+    >>> Manifest.decode(one.encode()) == one
+    True
+    """
+
+    files: tuple[FileEntry, ...]
+    format: int = 1
+
+    @classmethod
+    def of(cls, files: Iterable[FileEntry]) -> Manifest:
+        """A manifest of files in any order. Raises InvalidInput for paths that cannot live beside each other everywhere."""
+        listed = tuple(sorted(files))
+        _refuse_clashes(listed)
+        return cls(listed)
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def encode(self) -> bytes:
+        return canonical(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Manifest:
+        """Raises Corrupted when the bytes are no manifest, or name a path outside the version."""
+        try:
+            manifest = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise Corrupted(f"the list of files of a version cannot be read: {error}") from None
+        for file in manifest.files:
+            checked_path(file.path)
+        return manifest
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of a table; `type` as Arrow prints it, such as ``int64`` or ``timestamp[us, tz=UTC]``."""
+
+    name: str
+    type: str
+
+
+class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a version.
+
+    digest: of the manifest; equal digests mean equal files.
+    new_bytes: what storing it added to the object store, in bytes of content.
+    rows, columns: of the table that all its files make up; None and empty when they do not.
+    parent: the version before it in this dataset. producer: the run that wrote it, if one did.
+    removed: when `data rm` took it away; its record stays, its files may go.
+    """
+
+    reference: str
+    name: str
+    version: int
+    digest: str
+    files: int
+    bytes: int
+    new_bytes: int
+    rows: int | None
+    columns: list[Column]
+    parent: str | None
+    producer: str | None
+    message: str
+    created: datetime
+    user: str
+    removed: datetime | None = None
+
+
+class Added(VersionRecord, frozen=True, kw_only=True):
+    """What `data add` did. `unchanged`: the content was that of the newest version, which is returned.
+
+    report: of the checks, which saw every incoming row; None when none were asked for.
+    quarantine, quarantined_rows: the version that rejected rows went to, and how many there were.
+    """
+
+    unchanged: bool
+    report: CheckReport | None = None
+    quarantine: str | None = None
+    quarantined_rows: int = 0
+
+
+class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version to be recorded, once its files and manifest are in the object store.
+
+    parent: number of the version it was made from, 0 for a first one; another newest version meanwhile is a conflict.
+    appended: it has its parent's files and more.
+    """
+
+    name: str
+    digest: str
+    new_bytes: int
+    rows: int | None
+    columns: list[Column]
+    parent: int
+    appended: bool = False
+    producer: str | None = None
+    message: str = ""
+    report: CheckReport | None = None
+
+
+class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset in a list. `latest` is its newest version, `versions` how many there are."""
+
+    name: str
+    latest: str
+    versions: int
+    bytes: int
+    rows: int | None
+    created: datetime
+
+
+class FileDiff(msgspec.Struct, frozen=True):
+    """Paths that are only in the second, only in the first, or in both with other content."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+
+
+class ColumnChange(msgspec.Struct, frozen=True):
+    """A column whose type differs; `before` or `after` is None where it does not exist."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+class DatasetDiff(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two versions: files, and for two tables columns and rows (None where either is no table).
+
+    Without a key, rows are equal when all columns are, and a changed row is one removed and one added. With a key,
+    `rows_changed` counts keys on both sides with another value in any shared column.
+    """
+
+    first: str
+    second: str
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    columns: list[ColumnChange] = []
+    key: list[str] = []
+    rows_added: int | None = None
+    rows_removed: int | None = None
+    rows_changed: int | None = None
+
+
+class FolderStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder compared with the version it was checked out from or added as."""
+
+    folder: str
+    reference: str
+    clean: bool
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+
+
+class Checkout(msgspec.Struct, frozen=True, kw_only=True):
+    """What `data checkout` wrote, and where."""
+
+    reference: str
+    folder: str
+    files: int
+    bytes: int
+
+
+def reference_of(name: str, version: int) -> str:
+    """The printed reference of a version.
+
+    >>> reference_of("flights", 3)
+    'data:flights@v3'
+    """
+    return str(Reference(Kind.DATA, name, version))
+
+
+def quarantine_of(name: str) -> str:
+    """The dataset of rejected rows.
+
+    >>> quarantine_of("flights")
+    'flights/quarantine'
+    """
+    return f"{name}/{QUARANTINE}"
+
+
+def diff_files(first: Manifest, second: Manifest) -> FileDiff:
+    """What differs by path and digest; nothing is read.
+
+    >>> a = Manifest.of([FileEntry("x", "1" * 64, 1), FileEntry("y", "2" * 64, 1)])
+    >>> b = Manifest.of([FileEntry("y", "3" * 64, 1), FileEntry("z", "4" * 64, 1)])
+    >>> diff_files(a, b)
+    FileDiff(added=['z'], removed=['x'], changed=['y'])
+    """
+    before = {file.path: file.digest for file in first.files}
+    after = {file.path: file.digest for file in second.files}
+    return FileDiff(
+        added=[path for path in after if path not in before],
+        removed=[path for path in before if path not in after],
+        changed=[path for path, digest in after.items() if before.get(path, digest) != digest],
+    )
+
+
+def diff_columns(first: Iterable[Column], second: Iterable[Column]) -> list[ColumnChange]:
+    """Columns that are not the same in both, in the order of the first, then of the second.
+
+    >>> diff_columns([Column("a", "int64"), Column("b", "string")], [Column("a", "double"), Column("c", "bool")])
+    [ColumnChange(name='a', before='int64', after='double'), ColumnChange(name='b', before='string', after=None),
+    ColumnChange(name='c', before=None, after='bool')]
+    """
+    before = {column.name: column.type for column in first}
+    after = {column.name: column.type for column in second}
+    return [
+        ColumnChange(name, before.get(name), after.get(name))
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]
+
+
+def checked_path(path: str) -> str:
+    """Return `path` if it may name a file of a version, else raise InvalidInput: relative, ``/`` between parts, no ``..``.
+
+    >>> checked_path("2013/01.parquet")
+    '2013/01.parquet'
+    >>> checked_path("../secrets")
+    Traceback (most recent call last):
+    everloop.errors.InvalidInput: '../secrets' cannot be a file of a dataset: it has an empty, '.' or '..' part
+    """
+    problem = ""
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or PurePosixPath(path).is_absolute():
+        problem = "it has an empty, '.' or '..' part"
+    elif any(unicodedata.category(character) in {"Cc", "Cs"} for character in path):
+        problem = "its name has control characters or is not UTF-8"
+    elif "\\" in path:
+        problem = "it contains a backslash"
+    if problem:
+        raise InvalidInput(f"{shown(path)} cannot be a file of a dataset: {problem}", hint="rename it")
+    return path
+
+
+def _refuse_clashes(files: Iterable[FileEntry]) -> None:
+    seen: dict[str, str] = {}
+    for file in files:
+        # Two names that some file systems take for one could not both be checked out there.
+        plain = unicodedata.normalize("NFC", file.path).casefold()
+        if plain in seen:
+            raise InvalidInput(
+                f"{shown(seen[plain])} and {shown(file.path)} are one name on some computers",
+                hint="rename one of them",
+            )
+        seen[plain] = file.path

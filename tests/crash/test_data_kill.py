@@ -1,0 +1,62 @@
+"""kill -9 while data are added: the dataset has the whole version or not, and adding again completes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from everloop.workspace.local import LocalWorkspace
+
+ADD = """
+import sys
+from pathlib import Path
+from everloop.workspace.local import LocalWorkspace
+with LocalWorkspace(Path(sys.argv[1])) as workspace:
+    print("adding", flush=True)
+    workspace.data.add(sys.argv[2], "photos", append=True)
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for number in range(300):
+        path = folder / f"{number % 7}" / f"{number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(400_000 if number % 50 == 0 else 10_000))
+    return folder
+
+
+def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path: Path, photos: Path) -> None:
+    project = tmp_path / "project"
+    with LocalWorkspace(project) as workspace:
+        workspace.data.add(photos / "0", "others")
+    seen = set()
+    for delay in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", ADD, str(project), str(photos)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(delay)  # not a wait for something to happen: the moment of the kill is what varies
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        with LocalWorkspace(project) as workspace:
+            there = workspace.data.newest("photos")
+            seen.add(there is not None)
+            if there is not None:
+                assert (there.version, there.files) == (1, 300)
+                dataset = workspace.data.dataset("photos")
+                assert all(
+                    dataset.open(f.path).read() == (photos / f.path).read_bytes() for f in dataset.files()
+                )
+            assert workspace.governance.verify().ok
+    assert False in seen, "it was never killed in time to see anything"
+    with LocalWorkspace(project) as workspace:
+        assert workspace.data.add(photos, "photos", append=True).files == 300
+        assert workspace.governance.verify().ok
