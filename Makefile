@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PY ?= python3
 BIN := .venv/bin
 JOBS ?= 2
+TESTS ?= tests
 MINUTES ?= 30
 DIR ?= flights-demo
 CHROMIUM ?= /usr/bin/chromium
@@ -42,8 +43,8 @@ ui: setup       ## build the web pages' scripts and styles, if ui/ changed
 demo: setup     ## the whole life cycle on real flights, told as a story (DIR=flights-demo)
 	@$(BIN)/everloop demo flights --dir $(DIR)
 test: test-core test-pages    ## all tests
-test-core: setup    ## all tests but the pages (ARGS="-k ledger" narrows, JOBS=2 sets the processes)
-	@$(PYTEST) tests --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
+test-core: setup    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
+	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
 	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages $(ARGS); \
