@@ -8,6 +8,8 @@ export default defineConfig({
     emptyOutDir: true,
     assetsDir: "",
     manifest: true,
+    // What is bundled is named, with its licence, in a file beside it.
+    license: { fileName: "licenses.md" },
     target: "es2022",
     // light-dark() is left as it is written: every browser since May 2024 knows it.
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
