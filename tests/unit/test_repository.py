@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -200,6 +202,49 @@ def test_the_public_face_hides_nothing_it_defines() -> None:
     }
     everloop = importlib.import_module("everloop")
     assert defined <= set(getattr(everloop, "__all__", []))
+
+
+@pytest.fixture
+def pages_build(tmp_path: Path) -> Any:
+    """The build of the pages over a small ui/ folder."""
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "ui" / "src").mkdir(parents=True)
+    (tmp_path / "ui" / "package.json").write_text("{}")
+    (tmp_path / "ui" / "src" / "main.ts").write_text("one")
+    build = module.Pages(tmp_path)
+    build.output.mkdir(parents=True)
+    return build
+
+
+def test_an_unchanged_ui_is_not_built_again(pages_build: Any) -> None:
+    assert not pages_build.fresh()
+    pages_build.stamp.write_text(pages_build.digest())
+    assert pages_build.fresh()
+    (pages_build.sources / "node_modules" / "vite").mkdir(parents=True)
+    (pages_build.sources / "node_modules" / "vite" / "index.js").write_text("installed")
+    assert pages_build.fresh()
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "rename"])
+def test_a_changed_ui_is_built(pages_build: Any, change: str) -> None:
+    pages_build.stamp.write_text(pages_build.digest())
+    file = pages_build.sources / "src" / "main.ts"
+    if change == "edit":
+        file.write_text("two")
+    elif change == "add":
+        (pages_build.sources / "src" / "more.ts").touch()
+    else:
+        file.rename(file.with_name("other.ts"))
+    assert not pages_build.fresh()
+
+
+def test_a_package_without_sources_of_the_pages_has_nothing_to_build(pages_build: Any) -> None:
+    shutil.rmtree(pages_build.sources)
+    assert pages_build.fresh()
 
 
 def test_every_verb_of_the_makefile_says_what_it_does() -> None:

@@ -26,6 +26,10 @@ enableShortcuts();
 enableCopying();
 enableTables();
 enableLive((part) => void enliven(part));
-document.addEventListener("htmx:afterSettle", (event) => void enliven(event.target as HTMLElement));
+document.addEventListener("htmx:afterSettle", (event) => {
+  // Rows that were added belong to a table, whose picked rows are counted anew.
+  const part = event.target as HTMLElement;
+  void enliven(part.closest("table")?.parentElement ?? part);
+});
 setInterval(() => showTimes(document), 30_000);
 void enliven(document);
