@@ -58,7 +58,9 @@ def read_table(given: pa.Table | str | Path) -> pa.Table:
             return pj.read_json(path)
         import pyarrow.csv as pv
 
-        return pv.read_csv(path)
+        # An identifier of digits alone is still no number.
+        text = {"prediction_id": pa.string(), "key": pa.string()}
+        return pv.read_csv(path, convert_options=pv.ConvertOptions(column_types=text))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InvalidInput(
             f"{path} cannot be read: {error}", hint="give Parquet, CSV or JSON lines"
