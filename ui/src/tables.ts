@@ -55,7 +55,11 @@ function showSelection(table: HTMLTableElement, writeAddress: boolean): void {
   const parameter = table.dataset["selectParam"];
   if (writeAddress && parameter !== undefined) {
     const address = new URL(location.href);
-    if (picked.length > 0) address.searchParams.set(parameter, picked.map((box) => box.value).join(","));
+    // Rows that are picked but not loaded yet (further down a long list) stay picked.
+    const here = new Set(boxes.map((box) => box.value));
+    const elsewhere = (address.searchParams.get(parameter) ?? "").split(",").filter((one) => one !== "" && !here.has(one));
+    const all = [...picked.map((box) => box.value), ...elsewhere];
+    if (all.length > 0) address.searchParams.set(parameter, all.join(","));
     else address.searchParams.delete(parameter);
     history.replaceState(history.state, "", address);
   }
