@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from everloop.errors import Corrupted, InvalidInput, NotFound, StorageError
-from everloop.store.objects import Bucket, ContentStore, Fault, Objects
+from everloop.store.objects import Bucket, ContentStore, Fault, Objects, packs, recipes
 from everloop.store.objects.writing import SMALL
 
 ABSENT = "0" * 64
@@ -273,7 +273,7 @@ class ContentStoreContract(ObjectsContract):
         files = contents_of(bucket)
         assert len(files) == 3, "format, a loose file, a pack"
         for key, data in files.items():
-            interesting = {0, 8, 11, 12, len(data) - 1, len(data) - 44, len(data) - 45, len(data) // 2}
+            interesting = {0, 8, 11, 12, len(data) // 2} | {len(data) - back for back in (1, 20, 44, 45)}
             footer = {len(data) - 44 - offset for offset in (1, 8, 17, 40, 49, 100)}
             for at in sorted(place for place in interesting | footer if 0 <= place < len(data)):
                 replace(bucket, key, flipped(data, at))
@@ -381,6 +381,56 @@ class ContentStoreContract(ObjectsContract):
         assert elsewhere.put(large + b"more").new_bytes <= SMALL
         assert set(objects.digests()) == set(elsewhere.digests())
         assert objects.missing([third.digest]) == set()
+
+    def test_a_writer_knows_what_another_machine_stored(
+        self, elsewhere: ContentStore, filled: dict[str, bytes]
+    ) -> None:
+        with elsewhere.writer() as writer:
+            assert [writer.add(content).new_bytes for content in filled.values()] == [0] * len(filled)
+
+    @pytest.mark.parametrize("how", ["put", "writer"])
+    @pytest.mark.parametrize("index_harm", ["", "update entry set pack = 99 where pack > 0"])
+    def test_what_is_lost_can_be_stored_again(
+        self,
+        bucket: Bucket,
+        objects: ContentStore,
+        filled: dict[str, bytes],
+        tmp_path: Path,
+        how: str,
+        index_harm: str,
+    ) -> None:
+        """The index still names all of it; nothing has asked the bucket since it was lost."""
+        if index_harm:
+            with contextlib.closing(sqlite3.connect(tmp_path / "index" / "index.sqlite")) as index, index:
+                index.execute(index_harm)
+        for key in contents_of(bucket):
+            bucket.delete(key)
+        if how == "put":
+            stored = [objects.put(content) for content in filled.values()]
+        else:
+            with objects.writer() as writer:
+                stored = [writer.add(content) for content in filled.values()]
+        assert [each.new_bytes for each in stored] == [len(content) for content in filled.values()]
+        assert {digest: objects.read(digest) for digest in filled} == filled
+
+    def test_a_recipe_for_something_else_is_not_believed(
+        self, bucket: Bucket, objects: ContentStore, tmp_path: Path
+    ) -> None:
+        """Every checksum is right, but the chunks do not make the object: a mistake of a writer, or of a forger."""
+        pieces = [noise(1000, 1), noise(1000, 2)]
+        payload = recipes.encode([recipes.Chunk(bytes.fromhex(sha256(piece)), 1000) for piece in pieces])
+        file = packs.PackFile(tmp_path / "forged")
+        for piece in pieces:
+            file.append(packs.Kind.CHUNK, bytes.fromhex(sha256(piece)), piece, 1000)
+        file.append(packs.Kind.RECIPE, bytes.fromhex(ABSENT), payload, 2000)
+        name, entries = file.seal()
+        objects.put(b"something else")
+        bucket.put_file(f"packs/{name}.pack", tmp_path / "forged")
+        with pytest.raises(Corrupted, match=ABSENT):
+            objects.read(ABSENT)
+        place = f"packs/{name}.pack@{entries[-1].offset}"
+        message = "the chunks that the recipe names do not make the object"
+        assert list(objects.verify()) == [Fault(place, ABSENT, message)]
 
     @pytest.mark.parametrize("harm", ["deleted", "garbage", "cut"])
     def test_the_index_is_a_cache(

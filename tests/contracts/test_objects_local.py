@@ -1,12 +1,13 @@
 """The object store in a folder: the contract, and what only a folder can go through."""
 
+import contextlib
 import errno
+import itertools
 import os
 import resource
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,8 @@ from hypothesis import strategies as st
 from tests.contracts.objects_contract import ContentStoreContract, noise, sha256
 
 from everloop.errors import InvalidInput, StorageError
-from everloop.store.objects import ContentStore, LocalBucket, open_objects
+from everloop.store.objects import ContentStore, LocalBucket, open_objects, packs
 from everloop.store.objects.buckets import STALE_AFTER
-from everloop.store.objects.packs import LIMIT
 
 
 class TestLocal(ContentStoreContract):
@@ -66,12 +66,43 @@ def test_many_objects_make_few_files(tmp_path: Path) -> None:
 
 def test_a_pack_is_closed_at_its_limit(tmp_path: Path) -> None:
     store = open_objects(tmp_path)
-    data = noise(LIMIT + LIMIT // 4)
+    data = noise(packs.LIMIT + packs.LIMIT // 4)
     store.put(data)
     sizes = sorted(file.stat().st_size for file in (tmp_path / "packs").iterdir())
     assert len(sizes) == 2
-    assert sizes[1] < LIMIT + 512 * 1024
+    assert sizes[1] < packs.LIMIT + 512 * 1024
     assert store.read(sha256(data)) == data
+
+
+def test_no_recipe_is_there_before_all_of_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever pack does not make it into the store, what is there can be put together."""
+    monkeypatch.setattr(packs, "LIMIT", 200_000)
+    expected = {sha256(noise(600_000, seed)) for seed in range(3)}
+    for fails_at in range(1, 50):
+        root = tmp_path / str(fails_at)
+        store = ContentStore(_FailingBucket(root, fails_at), root / "index.sqlite")
+        with contextlib.suppress(StorageError), store.writer() as writer:
+            for seed in range(3):
+                writer.add(noise(600_000, seed))
+        assert list(store.verify()) == []
+        for digest in store.digests():
+            store.read(digest)
+        if set(store.digests()) == expected:
+            break
+    assert fails_at > 5, "there were several packs to fail at"
+
+
+class _FailingBucket(LocalBucket):
+    """Refuses one of the packs that are brought to it."""
+
+    def __init__(self, root: Path, fails_at: int) -> None:
+        super().__init__(root)
+        self._left = itertools.count(fails_at - 1, -1)
+
+    def put_file(self, key: str, staged: Path) -> bool:
+        if key.startswith("packs/") and next(self._left) == 0:
+            raise StorageError("no more")
+        return super().put_file(key, staged)
 
 
 def test_leftovers_of_killed_processes_are_swept_after_a_day(tmp_path: Path) -> None:
@@ -165,7 +196,7 @@ def _full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _small_disk(folder: Path) -> Iterator[None]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
