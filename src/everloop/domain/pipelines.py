@@ -12,6 +12,8 @@ from everloop.domain.canonical import digest_of
 
 StepStatus = Literal["executed", "cached", "failed", "skipped"]
 Grade = Literal["bits", "predictions", "tolerance", "failed"]
+SHORT = 48
+"""A plain parameter of up to this many characters stands in its component as it is, not as a digest."""
 GRADES: tuple[Grade, ...] = ("bits", "predictions", "tolerance", "failed")
 """From the strongest claim to none."""
 
@@ -40,14 +42,16 @@ class StoredValue(msgspec.Struct, frozen=True):
     """A value that passed between steps, as the store holds it.
 
     digest: of its content, canonical: equal for equal values, whatever file format keeps them.
-    tree: the plain part, with references to objects for arrays, tables and models.
+    tree: the plain part as JSON, with references to objects for arrays, tables and models; empty when it is long.
+    tree_object: the object that holds a long plain part.
     objects: digest and size in bytes of each object.
-    types: project classes (``module:Name``) whose instances are inside.
+    types: project classes and functions (``module:Name``) that are inside.
     kind: what it is, for people: ``table of 3 columns x 100 rows``.
     """
 
     digest: str
-    tree: Any
+    tree: str
+    tree_object: str = ""
     objects: tuple[tuple[str, int], ...] = ()
     types: tuple[str, ...] = ()
     kind: str = ""
@@ -94,6 +98,25 @@ class StepRecord(msgspec.Struct, frozen=True):
     log: str | None = None
     attempts: int = 1
     inputs: tuple[str, ...] = ()
+
+
+class KeyParts(msgspec.Struct, frozen=True):
+    """What a key was made from; the code apart, because many keys share it. `code` is the digest of `code_components`."""
+
+    code: str
+    code_components: tuple[Component, ...]
+    other_components: tuple[Component, ...]
+    notes: tuple[str, ...] = ()
+
+
+class FinishedStep(msgspec.Struct, frozen=True):
+    """A step to be recorded. `consumed`: references of datasets and features that went into it."""
+
+    record: StepRecord
+    parts: KeyParts | None = None
+    reads: tuple[Read, ...] = ()
+    consumed: tuple[str, ...] = ()
+    log_size: int | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -230,6 +253,13 @@ def _change(was: Component | None, now: Component | None) -> str:
     if one.kind in {"package", "python", "seed", "data"}:
         label = one.kind if one.kind == one.name else f"{one.kind} {one.name}"
         return f"{label} {was.digest if was else 'none'} -> {now.digest if now else 'none'}"
+    if (
+        one.kind == "parameter"
+        and was is not None
+        and now is not None
+        and max(len(was.digest), len(now.digest)) <= SHORT
+    ):
+        return f"parameter {one.name} {was.digest} -> {now.digest}"
     verb = "changed" if was is not None and now is not None else ("is new" if now is not None else "is gone")
     if one.kind in {"project file", "effect"}:
         return f"{what if one.kind == 'effect' else one.name} {verb}{place}"

@@ -94,7 +94,7 @@ class ModuleSource:
         return ".".join([*base, module] if module else base)
 
     def is_declaration(self, decorator: ast.expr) -> bool:
-        """Whether a decorator is `everloop.step` or `everloop.pipeline`: their options steer execution (the seed is in the key)."""
+        """Whether a decorator is `everloop.step` or `everloop.pipeline`: their options only steer execution."""
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
         if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
             return target.attr in DECLARATIONS and any(
@@ -181,7 +181,7 @@ class ModuleSource:
             if isinstance(node, ast.Import):
                 self.loaded.append(Imported(alias.name, 0, (), node.lineno))
             else:
-                chain = () if alias.name == "*" else (alias.name,)
+                chain: tuple[str, ...] = () if alias.name == "*" else (alias.name,)
                 self.loaded.append(Imported(node.module or "", node.level, chain, node.lineno))
         for name, module, level, chain in imports_of(node):
             if name == "*":

@@ -1,0 +1,106 @@
+"""Jobs, their outcomes, and what an executor promises."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from everloop.errors import EverloopError
+
+TAIL = 4000
+"""Bytes of a job's output that go with a failure."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A call to make: ``module:function`` with `payload`, which returns bytes.
+
+    timeout: seconds, then the job is killed. cpus: threads its libraries may use. log: the file its output goes to.
+    """
+
+    id: str
+    function: str
+    payload: bytes
+    log: str
+    timeout: float | None = None
+    cpus: int = 1
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a job failed. An exception crosses as text, because unpickling one can break the receiver.
+
+    kind: the exception's class, or ``killed``, ``timeout``. hint: what to do, when the error knew.
+    """
+
+    kind: str
+    message: str
+    traceback: str = ""
+    hint: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a job: `result`, or `failure`."""
+
+    id: str
+    status: Literal["done", "failed", "killed", "timeout"]
+    seconds: float
+    result: bytes = b""
+    failure: Failure | None = None
+
+
+class Executor(Protocol):
+    """Runs jobs.
+
+    Belongs to one thread. `submit` takes a job when `room` says so; `wait` returns finished ones. A job that dies, hangs
+    or kills its process is one outcome and disturbs no other job. `close` stops whatever still runs, and all it started.
+    """
+
+    name: str
+
+    def room(self, cpus: int) -> bool:
+        """Whether a job with this many cpus would start now."""
+        ...
+
+    def submit(self, job: Job) -> None: ...
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Outcomes since the last call; waits up to `timeout` seconds for the first one."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def resolve(name: str) -> Callable[[bytes], bytes]:
+    """The function a job names."""
+    module, _, attribute = name.partition(":")
+    found: Callable[[bytes], bytes] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An exception as text, without the frames of the engine."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "/everloop/engine/" not in frame.filename]
+    lines = traceback.format_list(own) + traceback.format_exception_only(error)
+    return Failure(
+        kind=type(error).__name__,
+        message=str(error) or type(error).__name__,
+        traceback="".join(lines),
+        hint=error.hint if isinstance(error, EverloopError) else "",
+    )
+
+
+def tail(log: str, limit: int = TAIL) -> str:
+    """The last bytes of a job's output, from the beginning of a line."""
+    path = Path(log)
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - limit))
+        text = file.read().decode("utf-8", "replace")
+    return text if size <= limit else text.partition("\n")[2]

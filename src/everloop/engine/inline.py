@@ -1,0 +1,49 @@
+"""Jobs in this process, one after another: nothing to start, nothing to cross, but nothing that can be killed either."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+
+from everloop.engine.contract import Job, Outcome, failure_of, resolve
+from everloop.errors import InvalidInput
+
+
+class InlineExecutor:
+    """`Executor` in this process. Output of a job goes to its log, as far as Python prints it."""
+
+    name = "inline"
+
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+
+    def room(self, cpus: int) -> bool:
+        return not self._waiting
+
+    def submit(self, job: Job) -> None:
+        if job.timeout is not None:
+            raise InvalidInput(
+                "a step with a time limit cannot run in this process: nothing could stop it",
+                hint="use the executor 'local'",
+            )
+        self._waiting.append(job)
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        if not self._waiting:
+            return []
+        job = self._waiting.popleft()
+        begun = time.perf_counter()
+        try:
+            with (
+                open(job.log, "a", encoding="utf-8", errors="replace", buffering=1) as log,
+                contextlib.redirect_stdout(log),
+                contextlib.redirect_stderr(log),
+            ):
+                result = resolve(job.function)(job.payload)
+        except Exception as error:  # noqa: BLE001  (the job is the user's code: whatever it raises is its outcome)
+            return [Outcome(job.id, "failed", time.perf_counter() - begun, failure=failure_of(error))]
+        return [Outcome(job.id, "done", time.perf_counter() - begun, result)]
+
+    def close(self) -> None:
+        self._waiting.clear()

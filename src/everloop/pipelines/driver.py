@@ -1,0 +1,776 @@
+"""A run of a pipeline, from the first call to the last: keys, cache, claims, executors, failures.
+
+One thread does it all. The pipeline's function is called and its calls of steps become nodes; nodes whose inputs are there are keyed
+and looked up, the rest is claimed and given to the executor. Keys, hits and records stay here, so a run whose steps are all cached
+never starts a worker. Results are recorded in batches; what was not recorded when the process is killed is computed again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everloop.domain.pipelines import (
+    CachedResult,
+    FinishedStep,
+    KeyParts,
+    PipelineRunRecord,
+    Read,
+    StepRecord,
+    StoredValue,
+    reason,
+)
+from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, Captured
+from everloop.engine.contract import Executor, Failure, Job, Outcome, tail
+from everloop.engine.executors import open_executor
+from everloop.errors import EverloopError, Failed, InvalidInput
+from everloop.governance.definitions import load, pick
+from everloop.pipelines.datasets import Newest, lifted_datasets, lowered_dataset, references_in
+from everloop.pipelines.graph import Graph, Node
+from everloop.pipelines.keys import Keys
+from everloop.pipelines.steps import Mapped, Pipeline, Result, Step, conducted_by
+from everloop.pipelines.tracked import StepRun, begin_whole, finish_whole, texts
+from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
+from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, served_here
+from everloop.tracking.places import this_process
+
+if TYPE_CHECKING:
+    from everloop.pipelines.pipelines import Pipelines
+
+BATCH = 64
+FLUSH_SECONDS = 0.25
+RENEW_SECONDS = 15.0
+ASK_AGAIN_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """What came of a run. `status`: finished, failed, interrupted, or planned for a dry run.
+
+    steps: every step with status, seconds and reason. error: what failed, with the step's last lines of output.
+    """
+
+    run_id: str
+    pipeline: str
+    status: str
+    steps: tuple[StepRecord, ...]
+    seconds: float
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    resumed_from: str | None = None
+    output: StoredValue | None = None
+    _read: Callable[[StoredValue], Any] | None = None
+
+    @property
+    def reference(self) -> str:
+        return f"run:{self.run_id}"
+
+    @property
+    def executed(self) -> int:
+        """How many steps were executed."""
+        return sum(each.status == "executed" for each in self.steps)
+
+    def step(self, name: str) -> StepRecord:
+        """A step by its name in the run (``fit``, ``fit[3]``, ``fit#2``)."""
+        for each in self.steps:
+            if each.name == name:
+                return each
+        raise InvalidInput(
+            f"the run has no step '{name}'", hint=f"it has {', '.join(each.name for each in self.steps[:20])}"
+        )
+
+    def value(self, step: str = "") -> Any:
+        """What the pipeline returned, or one of its steps. Raises Failed when the run did."""
+        stored = self.step(step).value if step else self.output
+        if stored is None or self._read is None:
+            raise Failed(self.error or f"the run is {self.status}: there is no result")
+        return self._read(stored)
+
+
+class _Stopped(Exception):
+    """A step failed (or, in a dry run, would have to be executed), so the pipeline's function cannot go on."""
+
+
+def run_pipeline(
+    room: Pipelines,
+    pipeline: str | Pipeline[..., Any],
+    params: Mapping[str, Any],
+    *,
+    executor: str,
+    dry_run: bool,
+    force: bool,
+    experiment: str,
+    resumed_from: str | None,
+) -> PipelineRun:
+    """See `Pipelines.run`."""
+    declared, source = find_pipeline(pipeline, room.context.project)
+    newest = Newest(room.context)
+    arguments = {name: newest.pinned(value) for name, value in declared.arguments(params).items()}
+    root = project_of(declared, room.context.project)
+    chosen = open_executor(executor)
+    begun = time.perf_counter()
+    driver = _Driver(room, declared, root, chosen, newest, dry_run=dry_run, force=force)
+    try:
+        return driver.run(source, arguments, params, experiment or declared.name, resumed_from, begun)
+    finally:
+        chosen.close()
+        shutil.rmtree(driver.logs, ignore_errors=True)
+
+
+def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipeline[..., Any], str]:
+    """A declared pipeline, or the one that ``FILE:NAME`` names; and that text, relative to the project, to find it again."""
+    if isinstance(given, Pipeline):
+        file, _, name = given.source.rpartition(":")
+        return given, f"{_relative(Path(file), project)}:{name}" if file else ""
+    if not isinstance(given, str):
+        raise InvalidInput(
+            f"{given!r} is not a pipeline", hint="decorate the function with @everloop.pipeline"
+        )
+    file, colon, name = given.rpartition(":")
+    if not colon or not file or not name:
+        raise InvalidInput(f"'{given}' does not name a pipeline", hint="write FILE.py:NAME or MODULE:NAME")
+    module = load(file, project)
+    return pick(module, name, Pipeline, "pipeline"), given if not file.endswith(
+        ".py"
+    ) else f"{_relative(Path(module.__file__ or file), project)}:{name}"
+
+
+def project_of(pipeline: Pipeline[..., Any], project: Path) -> Path:
+    """The folder that code is relative to: the workspace's project, or that of a file outside of it."""
+    file = pipeline.source.rpartition(":")[0]
+    if not file or Path(file).resolve().is_relative_to(project.resolve()):
+        return project.resolve()
+    return Path(file).resolve().parent
+
+
+class _Driver:
+    """`Conductor` of one run."""
+
+    def __init__(
+        self,
+        room: Pipelines,
+        pipeline: Pipeline[..., Any],
+        root: Path,
+        executor: Executor,
+        newest: Newest,
+        *,
+        dry_run: bool,
+        force: bool,
+    ) -> None:
+        self.room, self.context, self.pipeline, self.root = room, room.context, pipeline, root
+        self.executor, self.newest, self.dry_run, self.force = executor, newest, dry_run, force
+        self.objects = room.context.objects
+        self.keys = Keys(root)
+        self.graph = Graph()
+        self.run_id = ""
+        self.experiment = ""
+        self.captured = Captured()
+        self.logs = Path(tempfile.mkdtemp(prefix="everloop-logs-"))
+        self.ready: deque[Node] = deque()
+        self.to_claim: deque[Node] = deque()
+        self.claimed: deque[Node] = deque()
+        self.elsewhere: list[Node] = []
+        self.running: dict[str, Node] = {}
+        self.blocked: dict[int, int] = {}
+        self.dependents: dict[int, list[Node]] = {}
+        self.finished: list[FinishedStep] = []
+        self.flushed_at = time.monotonic()
+        self.renewed_at = time.monotonic()
+        self.parts: dict[int, KeyParts] = {}
+        self.failure = ""
+        self.local: dict[tuple[str, str], Step[..., Any]] = {}
+
+    # The run
+
+    def run(
+        self,
+        source: str,
+        arguments: dict[str, Any],
+        params: Mapping[str, Any],
+        experiment: str,
+        resumed_from: str | None,
+        begun: float,
+    ) -> PipelineRun:
+        """Call the pipeline and do what it asks for."""
+        if self.dry_run:
+            self._trace(arguments)
+            return self._summary("planned", begun, None, None)
+        self.experiment = experiment
+        run, self.captured = begin_whole(
+            self.context,
+            experiment=experiment,
+            name=self.pipeline.name,
+            params=arguments,
+            root=self.root,
+            resumed_from=resumed_from,
+        )
+        self.run_id = run.run_id
+        status = FAILED
+        output: StoredValue | None = None
+        try:
+            record = PipelineRunRecord(
+                run=run.run_id,
+                pipeline=self.pipeline.name,
+                source=source,
+                params={name: msgspec.to_builtins(value, enc_hook=str) for name, value in params.items()},
+                executor=self.executor.name,
+                status="running",
+                started=self.context.clock(),
+                resumed_from=resumed_from,
+                settings={"root": str(self.root), "cpus": os.cpu_count()},
+            )
+            self.room.begin(record)
+            output = self._trace(arguments)
+            status = FINISHED if not self.failure else FAILED
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            raise
+        finally:
+            self.executor.close()
+            self._flush()
+            held = [each.key for each in (*self.claimed, *self.running.values()) if each.key]
+            if held:
+                self.room.release(held, self.run_id)
+            self.room.end(self.run_id, status, output)
+            finish_whole(run, status)
+        return self._summary(status, begun, output, resumed_from)
+
+    def _trace(self, arguments: dict[str, Any]) -> StoredValue | None:
+        with served_here(self.context, self.local):
+            try:
+                with conducted_by(self):
+                    returned = self.pipeline.function(**arguments)
+                self._advance(lambda: all(node.is_over for node in self.graph.nodes))
+            except _Stopped:
+                returned = None
+            except Exception as error:
+                if isinstance(error, EverloopError) or _is_ours(error):
+                    raise
+                raise _failed_pipeline(self.pipeline, error) from error
+            self._skip_rest()
+            if self.failure or self.dry_run:
+                return None
+            return encode(returned, self.objects, "what the pipeline returned", self._special(set()))
+
+    def _summary(
+        self, status: str, begun: float, output: StoredValue | None, resumed_from: str | None
+    ) -> PipelineRun:
+        steps = tuple(node.record for node in self.graph.nodes if node.record is not None)
+        notes = dict.fromkeys(note for parts in self.parts.values() for note in parts.notes)
+        special = lifted_datasets(self.context)
+        return PipelineRun(
+            run_id=self.run_id,
+            pipeline=self.pipeline.name,
+            status=status,
+            steps=steps,
+            seconds=time.perf_counter() - begun,
+            error=self.failure,
+            notes=tuple(notes),
+            resumed_from=resumed_from,
+            output=output,
+            _read=lambda stored: decode(stored, self.objects, special),
+        )
+
+    # What references ask of their conductor
+
+    def call(self, step: Step[..., Any], arguments: inspect.BoundArguments) -> Result:
+        return self.graph.result(self, self._add(self.graph.call(self, step, arguments)))
+
+    def fan_out(self, step: Step[..., Any], sequences: tuple[Any, ...], constants: dict[str, Any]) -> Mapped:
+        given = tuple(each if isinstance(each, Result | Mapped) else list(each) for each in sequences)
+        return self.graph.mapped(self, self._add(self.graph.fan_out(step, given, constants)))
+
+    def value(self, reference: Result | Mapped) -> Any:
+        stored = self._wait_for(reference)
+        return decode(stored, self.objects, lifted_datasets(self.context))
+
+    def length(self, reference: Result | Mapped) -> int:
+        node = self.graph.nodes[reference.node]
+        if isinstance(reference, Mapped):
+            self._advance(lambda: node.parts is not None or node.is_over)
+            if node.parts is None:
+                raise _Stopped
+            return len(node.parts)
+        count = length_of(self._wait_for(reference), self.objects)
+        if count is None:
+            raise InvalidInput(f"the result of {node.name} is no list or tuple, so it cannot be unpacked")
+        return count
+
+    def _wait_for(self, reference: Result | Mapped) -> StoredValue:
+        node = self.graph.nodes[reference.node]
+        self._advance(lambda: node.is_over)
+        if node.state != "done":
+            raise _Stopped
+        return self._stored(reference)
+
+    def _stored(self, reference: Result | Mapped) -> StoredValue:
+        node = self.graph.nodes[reference.node]
+        path: tuple[Any, ...] = ()
+        if isinstance(reference, Result):
+            path = reference.path
+            if node.parts is not None and path and isinstance(path[0], int):  # one element of a map
+                node, path = node.parts[path[0]], path[1:]
+        if node.value is None and node.parts is not None:
+            node.value = joined([each.value for each in node.parts if each.value is not None], self.objects)
+        assert node.value is not None
+        stored = node.value
+        for key in path:
+            stored = part_of(stored, key, self.objects)
+        return stored
+
+    # Nodes
+
+    def _add(self, node: Node) -> Node:
+        unmet = {each for each in node.needs if not self.graph.nodes[each].is_over}
+        for each in unmet:
+            self.dependents.setdefault(each, []).append(node)
+        self.blocked[node.number] = len(unmet)
+        if not unmet:
+            self.ready.append(node)
+        return node
+
+    def _is_over(self, node: Node, state: str) -> None:
+        node.state = state
+        for each in self.dependents.pop(node.number, ()):
+            self.blocked[each.number] -= 1
+            if not self.blocked[each.number]:
+                self.ready.append(each)
+
+    def _advance(self, until: Callable[[], bool]) -> None:
+        """Do what can be done until `until` holds, or nothing is left that could make it so."""
+        while not until():
+            moved = self._prepare() + self._claim() + self._submit()
+            if until():
+                break
+            outcomes = self.executor.wait(0.0 if moved else ASK_AGAIN_SECONDS) if self.running else []
+            for outcome in outcomes:
+                self._take(outcome)
+            if len(self.finished) >= BATCH or time.monotonic() - self.flushed_at > FLUSH_SECONDS:
+                self._flush()
+            if self.elsewhere:
+                if not moved and not outcomes and not self.running:
+                    time.sleep(ASK_AGAIN_SECONDS)
+                self.to_claim.extend(self.elsewhere)
+                self.elsewhere.clear()
+            self._renew()
+            if not (moved or outcomes or self.running or self.to_claim):
+                break
+        self._flush()
+
+    def _prepare(self) -> int:
+        """Key the nodes whose inputs are there, and look them up."""
+        asked: list[Node] = []
+        count = 0
+        while self.ready and (not self.failure or self.dry_run):
+            node = self.ready.popleft()
+            count += 1
+            if any(self.graph.nodes[each].state != "done" for each in node.needs):
+                self._skip(node, self._why_skipped(node))
+            elif node.is_map:
+                self._expand(node)
+            else:
+                self._make_key(node)
+                asked.append(node)
+        known = self._lookup([node for node in asked if node.step.options.cache and not self.force])
+        for node in asked:
+            hit = known.get(node.key)
+            if hit is not None:
+                self._hit(node, hit)
+            elif self.dry_run:
+                self._skip(node, f"would run: {self._reason(node)}")
+            else:
+                self.to_claim.append(node)
+        return count
+
+    def _expand(self, node: Node) -> None:
+        lengths = []
+        for each in node.sequences:
+            lengths.append(
+                len(each) if not isinstance(each, Result) else length_of(self._stored(each), self.objects)
+            )
+        if any(each is None for each in lengths):
+            raise InvalidInput(
+                f"{node.step.name}.map() was given something that is no list", hint="map over a list"
+            )
+        self.graph.expand(self, node, [each for each in lengths if each is not None])
+        assert node.parts is not None
+        left = {part.number for part in node.parts}
+        self.blocked[node.number] = 0
+        if not left:
+            self._is_over(node, "done")
+            return
+        # The map is over when its parts are; it stands in for them where the whole list is needed.
+        gate = _Gate(node, left)
+        for part in node.parts:
+            self.gates[part.number] = gate
+            self._add(part)
+
+    @property
+    def gates(self) -> dict[int, _Gate]:
+        found: dict[int, _Gate] = self.__dict__.setdefault("_gates", {})
+        return found
+
+    def _make_key(self, node: Node) -> None:
+        assert node.arguments is not None
+        types: set[str] = set()
+        given = {name: self.newest.pinned(value) for name, value in node.arguments.arguments.items()}
+        stored = encode(given, self.objects, f"an argument of {node.name}", self._special(types))
+        if types:
+            stored = msgspec.structs.replace(stored, types=tuple(sorted({*stored.types, *types})))
+        node.stored_arguments = stored
+        node.key, parts = self.keys.key(node, stored, tree_of(stored, self.objects))
+        self.parts[node.number] = parts
+
+    def _special(self, types: set[str]) -> Callable[[Any], Any]:
+        def tree(value: Any) -> Any:
+            if isinstance(value, Result | Mapped):
+                stored = self._stored(value)
+                types.update(stored.types)
+                return tree_of(stored, self.objects)
+            return lowered_dataset(value)
+
+        return tree
+
+    def _lookup(self, nodes: list[Node]) -> dict[str, CachedResult]:
+        found: dict[str, CachedResult] = {}
+        keys = list(dict.fromkeys(node.key for node in nodes))
+        for start in range(0, len(keys), 500):
+            for each in self.room.results(keys[start : start + 500]):
+                if each.key not in found and self.newest.still(each.reads):
+                    found[each.key] = each
+        return found
+
+    def _reason(self, node: Node) -> str:
+        if self.force:
+            return "forced"
+        if not node.step.options.cache:
+            return "declared with cache=False"
+        parts = self.parts[node.number]
+        before = self.room.components_before(self.keys.label(node.step), node.name)
+        if before is not None and not _differs(before, parts):
+            stored = self.room.results([node.key])
+            moved = [read for each in stored[:1] for read in each.reads if not self.newest.still([read])]
+            if moved:
+                return "; ".join(
+                    f"{read.asked} is now {self.newest.of(read.asked).rpartition('@')[2]}" for read in moved
+                )
+        return reason(before, (*parts.other_components, *parts.code_components))
+
+    def _claim(self) -> int:
+        """Ask for the right to compute; what somebody else computes is waited for."""
+        if not self.to_claim or self.failure or len(self.claimed) >= 4:
+            return 0
+        now = time.monotonic()
+        asked = [self.to_claim.popleft() for _ in range(min(len(self.to_claim), 16))]
+        early = [node for node in asked if node.asked_again_at > now]
+        asked = [node for node in asked if node.asked_again_at <= now]
+        self.elsewhere += early
+        if not asked:
+            return 0
+        twins = {key for key in (node.key for node in (*self.claimed, *self.running.values()))}
+        once: dict[str, Node] = {}
+        for node in asked:
+            if (
+                node.key in twins or node.key in once
+            ):  # the same call twice in one pipeline: the second waits for the first
+                node.asked_again_at = 0.0
+                self.elsewhere.append(node)
+            else:
+                once[node.key] = node
+        if not once:
+            return 0
+        for node in once.values():
+            node.why = node.why or self._reason(node)
+            node.run = self.context.ids() if self.keys.uses_everloop(node.step) else None
+        again = self.force or not all(node.step.options.cache for node in once.values())
+        claims = self.room.claim(
+            list(once), self.run_id, this_process(), [node.run or "" for node in once.values()], again=again
+        )
+        granted = 0
+        for node, claim in zip(once.values(), claims, strict=True):
+            if claim.granted:
+                node.previous = claim.run
+                self.claimed.append(node)
+                granted += 1
+            elif claim.result is not None and self.newest.still(claim.result.reads):
+                self._hit(node, claim.result)
+                granted += 1
+            elif claim.result is not None:
+                self.claim_moved(node)
+            else:
+                node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
+                self.elsewhere.append(node)
+        return granted
+
+    def claim_moved(self, node: Node) -> None:
+        """There is a result, but the step read datasets that have moved on: it is computed although the key has one."""
+        claim = self.room.claim([node.key], self.run_id, this_process(), [node.run or ""], again=True)[0]
+        if claim.granted:
+            node.previous = claim.run
+            self.claimed.append(node)
+        else:
+            node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
+            self.elsewhere.append(node)
+
+    def _submit(self) -> int:
+        count = 0
+        while self.claimed and not self.failure and self.executor.room(self.claimed[0].step.options.cpus):
+            node = self.claimed.popleft()
+            self._start(node)
+            count += 1
+        return count
+
+    def _start(self, node: Node) -> None:
+        assert node.stored_arguments is not None
+        node.attempts += 1
+        node.state = "running"
+        function = node.step.function
+        module = function.__module__
+        file = sys.modules["__main__"].__dict__.get("__file__") if module == "__main__" else None
+        place = str(Path(file).resolve()) if file else module
+        identity = (place, function.__qualname__)
+        self.local[identity] = node.step
+        step_run = None
+        if node.run is not None:
+            params = {
+                each.name: each.digest
+                for each in self.parts[node.number].other_components
+                if each.kind == "parameter"
+            }
+            step_run = StepRun(
+                node.run, self.run_id, self.experiment, node.name, texts(params), self.captured, node.previous
+            )
+        task = StepTask(
+            location=self.context.location,
+            root=str(self.root),
+            module=place,
+            qualname=function.__qualname__,
+            name=node.name,
+            path=list(sys.path),
+            arguments=node.stored_arguments,
+            seed=node.step.options.seed,
+            run=step_run,
+            code=self.keys.code_of(node.step).code,
+        )
+        node.log = str(self.logs / f"{node.number}.log")
+        job = Job(
+            id=str(node.number),
+            function=FUNCTION,
+            payload=msgspec.msgpack.encode(task),
+            log=node.log,
+            timeout=node.step.options.timeout,
+            cpus=node.step.options.cpus,
+        )
+        self.running[job.id] = node
+        self.executor.submit(job)
+
+    # Outcomes
+
+    def _take(self, outcome: Outcome) -> None:
+        node = self.running.pop(outcome.id)
+        if outcome.status == "done":
+            answer = msgspec.msgpack.decode(outcome.result, type=StepAnswer)
+            given = (
+                list(references_in(tree_of(node.stored_arguments, self.objects)))
+                if node.stored_arguments
+                else []
+            )
+            reads = self.newest.reads(answer.seen, given) if answer.seen else ()
+            self._done(node, answer.value, outcome.seconds, reads, (*given, *(read.found for read in reads)))
+            return
+        assert outcome.failure is not None
+        if node.attempts <= node.step.options.retries and not self.failure:
+            node.previous = node.run
+            node.run = self.context.ids() if node.run is not None else None
+            self.claimed.appendleft(node)
+            return
+        self._failed(node, outcome, outcome.failure)
+
+    def _done(
+        self,
+        node: Node,
+        value: StoredValue,
+        seconds: float,
+        reads: tuple[Read, ...],
+        consumed: tuple[str, ...],
+    ) -> None:
+        node.value = value
+        log, size = self._keep_log(node)
+        record = self._record(node, "executed", seconds, node.why, log=log)
+        node.record = record
+        self.finished.append(
+            FinishedStep(record, self.parts[node.number], reads, tuple(dict.fromkeys(consumed)), size)
+        )
+        self._settled(node, "done")
+
+    def _hit(self, node: Node, hit: CachedResult) -> None:
+        node.value = hit.value
+        node.run = hit.run
+        node.record = self._record(node, "cached", 0.0, "nothing changed", log=None)
+        if not self.dry_run:
+            given = (
+                tuple(references_in(tree_of(node.stored_arguments, self.objects)))
+                if node.stored_arguments
+                else ()
+            )
+            self.finished.append(
+                FinishedStep(node.record, None, hit.reads, (*given, *(read.found for read in hit.reads)))
+            )
+        self._settled(node, "done")
+
+    def _failed(self, node: Node, outcome: Outcome, failure: Failure) -> None:
+        lines = tail(node.log)
+        said = f"{failure.kind}: {failure.message}" if outcome.status == "failed" else failure.message
+        own = _own_frames(failure.traceback)
+        error = f"step {node.name} failed: {said}"
+        if failure.hint:
+            error += f" ({failure.hint})"
+        details = "\n".join(part for part in (own, lines.rstrip()) if part)
+        log, size = self._keep_log(node)
+        node.record = self._record(
+            node, "failed", outcome.seconds, said, log=log, error=f"{error}\n{details}".rstrip()
+        )
+        self.finished.append(FinishedStep(node.record, self.parts[node.number], log_size=size))
+        self.failure = self.failure or node.record.error
+        self.room.release([node.key], self.run_id)
+        self._settled(node, "failed")
+
+    def _skip(self, node: Node, why: str) -> None:
+        node.record = self._record(node, "skipped", 0.0, why, log=None)
+        if not self.dry_run:
+            self.finished.append(FinishedStep(node.record))
+        self._settled(node, "skipped")
+
+    def _skip_rest(self) -> None:
+        """What was not begun when a step failed."""
+        for node in self.graph.nodes:
+            if not node.is_over and not node.is_map and node.state != "running":
+                node.record = self._record(node, "skipped", 0.0, self._why_skipped(node), log=None)
+                if not self.dry_run:
+                    self.finished.append(FinishedStep(node.record))
+                node.state = "skipped"
+
+    def _why_skipped(self, node: Node) -> str:
+        if self.dry_run:
+            unmet = [
+                self.graph.nodes[each].name
+                for each in sorted(node.needs)
+                if self.graph.nodes[each].state != "done"
+            ]
+            return f"would run if the result of {' or '.join(unmet)} is another one" if unmet else "would run"
+        failed = next((each.name for each in self.graph.nodes if each.state == "failed"), "a step")
+        return f"not begun: {failed} failed"
+
+    def _settled(self, node: Node, state: str) -> None:
+        self._is_over(node, state)
+        gate = self.gates.pop(node.number, None)
+        if gate is None:
+            return
+        gate.left.discard(node.number)
+        gate.worst = state if state != "done" else gate.worst
+        if not gate.left:
+            self._is_over(gate.node, gate.worst)
+
+    def _record(
+        self, node: Node, status: Any, seconds: float, why: str, *, log: str | None, error: str = ""
+    ) -> StepRecord:
+        names = [self.graph.nodes[each].name for each in sorted(node.needs)]
+        return StepRecord(
+            position=node.number,
+            name=node.name,
+            step=self.keys.label(node.step),
+            status=status,
+            seconds=seconds,
+            reason=why,
+            key=node.key,
+            run=node.run,
+            value=node.value,
+            error=error,
+            log=log,
+            attempts=max(node.attempts, 1),
+            inputs=tuple(names),
+        )
+
+    def _keep_log(self, node: Node) -> tuple[str | None, int | None]:
+        path = Path(node.log)
+        if not node.log or not path.is_file() or not path.stat().st_size:
+            return None, None
+        stored = self.objects.put(path)
+        path.unlink()
+        return stored.digest, stored.size
+
+    def _flush(self) -> None:
+        self.flushed_at = time.monotonic()
+        if self.finished and not self.dry_run:
+            batch, self.finished = self.finished, []
+            self.room.commit(self.run_id, batch)
+
+    def _renew(self) -> None:
+        if time.monotonic() - self.renewed_at > RENEW_SECONDS:
+            self.renewed_at = time.monotonic()
+            held = [node.key for node in (*self.claimed, *self.running.values())]
+            if held:
+                self.room.renew(held, self.run_id)
+
+
+@dataclass
+class _Gate:
+    """A map that waits for its parts."""
+
+    node: Node
+    left: set[int]
+    worst: str = "done"
+
+
+def _differs(before: Any, parts: KeyParts) -> bool:
+    return reason(before, (*parts.other_components, *parts.code_components)) != reason(before, before)
+
+
+def _own_frames(trace: str) -> str:
+    """A traceback without the frames of Everloop's own machinery."""
+    kept, skipping = [], False
+    for line in trace.splitlines():
+        if line.startswith('  File "'):
+            skipping = "/everloop/pipelines/" in line or "/everloop/engine/" in line
+        if line.startswith("    ") and skipping:
+            continue
+        if not (skipping and line.startswith("  ")):
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an exception comes out of Everloop rather than out of the user's code."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(innermost).is_relative_to(Path(__file__).parents[1])
+
+
+def _failed_pipeline(pipeline: Pipeline[..., Any], error: Exception) -> Failed:
+    from everloop.engine.contract import failure_of
+
+    own = _own_frames(failure_of(error).traceback)
+    return Failed(
+        f"pipeline {pipeline.name} failed: {type(error).__name__}: {error}\n{own}",
+        hint="mend the pipeline's function",
+    )
+
+
+def _relative(path: Path, project: Path) -> str:
+    resolved = path.resolve()
+    return (
+        resolved.relative_to(project.resolve()).as_posix()
+        if resolved.is_relative_to(project.resolve())
+        else str(resolved)
+    )

@@ -1,0 +1,79 @@
+"""The key of a step: its code, arguments, seed, and what it read by itself the last time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from everloop.domain.canonical import canonical, sha256
+from everloop.domain.pipelines import SHORT, Component, KeyParts, StoredValue, key_of
+from everloop.pipelines.code.closure import Closures
+from everloop.pipelines.graph import Node, references
+from everloop.pipelines.steps import Step
+from everloop.pipelines.values.plain import named, tree_digest
+
+
+class Keys:
+    """Keys of one run. Code is looked at once for each step."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._closures = Closures(root)
+        self._code: dict[tuple[Step[..., Any], tuple[str, ...]], KeyParts] = {}
+
+    def code_of(self, step: Step[..., Any], types: tuple[str, ...] = ()) -> KeyParts:
+        """The code a step reaches, and that of the project's types inside its arguments."""
+        known = self._code.get((step, types))
+        if known is None:
+            closures = [self._closures.of(each) for each in (step.function, *map(named, types))]
+            components = tuple(sorted({each for closure in closures for each in closure.components}))
+            notes = tuple(dict.fromkeys(note for closure in closures for note in closure.notes))
+            known = self._code[step, types] = KeyParts(key_of(components), components, (), notes)
+        return known
+
+    def uses_everloop(self, step: Step[..., Any]) -> bool:
+        """Whether a step's code reaches Everloop: then it gets a tracking run of its own."""
+        parts = self.code_of(step)
+        return bool(parts.notes) or any(
+            each.identity == ("package", "everloop") for each in parts.code_components
+        )
+
+    def key(self, node: Node, arguments: StoredValue, tree: dict[str, Any]) -> tuple[str, KeyParts]:
+        """The key of a call and what it was made from; `tree` is the plain part of `arguments`, by name."""
+        assert node.arguments is not None
+        code = self.code_of(node.step, arguments.types)
+        other = [
+            Component(_kind(node.arguments.arguments[name]), name, _content(part))
+            for name, part in tree.items()
+        ]
+        if node.step.options.seed is not None:
+            other.append(Component("seed", "seed", str(node.step.options.seed)))
+        parts = msgspec.structs.replace(code, other_components=tuple(sorted(other)))
+        return key_of([Component("code", "code", code.code), *other]), parts
+
+    def label(self, step: Step[..., Any]) -> str:
+        """What names a step in its project: ``train.py::fit``."""
+        code = getattr(step.function, "__code__", None)
+        if code is None:
+            return f"{step.function.__module__}::{step.function.__qualname__}"
+        path = Path(code.co_filename)
+        try:
+            place = path.resolve().relative_to(self._root).as_posix()
+        except ValueError:
+            place = path.name
+        return f"{place}::{step.function.__qualname__}"
+
+
+def _kind(argument: Any) -> str:
+    return "parameter" if next(references(argument), None) is None else "input"
+
+
+def _content(tree: Any) -> str:
+    """Short plain values as they are, so that a reason can show them; digests of all others."""
+    if tree is None or isinstance(tree, str | int | float | bool):
+        text = canonical(tree).decode("utf-8", "replace")
+        if len(text) <= SHORT:
+            return text
+    return tree_digest(tree) if isinstance(tree, dict | list) else sha256(canonical(tree))

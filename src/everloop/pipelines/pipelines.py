@@ -1,0 +1,406 @@
+"""The room: what the ledger knows of pipelines, and the way to run and reproduce them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from everloop.domain.canonical import digest_of
+from everloop.domain.pipelines import (
+    CachedResult,
+    Claim,
+    Component,
+    FinishedStep,
+    PipelineRunRecord,
+    Read,
+    Reproduction,
+    StepRecord,
+    StoredValue,
+)
+from everloop.domain.runs import Owner
+from everloop.errors import NotFound
+from everloop.governance.identity import Permission
+from everloop.governance.operations import operation
+from everloop.governance.rooms import Room
+from everloop.store.ledger import Reader, Transaction
+from everloop.store.schema.pipelines import (
+    pipeline_runs,
+    pipeline_steps,
+    reproductions,
+    step_claims,
+    step_code,
+    step_keys,
+    step_results,
+)
+
+if TYPE_CHECKING:
+    from everloop.pipelines.driver import PipelineRun
+    from everloop.pipelines.steps import Pipeline
+
+LEASE = timedelta(seconds=60)
+"""How long a claim holds without a sign of life from its owner; `driver` renews it far sooner."""
+
+
+class Pipelines(Room):
+    """Runs of pipelines. `run` and `reproduce` work where the caller is; the operations are what they record and ask."""
+
+    name = "pipelines"
+
+    # Running (where the caller is)
+
+    def run(
+        self,
+        pipeline: "str | Pipeline[..., Any]",
+        params: Mapping[str, Any] | None = None,
+        *,
+        executor: str = "",
+        dry_run: bool = False,
+        force: bool = False,
+        experiment: str = "",
+        resumed_from: str | None = None,
+    ) -> "PipelineRun":
+        """Run a pipeline: a declared one, or ``FILE:NAME`` / ``MODULE:NAME``.
+
+        Steps whose key is known return their stored result; the others are executed. `executor`: ``local`` (worker
+        processes, the default), ``inline`` (this process). `dry_run` executes nothing and says what would be and why. `force`
+        executes every step. A step that fails does not raise: see `PipelineRun.status`.
+        """
+        from everloop.pipelines.driver import run_pipeline
+
+        return run_pipeline(
+            self,
+            pipeline,
+            params or {},
+            executor=executor or self.context.settings.executor,
+            dry_run=dry_run,
+            force=force,
+            experiment=experiment,
+            resumed_from=resumed_from,
+        )
+
+    def resume(self, run_id: str, *, executor: str = "") -> "PipelineRun":
+        """Go on with a run that was stopped: what was finished comes from the cache, a stopped step from its checkpoint."""
+        before = self.pipeline_run(run_id)
+        return self.run(
+            before.source, before.params, executor=executor or before.executor, resumed_from=before.run
+        )
+
+    def reproduce(self, reference: str, *, tolerance: float = 1000.0) -> Reproduction:
+        """Rebuild a run or model version in a fresh folder and process, and grade how equal its steps' outputs came out.
+
+        `tolerance`: the largest difference, in units of eps x scale of the output, that still grades as ``tolerance``.
+        """
+        from everloop.pipelines.reproduce import reproduce
+
+        return reproduce(self, reference, tolerance=tolerance)
+
+    # Runs
+
+    @operation(Permission.WRITE)
+    def begin(self, record: PipelineRunRecord, code: dict[str, int] = {}) -> None:  # noqa: B006 (not changed)
+        """A run of a pipeline begins. `code`: objects (digest -> size) that hold the code it runs."""
+        with self.change() as tx:
+            tx.insert_new(pipeline_runs, msgspec.structs.asdict(record))
+            for digest, size in code.items():
+                tx.hold(digest, size, f"run:{record.run}")
+            tx.edge(f"pipeline:{record.pipeline}", f"run:{record.run}", "defined")
+            facts = {"pipeline": record.pipeline, "source": record.source, "params": record.params}
+            tx.event("pipeline.started", f"run:{record.run}", facts | {"resumed_from": record.resumed_from})
+
+    @operation(Permission.WRITE)
+    def end(self, run: str, status: str, output: StoredValue | None = None) -> None:
+        """A run of a pipeline ended: finished, failed or interrupted."""
+        with self.change() as tx:
+            of_run = pipeline_runs.c.run == run
+            tx.execute(sa.update(pipeline_runs).where(of_run).values(status=status, output=output))
+            query = sa.select(pipeline_steps.c.status, sa.func.count()).where(pipeline_steps.c.run == run)
+            counts = {row[0]: row[1] for row in tx.all(query.group_by(pipeline_steps.c.status))}
+            tx.event(f"pipeline.{status}", f"run:{run}", {"steps": counts})
+
+    @operation(Permission.READ)
+    def pipeline_run(self, run: str) -> PipelineRunRecord:
+        """A run of a pipeline by its identifier, or a unique beginning of it."""
+        identifier = run.removeprefix("run:")
+        query = (
+            sa.select(pipeline_runs)
+            .where(pipeline_runs.c.run.startswith(identifier, autoescape=True))
+            .limit(2)
+        )
+        with self.look() as look:
+            rows = look.all(query)
+        if len(rows) != 1:
+            what = "is not a run of a pipeline" if not rows else "begins several runs"
+            raise NotFound(f"'{run}' {what}", hint="see: everloop runs list")
+        return _run_record(rows[0])
+
+    @operation(Permission.READ)
+    def pipeline_runs(self, pipeline: str = "", limit: int = 100) -> list[PipelineRunRecord]:
+        """Runs of pipelines, newest first; of one pipeline, or of all."""
+        query = sa.select(pipeline_runs).order_by(pipeline_runs.c.run.desc()).limit(limit)
+        if pipeline:
+            query = query.where(pipeline_runs.c.pipeline == pipeline)
+        with self.look() as look:
+            return [_run_record(row) for row in look.all(query)]
+
+    @operation(Permission.READ)
+    def output_of(self, run: str) -> StoredValue | None:
+        """What the pipeline returned in this run, as stored."""
+        with self.look() as look:
+            found = look.scalar(sa.select(pipeline_runs.c.output).where(pipeline_runs.c.run == run))
+        return None if found is None else msgspec.convert(found, StoredValue)
+
+    @operation(Permission.READ)
+    def steps(self, run: str) -> list[StepRecord]:
+        """The steps of a run, in the order the pipeline called them."""
+        query = (
+            sa.select(pipeline_steps).where(pipeline_steps.c.run == run).order_by(pipeline_steps.c.position)
+        )
+        with self.look() as look:
+            return [_step_record(row) for row in look.all(query)]
+
+    @operation(Permission.READ)
+    def step_of(self, child: str) -> tuple[str, StepRecord] | None:
+        """The pipeline's run and the step that a step's own tracking run belongs to; None when it belongs to none."""
+        query = sa.select(pipeline_steps).where(
+            pipeline_steps.c.child == child, pipeline_steps.c.status == "executed"
+        )
+        with self.look() as look:
+            row = look.first(query.order_by(pipeline_steps.c.time))
+        return None if row is None else (row.run, _step_record(row))
+
+    # Results and claims
+
+    @operation(Permission.READ)
+    def results(self, keys: list[str]) -> list[CachedResult]:
+        """Stored results of these keys, newest first; a key has several when its step read datasets that moved on."""
+        with self.look() as look:
+            return _results(look, keys)
+
+    @operation(Permission.READ)
+    def components(self, key: str) -> list[Component]:
+        """Everything a key was made from."""
+        with self.look() as look:
+            found = _components(look, sa.select(step_keys).where(step_keys.c.key == key))
+        if found is None:
+            raise NotFound(f"there is no step with the key {key}")
+        return found
+
+    @operation(Permission.READ)
+    def components_before(self, step: str, step_name: str, pipeline: str = "") -> list[Component] | None:
+        """What this step was last computed from: under this name, else under any name; None when it never was."""
+        computed = sa.select(pipeline_steps.c.key, pipeline_steps.c.time).where(
+            pipeline_steps.c.step == step, pipeline_steps.c.status.in_(("executed", "cached"))
+        )
+        with self.look() as look:
+            for query in (computed.where(pipeline_steps.c.name == step_name), computed):
+                row = look.first(
+                    query.order_by(pipeline_steps.c.time.desc(), pipeline_steps.c.run.desc()).limit(1)
+                )
+                if row is not None:
+                    return _components(look, sa.select(step_keys).where(step_keys.c.key == row.key))
+        return None
+
+    @operation(Permission.WRITE)
+    def claim(
+        self, keys: list[str], owner: str, process: Owner, children: list[str], again: bool = False
+    ) -> list[Claim]:
+        """Ask to compute these keys. Two who ask at once are told apart: one is granted, the other told who has it.
+
+        `owner`: the run that asks. `children`: for each key the tracking run it will be computed in, or nothing; whoever takes over
+        goes on from its checkpoint. `again`: stored results do not count.
+        """
+        from everloop.tracking.places import is_alive, place
+
+        with self.change() as tx:
+            done = {} if again else {each.key: each for each in reversed(_results(tx, keys))}
+            answers = []
+            for key, child in zip(keys, children, strict=True):
+                if key in done:
+                    answers.append(Claim(False, result=done[key]))
+                    continue
+                mine = {
+                    "key": key, "owner": owner, "place": process.place, "pid": process.pid, "began": process.began, "until": tx.now + LEASE,
+                    "run": child or None,
+                }  # fmt: skip
+                if tx.insert_new(step_claims, mine):
+                    answers.append(Claim(True))
+                    continue
+                held = tx.first(sa.select(step_claims).where(step_claims.c.key == key).with_for_update())
+                assert held is not None
+                same_place = held.place == place()
+                alive = (
+                    is_alive(Owner(held.place, held.pid, held.began))
+                    if same_place and held.pid
+                    else held.until > tx.now
+                )
+                if held.owner and held.owner != owner and alive:
+                    answers.append(Claim(False, owner=held.owner))
+                    continue
+                tx.put(step_claims, mine)
+                if held.owner:
+                    tx.event("step.taken_over", f"run:{owner}", {"key": key, "from": held.owner})
+                answers.append(Claim(True, run=held.run))
+            return answers
+
+    @operation(Permission.WRITE)
+    def renew(self, keys: list[str], owner: str) -> None:
+        """The owner of these claims lives."""
+        with self.change() as tx:
+            mine = step_claims.c.key.in_(keys) & (step_claims.c.owner == owner)
+            tx.execute(sa.update(step_claims).where(mine).values(until=tx.now + LEASE))
+
+    @operation(Permission.WRITE)
+    def release(self, keys: list[str], owner: str) -> None:
+        """Give claims back without a result. Where a step had begun, its run is remembered for whoever claims next."""
+        with self.change() as tx:
+            mine = step_claims.c.key.in_(keys) & (step_claims.c.owner == owner)
+            tx.execute(sa.delete(step_claims).where(mine & step_claims.c.run.is_(None)))
+            tx.execute(sa.update(step_claims).where(mine).values(owner="", until=tx.now))
+
+    @operation(Permission.WRITE)
+    def commit(self, run: str, finished: list[FinishedStep]) -> None:
+        """Record steps of a run, with their results. Their objects are stored already, so a result is never seen half."""
+        if not finished:
+            return
+        with self.change() as tx:
+            for each in finished:
+                _commit(tx, run, each)
+            facts = [
+                {
+                    "name": each.record.name,
+                    "status": each.record.status,
+                    "seconds": each.record.seconds,
+                    "reason": each.record.reason,
+                }
+                for each in finished[:200]
+            ]
+            tx.event("pipeline.steps", f"run:{run}", {"count": len(finished), "first": facts})
+
+    # Reproductions
+
+    @operation(Permission.WRITE)
+    def record_reproduction(self, report: Reproduction) -> None:
+        """Keep what a reproduction found."""
+        with self.change() as tx:
+            row = {
+                "id": self.context.ids(),
+                "reference": report.reference,
+                "run": report.run,
+                "grade": report.grade,
+            }
+            tx.execute(sa.insert(reproductions), row | {"report": report, "time": report.time})
+            for subject in dict.fromkeys((report.reference, f"run:{report.run}")):
+                facts = {
+                    "grade": report.grade,
+                    "first_divergence": report.first_divergence,
+                    "evidence": report.evidence,
+                }
+                tx.event(
+                    "run.reproduced" if subject.startswith("run:") else "model.reproduced", subject, facts
+                )
+
+    @operation(Permission.READ)
+    def reproductions(self, reference: str) -> list[Reproduction]:
+        """Reproductions of a run or model version, newest first."""
+        wanted = reproductions.c.reference == reference
+        if reference.startswith("run:"):
+            wanted = wanted | (reproductions.c.run == reference.removeprefix("run:"))
+        query = (
+            sa.select(reproductions.c.report)
+            .where(wanted)
+            .order_by(reproductions.c.time.desc(), reproductions.c.id.desc())
+        )
+        with self.look() as look:
+            return [msgspec.convert(row.report, Reproduction) for row in look.all(query)]
+
+
+def _commit(tx: Transaction, run: str, each: FinishedStep) -> None:
+    record = each.record
+    tx.put(
+        pipeline_steps,
+        {
+            "run": run, "position": record.position, "name": record.name, "step": record.step, "status": record.status,
+            "seconds": record.seconds, "reason": record.reason, "key": record.key, "child": record.run, "value": record.value,
+            "error": record.error, "log": record.log, "attempts": record.attempts, "inputs": record.inputs, "time": tx.now,
+        },
+    )  # fmt: skip
+    holder = f"run:{record.run or run}"
+    if each.log_size is not None and record.log:
+        tx.hold(record.log, each.log_size, holder)
+    if record.status == "executed" and record.value is not None:
+        for digest, size in record.value.objects:
+            tx.hold(digest, size, holder)
+        tx.put(
+            step_results,
+            {
+                "key": record.key, "reads_digest": digest_of(each.reads), "step": record.step, "value": record.value,
+                "reads": each.reads, "run": record.run or run, "seconds": record.seconds, "time": tx.now,
+            },
+        )  # fmt: skip
+    if each.parts is not None:
+        row = {"code": each.parts.code, "components": each.parts.code_components, "notes": each.parts.notes}
+        tx.insert_new(step_code, row)
+        row = {
+            "key": record.key,
+            "step": record.step,
+            "code": each.parts.code,
+            "components": each.parts.other_components,
+        }
+        tx.insert_new(step_keys, row | {"time": tx.now})
+    for reference in each.consumed:
+        tx.edge(reference, f"run:{run}", "consumed")
+        if record.run and record.run != run:
+            tx.edge(reference, f"run:{record.run}", "consumed")
+    if record.status == "cached" and record.run:
+        tx.edge(f"run:{record.run}", f"run:{run}", "reused")
+    if record.status == "executed":
+        tx.execute(sa.delete(step_claims).where(step_claims.c.key == record.key))
+
+
+def _results(look: Reader, keys: list[str]) -> list[CachedResult]:
+    query = sa.select(step_results).where(step_results.c.key.in_(keys)).order_by(step_results.c.time.desc())
+    return [
+        CachedResult(
+            row.key,
+            row.step,
+            msgspec.convert(row.value, StoredValue),
+            row.run,
+            row.seconds,
+            row.time,
+            tuple(msgspec.convert(row.reads, list[Read])),
+        )
+        for row in look.all(query)
+    ]
+
+
+def _components(look: Reader, query: sa.Select[Any]) -> list[Component] | None:
+    row = look.first(query)
+    if row is None:
+        return None
+    code = look.scalar(sa.select(step_code.c.components).where(step_code.c.code == row.code))
+    return msgspec.convert([*row.components, *(code or [])], list[Component])
+
+
+def _run_record(row: sa.Row[Any]) -> PipelineRunRecord:
+    values = {name: value for name, value in row._mapping.items() if name != "output"}
+    return PipelineRunRecord(**values)
+
+
+def _step_record(row: sa.Row[Any]) -> StepRecord:
+    return StepRecord(
+        position=row.position,
+        name=row.name,
+        step=row.step,
+        status=row.status,
+        seconds=row.seconds,
+        reason=row.reason,
+        key=row.key,
+        run=row.child,
+        value=None if row.value is None else msgspec.convert(row.value, StoredValue),
+        error=row.error,
+        log=row.log,
+        attempts=row.attempts,
+        inputs=tuple(row.inputs),
+    )

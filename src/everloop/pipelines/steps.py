@@ -1,0 +1,351 @@
+"""Steps and pipelines: plain functions. Inside a running pipeline a step's call returns a reference to the result to come.
+
+    @ev.step
+    def load(month: int) -> pa.Table: ...
+
+    @ev.step(retries=2, timeout=600)
+    def fit(table: pa.Table, recipe: str): ...
+
+    @ev.pipeline
+    def train(recipe: str = "boosting"):
+        tables = load.map([1, 2, 3])
+        return fit(tables, recipe)
+
+Outside a pipeline they are what they look like: ``fit(load(1), "boosting")`` calls the functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+import msgspec
+
+from everloop.domain.names import checked_name
+from everloop.errors import InvalidDefinition, InvalidInput
+from everloop.pipelines.code.memory import unwrapped
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StepOptions(msgspec.Struct, frozen=True):
+    """How a step is run. None of it but the seed is part of what the step's result depends on.
+
+    cache: whether an earlier result may be used. retries: how often it is tried again after a failure.
+    timeout: seconds after which it is stopped. seed: of `random`, numpy and torch when the step begins.
+    cpus: processors it uses: so many threads are given to its libraries.
+    """
+
+    cache: bool = True
+    retries: int = 0
+    timeout: float | None = None
+    seed: int | None = None
+    cpus: int = 1
+
+
+class Conductor(Protocol):
+    """What turns calls into references while a pipeline runs."""
+
+    def call(self, step: Step[..., Any], arguments: inspect.BoundArguments) -> Result: ...
+
+    def fan_out(
+        self, step: Step[..., Any], sequences: tuple[Any, ...], constants: dict[str, Any]
+    ) -> Mapped: ...
+
+    def value(self, reference: Result | Mapped) -> Any: ...
+
+    def length(self, reference: Result | Mapped) -> int: ...
+
+
+_conductor: ContextVar[Conductor | None] = ContextVar("everloop_conductor", default=None)
+
+
+@contextmanager
+def conducted_by(conductor: Conductor | None) -> Iterator[None]:
+    """Within the block, calls of steps become references of `conductor`; with None they are ordinary calls."""
+    token = _conductor.set(conductor)
+    try:
+        yield
+    finally:
+        _conductor.reset(token)
+
+
+class Step(Generic[P, T]):
+    """A function whose results are kept. Made by `step`."""
+
+    def __init__(self, function: Callable[P, T], name: str, options: StepOptions) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = checked_name(name, "step name")
+        self.options = options
+        _declared.append(self)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        conductor = _conductor.get()
+        if conductor is None:
+            return self.function(*args, **kwargs)
+        return conductor.call(self, self.bind(args, kwargs))  # type: ignore[return-value]
+
+    def map(self, *sequences: Any, **constants: Any) -> Any:
+        """One call for each element: positional arguments are sequences of equal length (or references to them), keyword
+        arguments are the same for all. Returns a list; inside a pipeline a reference to one."""
+        if not sequences:
+            raise InvalidInput(
+                f"{self.name}.map() needs a sequence", hint=f"{self.name}.map([1, 2, 3], other=…)"
+            )
+        conductor = _conductor.get()
+        if conductor is None:
+            return [self.function(*each, **constants) for each in zip(*sequences, strict=True)]  # type: ignore[arg-type]
+        return conductor.fan_out(self, sequences, constants)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """The arguments by name. Raises InvalidInput for a call that does not fit the function."""
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidInput(
+                f"step {self.name}: {error}", hint=f"it is {self.name}{self.signature}"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+
+_declared: list[Step[..., Any]] = []
+
+
+def declared_steps() -> list[Step[..., Any]]:
+    """Every step that this process has defined."""
+    return list(_declared)
+
+
+class Pipeline(Generic[P, T]):
+    """A function that calls steps. Made by `pipeline`; run it with ``workspace.pipelines.run(it, params)``."""
+
+    def __init__(self, function: Callable[P, T], name: str) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = checked_name(name, "pipeline name")
+
+    @property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    @property
+    def source(self) -> str:
+        """``FILE:NAME`` with the file it was defined in, empty when it was not defined in a file's top level."""
+        code = unwrapped(self.function).__code__
+        if not Path(code.co_filename).is_file() or "." in code.co_qualname:
+            return ""
+        return f"{code.co_filename}:{self.function.__name__}"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.function(*args, **kwargs)
+
+    def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters, defaults included. Raises InvalidInput that names the wrong or missing one."""
+        from everloop.errors import nearest
+
+        known = self.signature.parameters
+        for name in params:
+            if name not in known:
+                hint = nearest(name, known) or (
+                    f"its parameters are {', '.join(known)}" if known else "it has no parameters"
+                )
+                raise InvalidInput(f"pipeline {self.name} has no parameter '{name}'", hint=hint)
+        try:
+            bound = self.signature.bind(**params)
+        except TypeError as error:
+            raise InvalidInput(
+                f"pipeline {self.name}: {error}", hint="give it with --param NAME=VALUE"
+            ) from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name}>"
+
+
+class Result:
+    """A reference to what a step will return, or to an element of it.
+
+    Pass it to other steps, index it (``result["train"]``), unpack it, or ask for its `value` now, which runs what it needs.
+    """
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        node: int,
+        path: tuple[Any, ...] = (),
+        label: str = "",
+        length: int | None = None,
+    ) -> None:
+        self._conductor = conductor
+        self.node = node
+        self.path = path
+        self.label = label
+        self._length = length
+
+    def value(self) -> Any:
+        """The value itself: the pipeline waits for it. Raises Failed when the step failed."""
+        return self._conductor.value(self)
+
+    def __getitem__(self, key: Any) -> Result:
+        return Result(self._conductor, self.node, (*self.path, key), f"{self.label}[{key!r}]")
+
+    def __iter__(self) -> Iterator[Result]:
+        count = self._length if self._length is not None else self._conductor.length(self)
+        return iter([self[number] for number in range(count)])
+
+    def __len__(self) -> int:
+        return self._conductor.length(self)
+
+    def __bool__(self) -> bool:
+        return bool(self.value())
+
+    def __repr__(self) -> str:
+        return f"<result of {self.label}>"
+
+
+class Mapped:
+    """A reference to the list of results of `Step.map`."""
+
+    def __init__(self, conductor: Conductor, node: int, label: str) -> None:
+        self._conductor = conductor
+        self.node = node
+        self.label = label
+
+    def value(self) -> list[Any]:
+        """The list of values: the pipeline waits for all of them."""
+        found: list[Any] = self._conductor.value(self)
+        return found
+
+    def __len__(self) -> int:
+        return self._conductor.length(self)
+
+    def __getitem__(self, number: int) -> Result:
+        return Result(self._conductor, self.node, (number,), f"{self.label}[{number}]")
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter([self[number] for number in range(len(self))])
+
+    def __repr__(self) -> str:
+        return f"<results of {self.label}>"
+
+
+@overload
+def step(function: Callable[P, T], /) -> Step[P, T]: ...
+
+
+@overload
+def step(
+    *,
+    name: str = "",
+    cache: bool = True,
+    retries: int = 0,
+    timeout: float | None = None,
+    seed: int | None = None,
+    resources: Mapping[str, int] | None = None,
+) -> Callable[[Callable[P, T]], Step[P, T]]: ...
+
+
+def step(
+    function: Callable[P, T] | None = None,
+    /,
+    *,
+    name: str = "",
+    cache: bool = True,
+    retries: int = 0,
+    timeout: float | None = None,
+    seed: int | None = None,
+    resources: Mapping[str, int] | None = None,
+) -> Any:
+    """Declare a step: ``@step`` or ``@step(retries=2)``; the options are those of `StepOptions`, `resources` is ``{"cpus": 2}``.
+
+    >>> @step(seed=0)
+    ... def double(x: int) -> int:
+    ...     return 2 * x
+    >>> double(4), double.options.seed
+    (8, 0)
+    """
+    wanted = dict(resources or {})
+    cpus = wanted.pop("cpus", 1)
+    problems = [
+        (bool(wanted), f"the resource '{next(iter(wanted), '')}' is not known", "resources are: cpus"),
+        (type(cpus) is not int or cpus < 1, f"{cpus!r} cpus cannot be had", "give a whole number from 1"),
+        (
+            type(retries) is not int or retries < 0,
+            f"retries={retries!r} is not a number of times",
+            "give 0, 1, 2, …",
+        ),
+        (
+            timeout is not None and not timeout > 0,
+            f"timeout={timeout!r} is not a number of seconds",
+            "give seconds above 0",
+        ),
+    ]
+
+    def declare(function: Callable[P, T]) -> Step[P, T]:
+        if (
+            not callable(function)
+            or inspect.iscoroutinefunction(function)
+            or inspect.isgeneratorfunction(function)
+        ):
+            raise InvalidDefinition(
+                f"{function!r} cannot be a step", hint="a step is a plain function that returns its result"
+            )
+        return Step(function, name or function.__name__, StepOptions(cache, retries, timeout, seed, cpus))
+
+    for wrong, message, hint in problems:
+        if wrong:
+            raise InvalidDefinition(f"step {name or getattr(function, '__name__', '')}: {message}", hint=hint)
+    return declare if function is None else declare(function)
+
+
+@overload
+def pipeline(function: Callable[P, T], /) -> Pipeline[P, T]: ...
+
+
+@overload
+def pipeline(*, name: str = "") -> Callable[[Callable[P, T]], Pipeline[P, T]]: ...
+
+
+def pipeline(function: Callable[P, T] | None = None, /, *, name: str = "") -> Any:
+    """Declare a pipeline: ``@pipeline`` or ``@pipeline(name="train")``."""
+
+    def declare(function: Callable[P, T]) -> Pipeline[P, T]:
+        if not callable(function):
+            raise InvalidDefinition(
+                f"{function!r} cannot be a pipeline", hint="a pipeline is a plain function that calls steps"
+            )
+        return Pipeline(function, name or function.__name__)
+
+    return declare if function is None else declare(function)
+
+
+def declared_length(function: Callable[..., Any]) -> int | None:
+    """How many elements a function says it returns: 2 for ``-> tuple[int, str]``; None when it does not say.
+
+    >>> def split(x) -> tuple[int, str]: ...
+    >>> declared_length(split)
+    2
+    """
+    annotation = getattr(function, "__annotations__", {}).get("return")
+    if isinstance(annotation, str):
+        try:
+            annotation = typing.get_type_hints(function).get("return")
+        except (NameError, TypeError, AttributeError):
+            return None
+    inner = typing.get_args(annotation)
+    return len(inner) if typing.get_origin(annotation) is tuple and Ellipsis not in inner else None

@@ -1,0 +1,156 @@
+"""Runs of tracking for pipelines: one for the whole, one for each step that uses Everloop, and the code they ran."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from everloop.domain.canonical import canonical
+from everloop.domain.runs import FINISHED, MAX_PARAM, Captured, HeldObject, flat_params
+from everloop.errors import NotFound
+from everloop.governance.rooms import Context
+from everloop.store.objects import Objects
+from everloop.tracking.capture import Code, CodeFile, capture
+from everloop.tracking.places import this_process
+from everloop.tracking.run import Run
+from everloop.tracking.tracking import Tracking
+
+KEPT = frozenset(
+    {".py", ".toml", ".sql", ".json", ".yaml", ".yml", ".txt", ".cfg", ".ini", ".j2", ".html", ".sh"}
+)
+"""Endings of the project's files that are kept with a run: its code and settings. Data belongs into datasets."""
+LARGEST = 512 * 1024
+_NOT_PROJECT = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
+
+
+class StepRun(msgspec.Struct, frozen=True):
+    """The tracking run of a step, made by the process that computes it. `previous`: a run of the same step that was stopped."""
+
+    run_id: str
+    parent: str
+    experiment: str
+    name: str
+    params: dict[str, str]
+    captured: Captured
+    previous: str | None = None
+
+
+def begin_whole(
+    context: Context,
+    *,
+    experiment: str,
+    name: str,
+    params: Mapping[str, Any],
+    root: Path,
+    resumed_from: str | None,
+) -> tuple[Run, Captured]:
+    """Start the tracking run of a pipeline's run, with the whole project's code and not only its entry."""
+    tracking = context.room(Tracking)
+    tracking.settle()
+    captured = capture(tracking.objects, project=root, seeds={}, leave_out=[context.folder])
+    code = keep_code(tracking.objects, root)
+    captured = msgspec.structs.replace(
+        captured, source=name, code=code[0].digest, holds=[*captured.holds[:1], *dict.fromkeys(code)]
+    )
+    record = tracking.create_run(
+        run_id=context.ids(),
+        experiment=experiment,
+        name=name,
+        start_time=context.clock(),
+        params=texts(params),
+        tags={"everloop.pipeline": name},
+        captured=captured,
+        owner=this_process(),
+        resumed_from=resumed_from,
+    )
+    return Run(tracking, record).begin(), captured
+
+
+@contextmanager
+def tracked(context: Context, step: StepRun | None) -> Iterator[None]:
+    """Within the block, the active run is that of the step; one that was stopped before goes on from its checkpoint."""
+    if step is None:
+        yield
+        return
+    tracking = context.room(Tracking)
+    checkpoint = None
+    previous = step.previous
+    if previous is not None:
+        try:
+            found = tracking.checkpoints(previous)
+            checkpoint = found[-1].number if found else None
+        except NotFound:
+            previous = None
+    record = tracking.create_run(
+        run_id=step.run_id,
+        experiment=step.experiment,
+        name=step.name,
+        start_time=context.clock(),
+        parent=step.parent,
+        params={} if previous else step.params,
+        tags={"everloop.step": step.name},
+        captured=msgspec.structs.replace(step.captured, holds=[]),
+        owner=this_process(),
+        resumed_from=previous,
+        checkpoint=checkpoint,
+    )
+    with Run(tracking, record).begin():
+        yield
+
+
+def finish_whole(run: Run, status: str = FINISHED) -> None:
+    """End the pipeline's run."""
+    run.finish(status)
+
+
+def texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as tracking keeps them."""
+    return {key: text[:MAX_PARAM] for key, text in flat_params(dict(params)).items()}
+
+
+_kept: dict[tuple[int, str, int, int, int], HeldObject] = {}
+
+
+def keep_code(objects: Objects, root: Path) -> list[HeldObject]:
+    """Store the project's code and settings; the first object is the record that `everloop.tracking.capture.restore` reads."""
+    files, skipped, new = [], [], []
+    for path in _files(root):
+        status = path.stat()
+        if status.st_size > LARGEST:
+            skipped.append(path.relative_to(root).as_posix())
+            continue
+        key = (id(objects), str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+        mode = "100755" if status.st_mode & 0o100 else "100644"
+        files.append((path, key, mode))
+        if key not in _kept:
+            new.append((path, key))
+    if new:
+        with objects.writer() as writer:
+            stored = [(key, writer.add(path)) for path, key in new]
+        _kept.update({key: HeldObject(each.digest, each.size) for key, each in stored})
+    entries = [
+        CodeFile(path.relative_to(root).as_posix(), _kept[key].digest, _kept[key].size, mode)
+        for path, key, mode in files
+    ]
+    record = objects.put(canonical(Code("", "", entries, [], skipped)))
+    return [HeldObject(record.digest, record.size), *(HeldObject(each.digest, each.size) for each in entries)]
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(
+            each
+            for each in folders
+            if not each.startswith(".")
+            and each not in _NOT_PROJECT
+            and not os.path.exists(os.path.join(folder, each, "pyvenv.cfg"))
+        )
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.suffix in KEPT and path.is_file() and not path.is_symlink():
+                yield path

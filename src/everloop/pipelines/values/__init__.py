@@ -1,0 +1,7 @@
+"""What may pass between steps.
+
+- `plain`: numbers, text, containers, dates, structs: as tagged JSON that comes back as the same types
+- `arrays`, `tables`, `models`: what lies in objects of its own, with digests of content rather than of files
+- `formats`: which of them takes a value; users' own types
+- `encoding`: a whole value into the store and back
+"""

@@ -1,0 +1,144 @@
+"""One step: decode its arguments, call its function, store its result. In the driver's process or in a worker's, alike."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from everloop.domain.consumption import collecting
+from everloop.domain.pipelines import StoredValue
+from everloop.errors import Conflict, InvalidDefinition
+from everloop.governance.definitions import load
+from everloop.governance.rooms import Context
+from everloop.pipelines.code.closure import Closures
+from everloop.pipelines.datasets import lifted_datasets, lowered_dataset
+from everloop.pipelines.steps import Step, conducted_by, declared_steps
+from everloop.pipelines.tracked import StepRun, tracked
+from everloop.pipelines.values.encoding import decode, encode
+
+FUNCTION = f"{__name__}:execute"
+
+
+class StepTask(msgspec.Struct, frozen=True):
+    """What a worker is told.
+
+    location: of the workspace. module: where the step is defined, a dotted name or a file; qualname: its function there.
+    path: the driver's import path. code: the digest of the closure that the key was made from; empty: not to be checked.
+    """
+
+    location: str
+    root: str
+    module: str
+    qualname: str
+    name: str
+    path: list[str]
+    arguments: StoredValue
+    seed: int | None
+    run: StepRun | None
+    code: str
+
+
+class StepAnswer(msgspec.Struct, frozen=True):
+    """What a worker answers: the result, and the references that were read on the way."""
+
+    value: StoredValue
+    seen: list[str]
+
+
+_here: dict[str, tuple[Context, dict[tuple[str, str], Step[..., Any]]]] = {}
+
+
+@contextmanager
+def served_here(context: Context, steps: dict[tuple[str, str], Step[..., Any]]) -> Iterator[None]:
+    """Within the block, steps of this workspace that run in this process use this context, and these steps as they are."""
+    before = _here.get(context.location)
+    _here[context.location] = (context, steps)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _here[context.location]
+        else:
+            _here[context.location] = before
+
+
+def execute(payload: bytes) -> bytes:
+    """Run a `StepTask`; returns a `StepAnswer`. What the step raises goes through."""
+    task = msgspec.msgpack.decode(payload, type=StepTask)
+    local = _here.get(task.location)
+    context = local[0] if local is not None else _connected(task.location)
+    step = local[1].get((task.module, task.qualname)) if local is not None else None
+    if step is None:
+        step = find_step(task)
+    arguments = decode(task.arguments, context.objects, lifted_datasets(context))
+    bound = step.signature.bind_partial()
+    bound.arguments.update({name: arguments[name] for name in step.signature.parameters if name in arguments})
+    with conducted_by(None), tracked(context, task.run), collecting() as seen, _seeded(task.seed):
+        value = step.function(*bound.args, **bound.kwargs)
+        stored = encode(value, context.objects, f"what {step.name} returned", lowered_dataset)
+    return msgspec.msgpack.encode(StepAnswer(stored, list(seen)))
+
+
+def find_step(task: StepTask) -> Step[..., Any]:
+    """Import the module of a step and find it; its code must be the code its key was made from."""
+    sys.path[:] = [*sys.path, *(each for each in task.path if each not in sys.path)]
+    module = load(task.module, Path(task.root))
+    for each in vars(module).values():
+        if isinstance(each, Step) and each.function.__qualname__ == task.qualname:
+            found = _closures(task.root, task.module).get(task.qualname)
+            if task.code and found is not None and found != task.code:
+                raise Conflict(
+                    f"the code of step {task.name} is not the same here as where the pipeline was started",
+                    hint="a file was edited meanwhile, or a value was changed after import: run it again",
+                )
+            return each
+    raise InvalidDefinition(
+        f"{task.module} has no step {task.qualname} in a worker process", hint="define it at the top level"
+    )
+
+
+@cache
+def _closures(root: str, module: str) -> dict[str, str]:
+    """Digests of the closures of all steps of a module, taken when it has just been imported: later, steps may have changed
+    what it holds."""
+    closures = Closures(Path(root))
+    return {
+        each.function.__qualname__: closures.of(each.function).digest
+        for each in declared_steps()
+        if each.function.__module__ == load(module, Path(root)).__name__
+    }
+
+
+@cache
+def _connected(location: str) -> Context:
+    # The room stands below the workspace, so it asks for it by name.
+    context: Context = importlib.import_module("everloop.client.ambient").workspace(location)
+    return context
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Random numbers begin at `seed`; afterwards they go on as before."""
+    if seed is None:
+        yield
+        return
+    import numpy as np
+
+    before, before_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(before_numpy)
