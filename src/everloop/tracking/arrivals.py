@@ -1,6 +1,7 @@
 """What a shipment of journal records does to the ledger."""
 
 from collections import defaultdict
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from everloop.tracking import records, writing
 from everloop.tracking.blocks import Points, Summary, encode
 
 _FLOATS = ("first", "last", "min", "max", "mean")
+_EARLIEST, _LATEST = (micros(each.replace(tzinfo=UTC)) for each in (datetime.min, datetime.max))
 
 
 class _Batch:
@@ -30,10 +32,7 @@ class _Batch:
         self.tags: dict[str, str] = {}
         self.end: tuple[str, int] | None = None
         for record in found:
-            try:
-                self._take(*record)
-            except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
-                raise InvalidInput(f"a record cannot be understood: {error}") from None
+            self._take(*record)
 
     def _take(self, kind: int, *rest: Any) -> None:
         if kind == records.POINT:
@@ -43,8 +42,9 @@ class _Batch:
             self.values[key].append(value)
         elif kind == records.POINTS:
             values, steps, time = rest
-            each_step = steps if isinstance(steps, list) else [steps] * len(values)
-            for (key, value), step in zip(values.items(), each_step, strict=True):
+            numbers = msgspec.convert(values, dict[str, float])
+            each_step = steps if isinstance(steps, list) else [steps] * len(numbers)
+            for (key, value), step in zip(numbers.items(), each_step, strict=True):
                 self._take(records.POINT, key, value, step, time)
         elif kind == records.COLUMN:
             key, steps, times, values = rest
@@ -76,8 +76,19 @@ class _Batch:
                 parts.append(Points.of(self.steps[key], self.times[key], self.values[key]))
             joined = Points.joined(parts)
             if len(joined):
+                if joined.times.min() < _EARLIEST or joined.times.max() > _LATEST:
+                    raise ValueError("a time beyond the years 1 to 9999")
                 found[key] = joined
         return found
+
+
+def _sorted(found: list[list[Any]]) -> tuple[_Batch, dict[str, Points]]:
+    """The records of a shipment and the points in them. Raises InvalidInput for what is no record."""
+    try:
+        batch = _Batch(found)
+        return batch, batch.points()
+    except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"a record cannot be understood: {error}") from None
 
 
 def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
@@ -91,8 +102,7 @@ def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
     found = found[row.records - first :]
     if not found:
         return Shipped(row.records)
-    batch = _Batch(found)
-    points = batch.points()
+    batch, points = _sorted(found)
     _add_points(tx, run_id, row.records, points)
     refused: list[str] = []
     for params in batch.params:

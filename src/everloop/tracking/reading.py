@@ -131,8 +131,8 @@ def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
         )
         for table, column, into in wanted:
             query = sa.select(table.c.run, table.c.key, column).where(table.c.run.in_(some))
-            for each in look.execute(query).all():
-                into[each[0]][each[1]] = each[2]
+            for run, key, value in map(tuple, look.all(query)):
+                into[run][key] = value
     nan = float("nan")
     return [
         RunRecord(
