@@ -22,6 +22,10 @@ _NAMES: dict[str, str] = {
     "data": "everloop.client.handles:data",
     "check": "everloop.domain.checks",
     "checks": "everloop.domain.checks:checks",
+    "aggregate": "everloop.domain.featureviews:aggregate",
+    "feature_view": "everloop.domain.featureviews:feature_view",
+    "feature": "everloop.domain.featureviews:feature",
+    "entity": "everloop.domain.featureviews:entity",
 }
 """Each public name and where it is defined (``module`` or ``module:attribute``)."""
 

@@ -14,16 +14,28 @@ from everloop.domain.times import Clock
 from everloop.governance.rooms import Room
 
 if TYPE_CHECKING:
+    from everloop.data.data import Data
+    from everloop.features.features import Features
     from everloop.governance.audit import Governance
+    from everloop.monitoring.monitoring import Monitoring
+    from everloop.pipelines.pipelines import Pipelines
+    from everloop.registry.registry import Registry
+    from everloop.serving.serving import Serving
     from everloop.store.ledger import Ledger
     from everloop.store.objects import Objects
+    from everloop.tracking.tracking import Tracking
 
 R = TypeVar("R", bound=Room)
 
 ROOMS: dict[str, str] = {
     "governance": "everloop.governance.audit:Governance",
     "data": "everloop.data.data:Data",
+    "features": "everloop.features.features:Features",
     "tracking": "everloop.tracking.tracking:Tracking",
+    "pipelines": "everloop.pipelines.pipelines:Pipelines",
+    "registry": "everloop.registry.registry:Registry",
+    "serving": "everloop.serving.serving:Serving",
+    "monitoring": "everloop.monitoring.monitoring:Monitoring",
 }
 """Every room with operations, in the order of the life cycle: attribute of the workspace -> where its class is."""
 
@@ -40,6 +52,13 @@ class Workspace(ABC):
 
     if TYPE_CHECKING:
         governance: Governance
+        data: Data
+        features: Features
+        tracking: Tracking
+        pipelines: Pipelines
+        registry: Registry
+        serving: Serving
+        monitoring: Monitoring
 
     clock: Clock
     ids: Ids

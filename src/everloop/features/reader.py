@@ -1,0 +1,176 @@
+"""Several views made ready for many questions: for a training set of a million rows, or for every day of a replay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from everloop.data.tables import arrow_table
+from everloop.domain.consumption import note
+from everloop.domain.featureviews import Aggregate, Feature, FeatureView, ViewRecord
+from everloop.errors import InvalidInput, nearest
+from everloop.features.keys import Codes
+from everloop.features.rows import LONG_AGO, compute_rows
+from everloop.features.timeline import Times, Timeline
+
+SOURCES = b"everloop.sources"
+FEATURES = b"everloop.features"
+
+
+class Selected(NamedTuple):
+    """A feature that was asked for, and what its column is called in the answer."""
+
+    record: ViewRecord
+    feature: Feature | Aggregate
+    column: str
+
+
+class FeatureReader:
+    """Features of pinned data versions, held in memory. Made by `Features.prepare`.
+
+    selected: what to answer. sources: which version of each dataset is read. tables: those versions, by dataset name.
+
+    Reading is safe from several threads; `extend` is not, beside anything else.
+    """
+
+    def __init__(
+        self, selected: Sequence[Selected], sources: Mapping[str, str], tables: Mapping[str, Any]
+    ) -> None:
+        self.selected = list(selected)
+        self.sources = dict(sources)
+        self._views: dict[str, FeatureView] = {each.record.reference: each.record.view for each in selected}
+        self._timelines: dict[str, Timeline] = {}
+        for reference, view in self._views.items():
+            self._timelines[reference] = Timeline(view, compute_rows(view, tables))
+
+    @property
+    def references(self) -> list[str]:
+        """The view versions that answer: ``feature:weather@v2``."""
+        return list(self._views)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the answer, in order."""
+        return [each.column for each in self.selected]
+
+    def history(self, frame: Any, *, time: str) -> pa.Table:
+        """The frame with a column for each feature, as it was known at the instant in column `time`.
+
+        Every row of the frame comes back once, in its order, with its other columns. A feature is null where nothing was known,
+        or only something too old, and where the time or a key is null. Raises InvalidInput when a key or time column is missing,
+        or the time is without a zone.
+        """
+        table = arrow_table(frame)
+        moments, no_moment = self._moments(table, time)
+        codes: dict[str, tuple[Codes, npt.NDArray[np.bool_]]] = {}
+        rows: dict[str, Any] = {}
+        answer = table
+        for each in self.selected:
+            if each.column in answer.column_names:
+                raise InvalidInput(
+                    f"the frame has a column '{each.column}' already",
+                    hint="drop it, or ask with full_names=True",
+                )
+            reference = each.record.reference
+            timeline = self._timelines[reference]
+            if reference not in codes:
+                codes[reference] = self._codes(table, each.record.view, timeline)
+            entities, unnamed = codes[reference]
+            if isinstance(each.feature, Feature):
+                if reference not in rows:
+                    rows[reference] = timeline.latest(entities, moments)
+                column = timeline.column(each.feature.name, rows[reference])
+            else:
+                column = _numbers(
+                    timeline.aggregate(each.feature.name, entities, moments),
+                    each.feature,
+                    unnamed | no_moment,
+                )
+            answer = answer.append_column(each.column, column)
+        for reference in (*self.sources.values(), *self.references):
+            note(reference)
+        return answer.replace_schema_metadata({**(table.schema.metadata or {}), **self.metadata()})
+
+    def extend(self, source: str, rows: Any) -> None:
+        """Take in rows that have newly arrived at a dataset, as if they had been appended to the version that is read.
+
+        Views over several datasets or with a query of their own are not row by row, so they must be prepared anew: asking it
+        of them raises InvalidInput.
+        """
+        table = arrow_table(rows)
+        reading = {reference: view for reference, view in self._views.items() if source in view.sources}
+        if not reading:
+            raise InvalidInput(f"no feature here reads '{source}'", hint=nearest(source, self.sources) or "")
+        for view in reading.values():
+            if view.sql:
+                raise InvalidInput(
+                    f"feature view '{view.name}' has a query of its own", hint="prepare the reader anew"
+                )
+        computed = {reference: compute_rows(view, {source: table}) for reference, view in reading.items()}
+        for reference, fresh in computed.items():
+            self._timelines[reference].add(fresh)
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """What an answer says of where it came from, in the metadata of its schema."""
+        return {SOURCES: json.dumps(self.sources).encode(), FEATURES: json.dumps(self.references).encode()}
+
+    def event_times(self, reference: str, frame: pa.Table, moments: Times) -> Times:
+        """Event times of the rows that answer for a view's columns; `LONG_AGO` where none does."""
+        timeline = self._timelines[reference]
+        codes, _ = self._codes(frame, self._views[reference], timeline)
+        rows = timeline.latest(codes, moments)
+        return np.where(rows < 0, LONG_AGO, timeline.event_times(rows))
+
+    def entities(self, reference: str) -> pa.Table:
+        """The keys of all entities that a view has rows of."""
+        return self._timelines[reference].known_keys()
+
+    def _codes(
+        self, table: pa.Table, view: FeatureView, timeline: Timeline
+    ) -> tuple[Codes, npt.NDArray[np.bool_]]:
+        for key in view.entity.keys:
+            if key not in table.column_names:
+                raise InvalidInput(
+                    f"feature view '{view.name}' needs the key '{key}'",
+                    hint=nearest(key, table.column_names) or "add it to the frame",
+                )
+        columns = [table[key] for key in view.entity.keys]
+        unnamed = np.zeros(table.num_rows, bool)
+        for column in columns:
+            if column.null_count:
+                unnamed |= _one_array(pc.is_null(column)).to_numpy(zero_copy_only=False)
+        return timeline.keys.find(columns), unnamed
+
+    def _moments(self, table: pa.Table, time: str) -> tuple[Times, npt.NDArray[np.bool_]]:
+        if time not in table.column_names:
+            raise InvalidInput(
+                f"the frame has no column '{time}'",
+                hint=nearest(time, table.column_names) or "name the column of instants in time=…",
+            )
+        column = table[time]
+        if not pa.types.is_timestamp(column.type) or column.type.tz is None:
+            raise InvalidInput(
+                f"the time '{time}' is {column.type}, not an instant with a time zone",
+                hint="make it one: in pandas with tz_localize or utc=True, in Arrow timestamp('us', 'UTC')",
+            )
+        numbers = _one_array(column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()))
+        absent = _one_array(pc.is_null(numbers)).to_numpy(zero_copy_only=False)
+        moments: Times = pc.fill_null(numbers, LONG_AGO).to_numpy(zero_copy_only=False)
+        return moments, absent
+
+
+def _numbers(values: npt.NDArray[np.float64], feature: Aggregate, absent: npt.NDArray[np.bool_]) -> pa.Array:
+    missing = np.isnan(values) | absent
+    if feature.function == "count":
+        return pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
+    return pa.array(values, mask=missing)
+
+
+def _one_array(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
