@@ -8,7 +8,7 @@ from typing import Any
 
 from everloop.domain.pipelines import Read
 from everloop.domain.references import Kind, Reference
-from everloop.errors import InvalidReference
+from everloop.errors import InvalidReference, NotFound
 from everloop.governance.rooms import Context
 
 
@@ -93,5 +93,7 @@ class Newest:
             return None if newest is None else newest.reference
         from everloop.features.features import Features
 
-        view = self._context.room(Features).newest(reference.name)
-        return None if view is None else f"feature:{view.name}@v{view.version}"
+        try:
+            return self._context.room(Features).view(str(reference)).reference
+        except NotFound:
+            return None

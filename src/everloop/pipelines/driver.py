@@ -1,8 +1,8 @@
 """A run of a pipeline, from the first call to the last: keys, cache, claims, executors, failures.
 
-One thread does it all. The pipeline's function is called and its calls of steps become nodes; nodes whose inputs are there are keyed
-and looked up, the rest is claimed and given to the executor. Keys, hits and records stay here, so a run whose steps are all cached
-never starts a worker. Results are recorded in batches; what was not recorded when the process is killed is computed again.
+One thread does it all. The pipeline's function is called and its calls of steps become nodes; nodes whose inputs are there are
+keyed and looked up, the rest is claimed and given to the executor. Keys, hits and records stay here, so a run whose steps are
+all cached never starts a worker. Results are recorded in batches; what was not recorded when the process is killed is computed again.
 """
 
 from __future__ import annotations
@@ -395,11 +395,9 @@ class _Driver:
         return count
 
     def _expand(self, node: Node) -> None:
-        lengths = []
-        for each in node.sequences:
-            lengths.append(
-                len(each) if not isinstance(each, Result) else length_of(self._stored(each), self.objects)
-            )
+        lengths = [
+            length_of(self._stored(each), self.objects) if isinstance(each, Result) else len(each) for each in node.sequences
+        ]
         if any(each is None for each in lengths):
             raise InvalidInput(
                 f"{node.step.name}.map() was given something that is no list", hint="map over a list"
@@ -479,7 +477,7 @@ class _Driver:
         self.elsewhere += early
         if not asked:
             return 0
-        twins = {key for key in (node.key for node in (*self.claimed, *self.running.values()))}
+        twins = {node.key for node in (*self.claimed, *self.running.values())}
         once: dict[str, Node] = {}
         for node in asked:
             if (
@@ -588,7 +586,7 @@ class _Driver:
                 else []
             )
             reads = self.newest.reads(answer.seen, given) if answer.seen else ()
-            self._done(node, answer.value, outcome.seconds, reads, (*given, *(read.found for read in reads)))
+            self._done(node, answer.value, answer.seconds, reads, (*given, *(read.found for read in reads)))
             return
         assert outcome.failure is not None
         if node.attempts <= node.step.options.retries and not self.failure:

@@ -136,7 +136,7 @@ class Pipelines(Room):
         return _run_record(rows[0])
 
     @operation(Permission.READ)
-    def pipeline_runs(self, pipeline: str = "", limit: int = 100) -> list[PipelineRunRecord]:
+    def runs(self, pipeline: str = "", limit: int = 100) -> list[PipelineRunRecord]:
         """Runs of pipelines, newest first; of one pipeline, or of all."""
         query = sa.select(pipeline_runs).order_by(pipeline_runs.c.run.desc()).limit(limit)
         if pipeline:
@@ -208,8 +208,8 @@ class Pipelines(Room):
     ) -> list[Claim]:
         """Ask to compute these keys. Two who ask at once are told apart: one is granted, the other told who has it.
 
-        `owner`: the run that asks. `children`: for each key the tracking run it will be computed in, or nothing; whoever takes over
-        goes on from its checkpoint. `again`: stored results do not count.
+        `owner`: the run that asks. `children`: for each key the tracking run it will be computed in, or nothing; whoever
+        takes over goes on from its checkpoint. `again`: stored results do not count.
         """
         from everloop.tracking.places import is_alive, place
 

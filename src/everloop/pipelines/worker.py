@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -47,10 +48,11 @@ class StepTask(msgspec.Struct, frozen=True):
 
 
 class StepAnswer(msgspec.Struct, frozen=True):
-    """What a worker answers: the result, and the references that were read on the way."""
+    """What a worker answers: the result, the references that were read on the way, and how long the function took."""
 
     value: StoredValue
     seen: list[str]
+    seconds: float
 
 
 _here: dict[str, tuple[Context, dict[tuple[str, str], Step[..., Any]]]] = {}
@@ -82,9 +84,11 @@ def execute(payload: bytes) -> bytes:
     bound = step.signature.bind_partial()
     bound.arguments.update({name: arguments[name] for name in step.signature.parameters if name in arguments})
     with conducted_by(None), tracked(context, task.run), collecting() as seen, _seeded(task.seed):
+        begun = time.perf_counter()
         value = step.function(*bound.args, **bound.kwargs)
+        seconds = time.perf_counter() - begun
         stored = encode(value, context.objects, f"what {step.name} returned", lowered_dataset)
-    return msgspec.msgpack.encode(StepAnswer(stored, list(seen)))
+    return msgspec.msgpack.encode(StepAnswer(stored, list(seen), seconds))
 
 
 def find_step(task: StepTask) -> Step[..., Any]:

@@ -1,0 +1,155 @@
+"""Jobs in worker processes of this machine: each can be killed with all it started, and its death is one outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+import msgspec
+
+from everloop.engine.contract import Failure, Job, Outcome
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    lifeline: int
+    cpus: int
+    job: Job | None = None
+    begun: float = 0.0
+
+    @property
+    def deadline(self) -> float | None:
+        return self.begun + self.job.timeout if self.job is not None and self.job.timeout is not None else None
+
+
+class ProcessExecutor:
+    """`Executor` over worker processes, as many as this machine has processors.
+
+    Workers are started when a job needs one and used again for jobs with the same number of threads, which is fixed when
+    libraries load.
+    """
+
+    name = "local"
+
+    def __init__(self, cpus: int | None = None) -> None:
+        self._cpus = cpus or os.cpu_count() or 1
+        self._workers: list[_Worker] = []
+
+    def room(self, cpus: int) -> bool:
+        used = sum(each.cpus for each in self._workers if each.job is not None)
+        return used == 0 or used + cpus <= self._cpus
+
+    def submit(self, job: Job) -> None:
+        worker = self._idle(job.cpus) or self._begin(job.cpus)
+        worker.job, worker.begun = job, time.monotonic()
+        try:
+            worker.connection.send_bytes(msgspec.msgpack.encode(job))
+        except OSError:  # it died while idle: the job has not begun, so another worker takes it
+            self._end(worker)
+            self.submit(job)
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        busy = {each.connection: each for each in self._workers if each.job is not None}
+        if not busy:
+            return []
+        deadlines = [each.deadline for each in busy.values() if each.deadline is not None]
+        if deadlines:
+            timeout = max(0.0, min(timeout, min(deadlines) - time.monotonic()))
+        outcomes = []
+        for connection in wait(list(busy), timeout):
+            assert isinstance(connection, Connection)
+            outcomes.append(self._outcome(busy.pop(connection)))
+        now = time.monotonic()
+        for worker in busy.values():
+            if worker.deadline is not None and worker.deadline <= now:
+                outcomes.append(self._timed_out(worker))
+        return outcomes
+
+    def close(self) -> None:
+        for worker in list(self._workers):
+            self._end(worker)
+
+    def _idle(self, cpus: int) -> _Worker | None:
+        idle = [each for each in self._workers if each.job is None]
+        for each in idle:
+            if each.cpus == cpus:
+                return each
+        if len(self._workers) >= self._cpus and idle:  # none fits: make room for one that does
+            self._end(idle[0])
+        return None
+
+    def _begin(self, cpus: int) -> _Worker:
+        ours, theirs = socket.socketpair()
+        theirs_lifeline, our_lifeline = os.pipe()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "everloop.engine.worker", str(theirs.fileno()), str(theirs_lifeline)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), theirs_lifeline),
+                env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(cpus)),
+                start_new_session=True,  # its own group: it can be killed with all it started, and Ctrl-C does not reach it
+            )
+        os.close(theirs_lifeline)
+        worker = _Worker(process, Connection(ours.detach()), our_lifeline, cpus)
+        self._workers.append(worker)
+        return worker
+
+    def _end(self, worker: _Worker) -> int:
+        """Kill a worker and all it started; returns how it ended."""
+        self._workers.remove(worker)
+        gone = worker.process.poll()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.connection.close()
+        os.close(worker.lifeline)
+        code = worker.process.wait()
+        return code if gone is None else gone
+
+    def _outcome(self, worker: _Worker) -> Outcome:
+        job = worker.job
+        assert job is not None
+        try:
+            outcome = msgspec.msgpack.decode(worker.connection.recv_bytes(), type=Outcome)
+        except (EOFError, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(1.0)
+            seconds = time.monotonic() - worker.begun
+            return Outcome(job.id, "killed", seconds, failure=Failure("killed", _how(self._end(worker))))
+        worker.job = None
+        return outcome
+
+    def _timed_out(self, worker: _Worker) -> Outcome:
+        job = worker.job
+        assert job is not None
+        seconds = time.monotonic() - worker.begun
+        self._end(worker)
+        failure = Failure("timeout", f"it took longer than {job.timeout:g} seconds and was stopped")
+        return Outcome(job.id, "timeout", seconds, failure=failure)
+
+
+def _how(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"its process was killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")

@@ -1,0 +1,59 @@
+"""What a worker process runs: jobs from its connection, one after another, until the connection closes.
+
+It is started as a program of its own, not forked: nothing of the parent's threads and locks comes along, a script without a
+``__main__`` guard is not run again, and thread settings are there before any library loads. When the parent dies, so does it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+import msgspec
+
+from everloop.engine.contract import Job, Outcome, failure_of, resolve
+
+
+def main(connection_number: int, lifeline: int) -> None:
+    """Serve one parent."""
+    threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
+    connection = Connection(connection_number)
+    while True:
+        try:
+            job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
+        except EOFError:
+            return
+        connection.send_bytes(msgspec.msgpack.encode(_run(job)))
+
+
+def _run(job: Job) -> Outcome:
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    begun = time.perf_counter()
+    try:
+        result = resolve(job.function)(job.payload)
+    except SystemExit as error:
+        failure = msgspec.structs.replace(failure_of(error), message=f"it called sys.exit({error.code!r})")
+        return Outcome(job.id, "failed", time.perf_counter() - begun, failure=failure)
+    except Exception as error:  # noqa: BLE001  (the job is the user's code: whatever it raises is its outcome)
+        return Outcome(job.id, "failed", time.perf_counter() - begun, failure=failure_of(error))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return Outcome(job.id, "done", time.perf_counter() - begun, result)
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """The other end of this pipe is held by the parent alone: it ends when the parent does, however that ends."""
+    os.read(lifeline, 1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
