@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from everloop.domain.deployments import Arm, Deployment, PlacedArm, checked_arms
-from everloop.serving.snapshot import read_model_digest, read_running, write_deployment
+from everloop.registry.packaging import write_deployment
+from everloop.serving.snapshot import read_model_digest, read_running
 
 NAMES = ("temp", "wind", "hour", "carrier")
 

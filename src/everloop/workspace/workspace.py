@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from everloop.store.ledger import Ledger
     from everloop.store.objects import Objects
     from everloop.tracking.tracking import Tracking
+    from everloop.workspace.provenance import Provenance
 
 R = TypeVar("R", bound=Room)
 
@@ -36,6 +37,7 @@ ROOMS: dict[str, str] = {
     "registry": "everloop.registry.registry:Registry",
     "serving": "everloop.serving.serving:Serving",
     "monitoring": "everloop.monitoring.monitoring:Monitoring",
+    "provenance": "everloop.workspace.provenance:Provenance",
 }
 """Every room with operations, in the order of the life cycle: attribute of the workspace -> where its class is."""
 
@@ -59,6 +61,7 @@ class Workspace(ABC):
         registry: Registry
         serving: Serving
         monitoring: Monitoring
+        provenance: Provenance
 
     clock: Clock
     ids: Ids

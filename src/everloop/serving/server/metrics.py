@@ -14,28 +14,39 @@ class Figures:
 
     def __init__(self, endpoint: str) -> None:
         self._registry = CollectorRegistry()
-        labels = {"registry": self._registry}
         self._requests = Counter(
-            "everloop_requests", "Requests by status", ["endpoint", "protocol", "status"], **labels
+            "everloop_requests",
+            "Requests by status",
+            ["endpoint", "protocol", "status"],
+            registry=self._registry,
         )
         self._rows = Counter(
-            "everloop_predictions", "Rows answered", ["endpoint", "arm", "mode", "model"], **labels
+            "everloop_predictions",
+            "Rows answered",
+            ["endpoint", "arm", "mode", "model"],
+            registry=self._registry,
         )
         self._errors = Counter(
-            "everloop_prediction_errors", "Rows an arm failed on", ["endpoint", "arm", "mode"], **labels
+            "everloop_prediction_errors",
+            "Rows an arm failed on",
+            ["endpoint", "arm", "mode"],
+            registry=self._registry,
         )
         self._seconds = Histogram(
             "everloop_request_seconds",
             "Seconds from request to reply",
             ["endpoint"],
             buckets=_SECONDS,
-            **labels,
+            registry=self._registry,
         )
         self._dropped = Gauge(
-            "everloop_shadow_rows_dropped", "Rows the shadow arms were too slow for", ["endpoint"], **labels
+            "everloop_shadow_rows_dropped",
+            "Rows the shadow arms were too slow for",
+            ["endpoint"],
+            registry=self._registry,
         )
         self._revision = Gauge(
-            "everloop_deployment_revision", "Revision being served", ["endpoint"], **labels
+            "everloop_deployment_revision", "Revision being served", ["endpoint"], registry=self._registry
         )
         self._endpoint = endpoint
 

@@ -1,0 +1,133 @@
+"""Gathers the evidence that gates decide by; the decisions themselves are in `everloop.domain.gates`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everloop.domain.gates import (
+    AnswersInFreshProcess,
+    BetterThan,
+    Gate,
+    GateResult,
+    GateSet,
+    HasCard,
+    ProvenanceComplete,
+    Reproduces,
+    SlicesNotWorse,
+    decide_better,
+    decide_grade,
+    decide_slices,
+)
+from everloop.domain.models import ModelVersionRecord
+from everloop.errors import EverloopError, NotFound
+from everloop.registry.evaluation import Rows, rows_for
+from everloop.registry.version import ModelVersion
+
+if TYPE_CHECKING:
+    from everloop.registry.registry import Registry
+
+
+def judge(
+    registry: Registry, record: ModelVersionRecord, declared: GateSet, alias: str, rows: Any
+) -> list[GateResult]:
+    """What each gate says. A gate whose evidence cannot be gathered has not been passed, and says why."""
+    bench = _Bench(registry, record, declared, alias, rows)
+    return [bench.ask(gate) for gate in declared.gates]
+
+
+class _Bench:
+    """One version before its gates. Rows and other models are fetched once."""
+
+    def __init__(
+        self, registry: Registry, record: ModelVersionRecord, declared: GateSet, alias: str, rows: Any
+    ) -> None:
+        self._registry = registry
+        self._record = record
+        self._declared = declared
+        self._alias = alias
+        self._given = rows
+        self._rows: Rows | None = None
+        self._models: dict[str, ModelVersion] = {record.reference: ModelVersion(registry, record)}
+
+    def ask(self, gate: Gate) -> GateResult:
+        try:
+            return self._ask(gate)
+        except EverloopError as error:
+            return GateResult(
+                gate.name, False, f"it could not be decided: {error.message}", {"hint": error.hint}
+            )
+
+    def _ask(self, gate: Gate) -> GateResult:
+        match gate:
+            case BetterThan():
+                other = self._other(gate.other)
+                if other is None:
+                    return decide_better(gate, None, [])
+                seen = [self.rows.compare(metric, self.candidate, other) for metric in gate.metrics]
+                return decide_better(gate, other.reference, seen)
+            case SlicesNotWorse():
+                other = self._other(gate.other)
+                if other is None:
+                    return decide_slices(gate, None, [])
+                slices = self.rows.slices(gate.metric, gate.by, self.candidate, other, gate.min_rows)
+                return decide_slices(gate, other.reference, slices)
+            case AnswersInFreshProcess():
+                return self._answers(gate)
+            case Reproduces():
+                return self._reproduces(gate)
+            case ProvenanceComplete():
+                missing = self._registry.missing_provenance(self._record.reference)
+                reason = (
+                    f"missing: {', '.join(missing)}"
+                    if missing
+                    else "code, data, parameters and environment are known"
+                )
+                return GateResult(gate.name, not missing, reason, {"missing": missing})
+            case HasCard():
+                written = self._record.card is not None
+                reason = "a model card is written" if written else "no model card is written"
+                return GateResult(gate.name, written, reason, {"card": self._record.card})
+
+    @property
+    def candidate(self) -> ModelVersion:
+        return self._models[self._record.reference]
+
+    @property
+    def rows(self) -> Rows:
+        if self._rows is None:
+            self._rows = rows_for(self._registry, self._record, self._declared.evaluation, self._given)
+        return self._rows
+
+    def _other(self, named: str) -> ModelVersion | None:
+        """The model to compare with: an alias of the same model, or a reference. None when an alias names nothing yet, or the
+        candidate itself."""
+        if ":" in named or "@" in named:
+            record = self._registry.version(named)
+        else:
+            try:
+                record = self._registry.version(f"{self._record.name}@{named}")
+            except NotFound:
+                return None
+        if record.reference == self._record.reference:
+            return None
+        return self._models.setdefault(record.reference, ModelVersion(self._registry, record))
+
+    def _answers(self, gate: AnswersInFreshProcess) -> GateResult:
+        from everloop.tracking.formats.fresh import fresh_parity
+
+        parity = fresh_parity(self.candidate.folder(), tolerance=gate.tolerance)
+        said = f"{parity.rows} rows answered in a fresh process: off by {parity.max_abs:g}, {parity.flips} labels differ"
+        return GateResult(gate.name, parity.passed, said, msgspec.to_builtins(parity))
+
+    def _reproduces(self, gate: Reproduces) -> GateResult:
+        from everloop.pipelines.pipelines import Pipelines
+
+        report = self._registry.context.room(Pipelines).reproduce(f"run:{self._record.run}")
+        evidence = {
+            "run": f"run:{report.run}",
+            "evidence": list(report.evidence),
+            "first_divergence": report.first_divergence,
+        }
+        return decide_grade(gate, str(report.grade), evidence)

@@ -1,0 +1,469 @@
+"""The operations of the registry, and the promotion of models through their gates."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from everloop.domain.gates import Gate, GateResult, GateSet
+from everloop.domain.models import (
+    AliasChange,
+    Best,
+    ModelCard,
+    ModelRecord,
+    ModelState,
+    ModelVersionRecord,
+    Package,
+    Promotion,
+    complete,
+)
+from everloop.domain.names import checked_name, shown
+from everloop.domain.references import Kind, Reference, is_alias
+from everloop.domain.runs import RunDetail
+from everloop.domain.signature import ModelFile, StoredFile
+from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound, Refused
+from everloop.governance.identity import Permission
+from everloop.governance.operations import operation
+from everloop.governance.rooms import Room
+from everloop.registry import reading
+from everloop.store.ledger import Transaction
+from everloop.store.schema.registry import (
+    model_alias_history,
+    model_aliases,
+    model_versions,
+    models,
+    promotions,
+)
+from everloop.tracking.tracking import Tracking
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from everloop.registry.version import ModelVersion
+
+_MANIFEST = "model.json"
+
+
+class Registry(Room):
+    """Registered models, their versions and aliases, gates and cards."""
+
+    name = "registry"
+
+    # Registering and reading
+
+    @operation(Permission.WRITE)
+    def register(
+        self, run: str, name: str, artifact: str = "model", description: str = ""
+    ) -> ModelVersionRecord:
+        """Make the model in a run's artifacts the next version of `name`.
+
+        Raises Refused, naming what is missing, unless code, data, parameters and environment of the run are known; NotFound when
+        the run has no such model.
+        """
+        checked_name(name, "model name")
+        tracking = self.context.room(Tracking)
+        detail = tracking.describe(run)
+        run_id = detail.run.run_id
+        data, missing = self._provenance(detail)
+        if missing:
+            raise Refused(
+                f"run {run_id} cannot be registered, it is not known with which {' and '.join(missing)} the model was made",
+                hint=_HINTS[missing[0]],
+            )
+        files = self._files(run_id, artifact)
+        digest = files[_MANIFEST].digest
+        model = _read_manifest(self.objects.read(digest), files)
+        with self.change() as tx:
+            version = self._next_version(tx, name, description)
+            reference = Reference(Kind.MODEL, name, version=version)
+            size = sum(file.size for file in files.values())
+            row = {
+                "name": name,
+                "version": version,
+                "run": run_id,
+                "artifact": artifact,
+                "state": ModelState.READY.value,
+                "created": tx.now,
+                "user": tx.actor,
+                "digest": digest,
+                "content": model.content,
+                "size": size,
+                "model": model,
+                "files": files,
+                "data": data,
+                "commit": detail.run.version,
+                "metrics": detail.run.metrics,
+                "params": detail.run.params,
+                "description": description,
+            }
+            tx.execute(sa.insert(model_versions), row)
+            for file in files.values():
+                tx.hold(file.digest, file.size, reference)
+            tx.edge(f"run:{run_id}", reference, "produced")
+            facts = {
+                "run": f"run:{run_id}",
+                "digest": digest,
+                "content": model.content,
+                "flavour": model.flavour,
+                "data": data,
+            }
+            tx.event("model.registered", reference, facts)
+            return reading.find_version(tx, str(reference))
+
+    @operation(Permission.READ)
+    def models(self) -> list[ModelRecord]:
+        """All registered models."""
+        with self.look() as look:
+            return reading.all_models(look)
+
+    @operation(Permission.READ)
+    def versions(self, name: str) -> list[ModelVersionRecord]:
+        """The versions of a model, newest first."""
+        with self.look() as look:
+            return reading.versions_of(look, name)
+
+    @operation(Permission.READ)
+    def version(self, reference: str) -> ModelVersionRecord:
+        """One version: ``model:delay@v3``, ``delay@champion``; without either, the latest."""
+        with self.look() as look:
+            return reading.find_version(look, reference)
+
+    @operation(Permission.READ)
+    def missing_provenance(self, reference: str) -> list[str]:
+        """What is not known of a version: none, or some of code, data, parameters, environment."""
+        record = self.version(reference)
+        return self._provenance(self.context.room(Tracking).describe(record.run))[1]
+
+    # Aliases and states
+
+    @operation(Permission.WRITE)
+    def set_alias(self, reference: str, alias: str, reason: str = "") -> ModelVersionRecord:
+        """Let an alias mean this version from now on, without asking gates; `promote` asks them."""
+        with self.change() as tx:
+            record = reading.find_version(tx, reference)
+            self._move_alias(tx, record, alias, reason)
+            return reading.find_version(tx, record.reference)
+
+    @operation(Permission.WRITE)
+    def remove_alias(self, name: str, alias: str, reason: str = "") -> None:
+        """Take an alias away. Its history stays."""
+        with self.change() as tx:
+            version = reading.resolve(tx, f"{name}@{alias}").version
+            named = (model_aliases.c.name == name) & (model_aliases.c.alias == alias)
+            tx.execute(sa.delete(model_aliases).where(named))
+            self._remember(tx, name, alias, None, reason)
+            tx.event(
+                "model.alias_removed", f"model:{name}", {"alias": alias, "version": version, "reason": reason}
+            )
+
+    @operation(Permission.READ)
+    def alias_history(self, name: str) -> list[AliasChange]:
+        """Which version each alias of a model meant since when, newest first."""
+        with self.look() as look:
+            asked = reading.resolve(look, name).name
+            table = model_alias_history
+            query = (
+                sa.select(table).where(table.c.name == asked).order_by(table.c.time.desc(), table.c.id.desc())
+            )
+            return [
+                AliasChange(row.alias, row.version, row.time, row.user, row.reason) for row in look.all(query)
+            ]
+
+    @operation(Permission.WRITE)
+    def deprecate(self, reference: str, reason: str = "") -> ModelVersionRecord:
+        """Say that a version is not to be used any more. Refused while an alias means it."""
+        with self.change() as tx:
+            record = reading.find_version(tx, reference)
+            if record.aliases:
+                raise Conflict(
+                    f"{record.reference} is {' and '.join(record.aliases)}",
+                    hint="give the alias to another version first",
+                )
+            chosen = (model_versions.c.name == record.name) & (model_versions.c.version == record.version)
+            tx.execute(sa.update(model_versions).where(chosen).values(state=ModelState.DEPRECATED.value))
+            tx.event("model.deprecated", record.reference, {"reason": reason})
+            return reading.find_version(tx, record.reference)
+
+    # Gates
+
+    @operation(Permission.WRITE)
+    def record_promotion(self, reference: str, alias: str, gates: list[GateResult]) -> Promotion:
+        """Record what the gates said of a version; if all passed, the alias means it from now on."""
+        with self.change() as tx:
+            record = reading.find_version(tx, reference)
+            _checked_alias(alias)
+            before = self._meant(tx, record.name, alias)
+            allowed = all(gate.passed for gate in gates) and record.state is ModelState.READY
+            row = {
+                "id": self.context.ids(),
+                "name": record.name,
+                "version": record.version,
+                "alias": alias,
+                "allowed": allowed,
+                "gates": gates,
+                "previous": before,
+                "time": tx.now,
+                "user": tx.actor,
+            }
+            tx.execute(sa.insert(promotions), row)
+            if allowed:
+                self._move_alias(tx, record, alias, f"passed {len(gates)} gates")
+            facts = {
+                "alias": alias,
+                "previous": before,
+                "gates": [
+                    {"name": gate.name, "passed": gate.passed, "reason": gate.reason} for gate in gates
+                ],
+            }
+            tx.event("model.promoted" if allowed else "model.refused", record.reference, facts)
+            return _promotion(row)
+
+    @operation(Permission.READ)
+    def promotions(self, reference: str) -> list[Promotion]:
+        """Every time a version (or any version of a model) asked for an alias, newest first, with what the gates said."""
+        with self.look() as look:
+            asked = Reference.parse(reference, Kind.MODEL)
+            found = reading.resolve(look, reference)
+            query = sa.select(promotions).where(promotions.c.name == found.name)
+            if asked.version is not None or asked.alias is not None:
+                query = query.where(promotions.c.version == found.version)
+            rows = look.all(query.order_by(promotions.c.time.desc(), promotions.c.id.desc()))
+            return [_promotion(dict(row._mapping)) for row in rows]
+
+    def gates_for(self, name: str) -> GateSet | None:
+        """The gates declared for a model in the project's definition modules, or None."""
+        from everloop.governance.definitions import declared, load
+
+        for spec in self.context.settings.definitions:
+            for found in declared(load(spec, self.context.project), GateSet):
+                if found.model == name:
+                    return found
+        return None
+
+    def check(
+        self,
+        reference: str,
+        gates: GateSet | Sequence[Gate] | None = None,
+        *,
+        alias: str = "champion",
+        rows: Any = None,
+    ) -> list[GateResult]:
+        """What the gates say of a version, without recording it. `rows`: the table to compare models on, instead of the declared
+        one."""
+        from everloop.registry.gating import judge
+
+        record = self.version(reference)
+        return judge(self, record, self._declared(record.name, gates), alias, rows)
+
+    def promote(
+        self,
+        reference: str,
+        to: str = "champion",
+        *,
+        gates: GateSet | Sequence[Gate] | None = None,
+        rows: Any = None,
+    ) -> Promotion:
+        """Ask the gates, record what each said, and give the version the alias `to` if all passed.
+
+        `gates`: declared ones (None: those of the definition modules; none there: only that provenance is complete). `rows`: a
+        table to compare models on, instead of the one the declaration names.
+        """
+        _checked_alias(to)
+        record = self.version(reference)
+        if record.state is not ModelState.READY:
+            raise Refused(f"{record.reference} is {record.state}", hint="promote a version that is ready")
+        found = self.check(record.reference, gates, alias=to, rows=rows)
+        return self.record_promotion(record.reference, to, found)
+
+    def best(
+        self, name: str, *, metric: str = "", rows: Any = None, label: str = "", block: str = ""
+    ) -> Best:
+        """Which version is the good one: compared on the same rows where there are any, else by the metrics of their runs.
+
+        The rows are those given, else those of the model's gate declaration. See `everloop.registry.comparing`.
+        """
+        from everloop.registry.comparing import best_version
+
+        return best_version(self, name, metric=metric, rows=rows, label=label, block=block)
+
+    # Cards, handles, packages
+
+    @operation(Permission.WRITE)
+    def store_card(self, card: ModelCard) -> str:
+        """Keep a model card; returns the digest of its JSON."""
+        with self.change() as tx:
+            record = reading.find_version(tx, card.reference)
+            stored = self.objects.put(msgspec.json.encode(card))
+            chosen = (model_versions.c.name == record.name) & (model_versions.c.version == record.version)
+            tx.execute(sa.update(model_versions).where(chosen).values(card=stored.digest))
+            tx.hold(stored.digest, stored.size, record.reference)
+            tx.event("model.card_written", record.reference, {"digest": stored.digest, "gaps": card.gaps})
+            return stored.digest
+
+    @operation(Permission.READ)
+    def card(self, reference: str) -> ModelCard:
+        """The model card of a version. Raises NotFound when none was written."""
+        record = self.version(reference)
+        if record.card is None:
+            raise NotFound(
+                f"{record.reference} has no model card", hint="it is written by: Registry.write_card"
+            )
+        return msgspec.json.decode(self.objects.read(record.card), type=ModelCard)
+
+    def write_card(
+        self, reference: str, *, intended_use: str = "", limits: str = "", ethics: str = ""
+    ) -> ModelCard:
+        """Write the card of a version from the ledger and keep it. What only a person knows is given here or stays a gap."""
+        from everloop.registry.cards import compose
+
+        card = compose(self, self.version(reference), intended_use=intended_use, limits=limits, ethics=ethics)
+        self.store_card(card)
+        return card
+
+    def model(self, reference: str) -> "ModelVersion":
+        """The handle on a version: it answers, it can be packaged."""
+        from everloop.registry.version import ModelVersion
+
+        return ModelVersion(self, self.version(reference))
+
+    def reference_rows(self, reference: str) -> "pa.Table":
+        """A sample of what the version was trained on with its answers, as monitoring compares with. NotFound
+        if none was kept.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        record = self.version(reference)
+        file = record.files.get("reference.parquet")
+        if file is None:
+            raise NotFound(
+                f"{record.reference} keeps no rows it was trained on",
+                hint="log the model with example=its training rows",
+            )
+        return pq.read_table(pa.BufferReader(self.objects.read(file.digest)))
+
+    def package(
+        self, reference: str, target: str = "folder", *, out: str | Path = "", verify: bool = True
+    ) -> Package:
+        """Build a version for a target; see `ModelVersion.package`."""
+        return self.model(reference).package(target, out=out, verify=verify)
+
+    # Within
+
+    def _declared(self, name: str, gates: GateSet | Sequence[Gate] | None) -> GateSet:
+        if gates is None:
+            gates = self.gates_for(name)
+        if gates is None:
+            from everloop.domain.gates import provenance_complete
+
+            return GateSet(name, (provenance_complete(),))
+        return gates if isinstance(gates, GateSet) else GateSet(name, tuple(gates))
+
+    def _provenance(self, detail: RunDetail) -> tuple[list[str], list[str]]:
+        """The datasets a run (or those it came from) read, and what is not known."""
+        family = self._family(detail.run.reference)
+        edges = [edge for each in family for edge in self.context.ledger.edges_of(each, upward=True)]
+        data = sorted({source for source, _, _ in edges if source.startswith("data:")})
+        tracking = self.context.room(Tracking)
+        params = any(tracking.run(each.removeprefix("run:")).params for each in family)
+        known = {
+            "code": bool(detail.captured.commit or detail.captured.code),
+            "data": bool(data),
+            "parameters": params,
+            "environment": bool(detail.captured.environment),
+        }
+        return data, complete(known)
+
+    def _family(self, run: str) -> list[str]:
+        """A run, those it is a part of and all their parts: a step's data may have been read by the step before it."""
+        ledger = self.context.ledger
+        above = [source for source, _, role in ledger.edges_of(run, upward=True) if role == "child"]
+        parts = [
+            target
+            for each in (run, *above)
+            for _, target, role in ledger.edges_of(each, upward=False)
+            if role == "child"
+        ]
+        return list(dict.fromkeys([run, *above, *parts]))
+
+    def _files(self, run_id: str, artifact: str) -> dict[str, StoredFile]:
+        found = self.context.room(Tracking).artifacts(run_id, artifact)
+        files = {each.path.removeprefix(f"{artifact}/"): StoredFile(each.digest, each.size) for each in found}
+        if _MANIFEST not in files:
+            raise NotFound(
+                f"run {run_id} has no model called {shown(artifact)}",
+                hint="log one with: run.log_model(model, example=rows)",
+            )
+        return files
+
+    def _next_version(self, tx: Transaction, name: str, description: str) -> int:
+        tx.insert_new(
+            models,
+            {"name": name, "latest": 0, "description": description, "created": tx.now, "updated": tx.now},
+        )
+        row = tx.first(sa.select(models.c.latest).where(models.c.name == name).with_for_update())
+        assert row is not None
+        version = int(row.latest) + 1
+        tx.execute(sa.update(models).where(models.c.name == name).values(latest=version, updated=tx.now))
+        return version
+
+    def _meant(self, tx: Transaction, name: str, alias: str) -> int | None:
+        named = (model_aliases.c.name == name) & (model_aliases.c.alias == alias)
+        found = tx.scalar(sa.select(model_aliases.c.version).where(named))
+        return None if found is None else int(found)
+
+    def _move_alias(self, tx: Transaction, record: ModelVersionRecord, alias: str, reason: str) -> None:
+        _checked_alias(alias)
+        if self._meant(tx, record.name, alias) == record.version:
+            return
+        tx.put(model_aliases, {"name": record.name, "alias": alias, "version": record.version})
+        self._remember(tx, record.name, alias, record.version, reason)
+        tx.event("model.alias_set", record.reference, {"alias": alias, "reason": reason})
+
+    def _remember(self, tx: Transaction, name: str, alias: str, version: int | None, reason: str) -> None:
+        row = {"id": self.context.ids(), "name": name, "alias": alias, "version": version}
+        tx.execute(sa.insert(model_alias_history), row | {"time": tx.now, "user": tx.actor, "reason": reason})
+
+
+_HINTS = {
+    "code": "start the run inside a git repository, or as a pipeline",
+    "data": "read the training data through ev.data(…) inside the run",
+    "parameters": "log what the model was trained with: run.log_params",
+    "environment": "start the run with ev.start_run, which captures it",
+}
+
+
+def _read_manifest(data: bytes, files: dict[str, StoredFile]) -> ModelFile:
+    """The manifest, after checking that it speaks of these files."""
+    from everloop.tracking.formats import read_model_file
+
+    model = read_model_file(data)
+    for name, expected in model.files.items():
+        if files.get(name) != expected:
+            raise Corrupted(
+                f"the model's file {name} is not the one its model.json names", hint="log the model again"
+            )
+    return model
+
+
+def _checked_alias(alias: str) -> None:
+    if not is_alias(alias):
+        raise InvalidInput(
+            f"{shown(alias)} cannot be an alias",
+            hint="letters, digits, '_' and '-'; not 'latest' and not like a version",
+        )
+
+
+def _promotion(row: dict[str, Any]) -> Promotion:
+    name = row["name"]
+    return Promotion(
+        reference=f"model:{name}@v{row['version']}",
+        alias=row["alias"],
+        allowed=bool(row["allowed"]),
+        gates=msgspec.convert(row["gates"], list[GateResult]),
+        time=row["time"],
+        user=row["user"],
+        previous=None if row["previous"] is None else f"model:{name}@v{row['previous']}",
+    )

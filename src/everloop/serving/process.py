@@ -1,0 +1,132 @@
+"""A prediction server as a child process: started, asked, stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from everloop.errors import InvalidInput, Unavailable
+from everloop.serving.snapshot import read_running
+
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+
+
+class PredictionServer:
+    """A running server of an endpoint. Also a context manager; leaving it stops the server."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], url: str) -> None:
+        self._folder = folder
+        self._process = process
+        self.url = url
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self) -> int:
+        """Until the server ends; returns its exit code."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """Let requests under way and shadow arms end, then the process. Stopping twice is no error."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def __enter__(self) -> PredictionServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> PredictionServer:
+    """Start a server on an endpoint's folder and wait until it answers. Raises what it complains about (a port in use, a model
+    that cannot be loaded); Unavailable when one runs there already."""
+    there = read_running(folder)
+    if there is not None and answers(there.url):
+        raise Unavailable(
+            f"endpoint '{folder.name}' is served already at {there.url}", hint="stop that server first"
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "everloop.serving.server",
+        str(folder),
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=folder, env=_environment())
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                assert process.stderr is not None
+                said = process.stderr.read().decode(errors="replace").strip()
+                last = said.rpartition("\n")[2]
+                raise (Unavailable if "cannot listen" in last else InvalidInput)(
+                    last or f"the prediction server ended with {process.returncode}",
+                    hint="see: everloop doctor",
+                )
+            running = read_running(folder)
+            if running is not None and running.pid == process.pid and answers(running.url):
+                return PredictionServer(folder, process, running.url)
+            time.sleep(0.02)
+        raise Unavailable(
+            f"the prediction server did not answer within {START_SECONDS:g} seconds",
+            hint="is the machine very busy?",
+        )
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers at this address."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def control(folder: Path, what: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """Ask the endpoint's running server for ``reload`` or ``settle``; None when none runs. Raises
+    InvalidInput when it says no.
+    """
+    running = read_running(folder)
+    if running is None:
+        return None
+    try:
+        answer = httpx.post(f"{running.url}/control/{what}", json=body or {}, timeout=180.0)
+    except httpx.HTTPError:
+        return None
+    said: dict[str, Any] = answer.json()
+    if answer.status_code != 200:
+        raise InvalidInput(said["message"], hint=said.get("hint", ""))
+    return said
+
+
+def _environment() -> dict[str, str]:
+    """The child's environment: one thread a model, and no workspace, which it does not need."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOP_")}
+    return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
