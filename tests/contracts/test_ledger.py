@@ -145,6 +145,13 @@ class LedgerContract:
             assert own == list(range(each))
         assert len(ledger.edges_of("run:all", upward=True)) == 8 * each
 
+    def test_many_processes_may_make_the_same_ledger(self, url: str) -> None:
+        writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, f"writer{n}", "1"]) for n in range(6)]
+        assert [writer.wait(60) for writer in writers] == [0] * 6
+        ledger = opened(url)
+        assert ledger.head() == 6
+        ledger.close()
+
     def test_a_newer_ledger_is_refused(self, ledger: Ledger, url: str) -> None:
         with ledger.transaction("ann") as tx:
             tx.execute(sa.text("update alembic_version set version_num = '9999'"))

@@ -15,7 +15,11 @@ from everloop.errors import EverloopError, InvalidInput, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("everloop.cli.up:up", "start the server: API, pages, scheduler, loop"),
+    "why": ("everloop.cli.why:why", "where a result comes from, and what was made with it"),
+    "status": ("everloop.cli.why:status", "what is in this workspace"),
     "doctor": ("everloop.cli.doctor:doctor", "what is wrong with this machine and workspace"),
+    "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
+    "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
     "audit": ("everloop.cli.audit:audit", "the chain of events, and whether it still holds"),
     "token": ("everloop.cli.audit:token", "keys to a server"),
 }

@@ -35,7 +35,9 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     yield Finding("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} at {sys.executable}")
     yield from _extras()
     if not isinstance(workspace, LocalWorkspace):
-        yield _tried("server", lambda: f"{workspace.location} knows you as {workspace.governance.whoami().user}")
+        yield _tried(
+            "server", lambda: f"{workspace.location} knows you as {workspace.governance.whoami().user}"
+        )
         return
     yield _folder(workspace)
     yield _disk(workspace.project)

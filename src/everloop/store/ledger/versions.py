@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from everloop.domain.events import GENESIS
 from everloop.errors import StorageError
+from everloop.store.ledger.engines import BUSY_SECONDS, begin_write
 from everloop.store.schema import metadata
 from everloop.store.schema.base import chain
 
@@ -23,11 +27,7 @@ _LOCK = 0x65766572  # an arbitrary number that only Everloop uses, for Postgres'
 def prepare(engine: sa.Engine) -> None:
     """Bring the ledger to `HEAD`. Any number of processes may call this at once on a fresh ledger."""
     if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            raw = connection.connection.cursor()
-            if raw.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
-                raw.execute("PRAGMA journal_mode = WAL")
-            raw.close()
+        _use_wal(engine)
     found = _revision(engine)
     if found == HEAD:
         return
@@ -42,6 +42,24 @@ def prepare(engine: sa.Engine) -> None:
         _migrate(engine, found)
 
 
+def _use_wal(engine: sa.Engine, pause: Callable[[float], None] = time.sleep) -> None:
+    """Switch a new SQLite ledger to its write-ahead log. While another process switches the same file SQLite says "locked" at
+    once, whatever the busy timeout, so we ask again."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    with engine.connect() as connection:
+        raw = connection.connection.cursor()
+        try:
+            while raw.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+                try:
+                    raw.execute("PRAGMA journal_mode = WAL")
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise sa.exc.OperationalError("PRAGMA journal_mode = WAL", None, error) from error
+                    pause(0.02)
+        finally:
+            raw.close()
+
+
 def _revision(engine: sa.Engine) -> str | None:
     if not sa.inspect(engine).has_table("alembic_version"):
         return None
@@ -51,8 +69,6 @@ def _revision(engine: sa.Engine) -> str | None:
 
 
 def _create(engine: sa.Engine) -> None:
-    from everloop.store.ledger.engines import begin_write
-
     with engine.connect() as connection:
         begin_write(connection)
         if engine.dialect.name == "postgresql":
