@@ -165,6 +165,7 @@ class Captured(msgspec.Struct, frozen=True):
     environment: str = ""
     code: str = ""
     command: list[str] = []
+    interpreter: str = ""
     folder: str = ""
     masked: bool = False
     seeds: dict[str, int] = {}

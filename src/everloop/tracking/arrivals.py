@@ -17,7 +17,7 @@ from everloop.tracking import records, writing
 from everloop.tracking.blocks import Points, Summary, encode
 
 _FLOATS = ("first", "last", "min", "max", "mean")
-_EARLIEST, _LATEST = (micros(each.replace(tzinfo=UTC)) for each in (datetime.min, datetime.max))
+_EARLIEST, _LATEST = micros(datetime(1, 1, 1, tzinfo=UTC)), micros(datetime(9999, 12, 31, tzinfo=UTC))
 
 
 class _Batch:

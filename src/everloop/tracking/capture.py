@@ -8,6 +8,7 @@ second run costs one call of git.
 import os
 import platform
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from everloop.domain.canonical import canonical
+from everloop.domain.canonical import canonical, sha256
 from everloop.domain.runs import Captured, HeldObject
 from everloop.errors import Conflict, Failed, NotFound
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 10_000_000
 """Bytes of a changed file that is kept; a larger one is named in `Code.skipped`."""
-LARGEST_SUM = 200_000_000
+LARGEST_SUM = 100_000_000
 """Bytes of all changed files together."""
 GIT_SECONDS = 10
 
@@ -94,24 +95,26 @@ def capture(
 ) -> Captured:
     """Capture now; what needs keeping is put into `objects`. `leave_out`: folders that are no part of the project's code."""
     entry = entry_file()
-    folder = entry.parent if entry is not None else Path.cwd()
-    environment = _stored(objects, canonical(_environment(tuple(sys.path))))
-    code, holds = _code(objects, folder, entry, tuple(leave_out))
-    record = _stored(objects, canonical(code))
+    kept = _Kept(objects)
+    code = _code(kept, entry.parent if entry is not None else Path.cwd(), entry, tuple(leave_out))
+    environment = kept.keep(canonical(_environment(tuple(sys.path))))
+    record = kept.keep(canonical(code))
+    kept.store()
     command = list(sys.orig_argv)
     shown = masked_command(command)
     return Captured(
         source=_source(entry, project),
         commit=code.commit,
         branch=code.branch,
-        dirty=bool(code.files or code.deleted or code.skipped) and bool(code.commit),
+        dirty=bool(code.commit and (code.files or code.deleted or code.skipped)),
         environment=environment.digest,
         code=record.digest,
         command=shown,
+        interpreter=sys.executable,
         folder=str(Path.cwd()),
         masked=shown != command,
         seeds=dict(seeds),
-        holds=[environment, record, *holds],
+        holds=[environment, record, *(HeldObject(each.digest, each.size) for each in code.files)],
     )
 
 
@@ -184,27 +187,44 @@ def _source(entry: Path | None, project: Path) -> str:
 
 
 class _Memory:
-    """What this process has put into one object store already."""
+    """What this process has put into one object store already; files by path, size, time of change and inode."""
 
     def __init__(self) -> None:
-        self.contents: dict[bytes, HeldObject] = {}
+        self.stored: set[str] = set()
         self.files: dict[tuple[str, int, int, int], HeldObject] = {}
 
 
 _memories: "WeakKeyDictionary[Objects, _Memory]" = WeakKeyDictionary()
 
 
-def _memory(objects: "Objects") -> _Memory:
-    return _memories.setdefault(objects, _Memory())
+class _Kept:
+    """Gathers what must be in the object store, and puts what is new there in one go."""
 
+    def __init__(self, objects: "Objects") -> None:
+        self._objects = objects
+        self._memory = _memories.setdefault(objects, _Memory())
+        self._new: dict[str, bytes] = {}
 
-def _stored(objects: "Objects", content: bytes) -> HeldObject:
-    """Store an object, unless this process did so before."""
-    known = _memory(objects).contents
-    if content not in known:
-        stored = objects.put(content)
-        known[content] = HeldObject(stored.digest, stored.size)
-    return known[content]
+    def keep(self, content: bytes) -> HeldObject:
+        digest = sha256(content)
+        if digest not in self._memory.stored:
+            self._new[digest] = content
+        return HeldObject(digest, len(content))
+
+    def keep_file(self, place: Path, found: os.stat_result) -> HeldObject:
+        """A file as it is now; one that has not changed since this process last looked is not read again."""
+        key = (str(place), found.st_size, found.st_mtime_ns, found.st_ino)
+        known = self._memory.files.get(key)
+        if known is None or (known.digest not in self._memory.stored and known.digest not in self._new):
+            known = self._memory.files[key] = self.keep(place.read_bytes())
+        return known
+
+    def store(self) -> None:
+        if self._new:
+            with self._objects.writer() as writer:
+                for content in self._new.values():
+                    writer.add(content)
+            self._memory.stored |= set(self._new)
 
 
 def _environment(path: tuple[str, ...]) -> Environment:
@@ -256,49 +276,45 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _code(
-    objects: "Objects", folder: Path, entry: Path | None, leave_out: tuple[Path, ...]
-) -> tuple[Code, list[HeldObject]]:
+def _code(kept: _Kept, folder: Path, entry: Path | None, leave_out: tuple[Path, ...]) -> Code:
     top = _top(folder)
     state = _status(top, leave_out) if top is not None else None
-    if top is None or state is None:
+    if top is None or state is None:  # without git, the file that was started is all the code we know of
         alone = [] if entry is None or not entry.is_file() else [entry.name]
-        return _kept(objects, entry.parent if entry else folder, Code("", "", [], [], []), alone)
+        files, skipped = _contents(kept, folder, alone)
+        return Code("", "", files, [], skipped)
     commit, branch, changed, deleted = state
-    return _kept(objects, top, Code(commit, branch, [], deleted, []), changed)
+    files, skipped = _contents(kept, top, changed)
+    return Code(commit, branch, files, deleted, skipped)
 
 
-def _kept(objects: "Objects", top: Path, code: Code, paths: Iterable[str]) -> tuple[Code, list[HeldObject]]:
-    files, skipped, total = [], list(code.skipped), 0
+def _contents(kept: _Kept, top: Path, paths: Iterable[str]) -> tuple[list[CodeFile], list[str]]:
+    """The files at `paths` as they are now, and the paths of those that cannot be kept."""
+    files: list[CodeFile] = []
+    skipped: list[str] = []
+    total = 0
     for path in paths:
         place = top / path
         try:
             found = place.lstat()
-            if place.is_dir() and not place.is_symlink():  # another repository within this one
+            if stat.S_ISLNK(found.st_mode):
+                held, mode = kept.keep(os.readlink(place).encode()), "120000"
+            elif (
+                stat.S_ISREG(found.st_mode)
+                and found.st_size <= LARGEST_FILE
+                and total + found.st_size <= LARGEST_SUM
+            ):
+                held, mode = kept.keep_file(place, found), "100755" if found.st_mode & 0o100 else "100644"
+            else:  # too large, or another repository within this one
                 skipped.append(path)
                 continue
-            if found.st_size > LARGEST_FILE or total + found.st_size > LARGEST_SUM:
-                skipped.append(path)
-                continue
-            held, mode = _content(objects, place, found)
-        except (OSError, NotFound):
-            skipped.append(path)
+            path.encode()
+        except (OSError, UnicodeEncodeError):
+            skipped.append(path.encode(errors="replace").decode())
             continue
         total += held.size
         files.append(CodeFile(path, held.digest, held.size, mode))
-    kept = msgspec.structs.replace(code, files=files, skipped=skipped)
-    return kept, [HeldObject(each.digest, each.size) for each in files]
-
-
-def _content(objects: "Objects", place: Path, found: os.stat_result) -> tuple[HeldObject, str]:
-    if place.is_symlink():
-        return _stored(objects, os.readlink(place).encode()), "120000"
-    known = _memory(objects).files
-    key = (str(place), found.st_size, found.st_mtime_ns, found.st_ino)
-    if key not in known:
-        stored = objects.put(place)
-        known[key] = HeldObject(stored.digest, stored.size)
-    return known[key], "100755" if found.st_mode & 0o100 else "100644"
+    return files, skipped
 
 
 def _top(folder: Path) -> Path | None:

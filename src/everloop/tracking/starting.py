@@ -32,7 +32,8 @@ def start(
     context = tracking.context
     tracking.ship_pending()
     within = parent if parent is not None else active_run()
-    resumed = _resumable(tracking, resume or (os.environ.pop(RESUME, None) if within is None else None))
+    going_on = resume or (os.environ.pop(RESUME, None) if within is None else None)
+    resumed = resumable(tracking, going_on) if going_on else None
     texts = {key: text[:MAX_PARAM] for key, text in flat_params(params).items()}
     captured = capture(tracking.objects, project=context.project, seeds=seeds, leave_out=[context.folder])
     checkpoints = tracking.checkpoints(resumed.run_id) if resumed is not None else []
@@ -52,10 +53,8 @@ def start(
     return Run(tracking, record).begin()
 
 
-def _resumable(tracking: "Tracking", given: str | None) -> RunRecord | None:
-    """The run to go on with. One that goes on itself or has finished is refused."""
-    if not given:
-        return None
+def resumable(tracking: "Tracking", given: str) -> RunRecord:
+    """The run to go on with. One that goes on itself or has finished is a Conflict."""
     record = tracking.run(given)
     if record.status == RUNNING:
         raise Conflict(f"run {record.name} is still running", hint="stop it first, or wait for it")

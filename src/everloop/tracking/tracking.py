@@ -283,8 +283,7 @@ class Tracking(Room):
             writing.set_tags(tx, identifier, tags)
             if row["parent"]:
                 tx.edge(f"run:{row['parent']}", reference, "child")
-            for held in captured.holds:
-                tx.hold(held.digest, held.size, reference)
+            writing.hold(tx, captured.holds, reference)
             facts = {
                 key: row[key] for key in ("experiment", "name", "source", "version", "parent", "resumed_from")
             }

@@ -14,6 +14,7 @@ from everloop.domain.runs import (
     MAX_TAG,
     RUNNING,
     STATUSES,
+    HeldObject,
     checked_artifact_path,
     checked_key,
     checked_text,
@@ -21,6 +22,7 @@ from everloop.domain.runs import (
 )
 from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.store.ledger import Reader, Transaction
+from everloop.store.schema.base import objects_held
 from everloop.store.schema.tracking import (
     INDEXED_CHARACTERS,
     experiment_tags,
@@ -155,6 +157,14 @@ def set_artifact(tx: Transaction, run_id: str, path: str, digest: str, size: int
     tx.hold(digest, size, f"run:{run_id}")
 
 
+def hold(tx: Transaction, held: Sequence[HeldObject], holder: str) -> None:
+    """`holder` needs all of these objects, said in one round."""
+    if held:
+        insert = (sqlite.insert if tx.dialect == "sqlite" else postgresql.insert)(objects_held)
+        rows = [{"digest": each.digest, "holder": holder, "size": each.size} for each in held]
+        tx.execute(insert.on_conflict_do_nothing(), rows)
+
+
 def end(tx: Transaction, row: Row, status: str, time: datetime) -> None:
     """A run has ended (or, with `running`, goes on)."""
     if status not in STATUSES:
@@ -174,10 +184,9 @@ def inherit(tx: Transaction, source: Row, target: str, checkpoint: Row | None) -
         return 0
     _copy(tx, run_checkpoints, source.id, target, run_checkpoints.c.number <= checkpoint.number)
     _copy(tx, metric_blocks, source.id, target, metric_blocks.c.record < checkpoint.records)
-    for each in tx.all(sa.select(run_artifacts).where(run_artifacts.c.run == target)):
-        tx.hold(each.digest, each.size, f"run:{target}")
-    for each in tx.all(sa.select(run_checkpoints).where(run_checkpoints.c.run == target)):
-        tx.hold(each.digest, each.size, f"run:{target}")
+    for table in (run_artifacts, run_checkpoints):
+        query = sa.select(table.c.digest, table.c.size).where(table.c.run == target)
+        hold(tx, [HeldObject(row.digest, row.size) for row in tx.all(query)], f"run:{target}")
     _summarise(tx, target)
     return int(checkpoint.records)
 
