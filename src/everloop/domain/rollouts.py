@@ -118,6 +118,11 @@ class Plan(msgspec.Struct, frozen=True):
         return 1 / self.alpha
 
     @property
+    def harm_bar(self) -> float:
+        """The e-value of one harm that decides: two harms (losses, errors) are watched and share alpha."""
+        return 2 / self.alpha
+
+    @property
     def route(self) -> tuple[State, ...]:
         return ROUTE[self.strategy]
 
@@ -241,6 +246,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
     days_in_stage: float = 0.0
     days_in_step: float = 0.0
+    parity_applies: bool = True
+    """False: the model takes no features of a view, so there is nothing to recompute."""
     parity_rows: int = 0
     parity: tuple[ColumnParity, ...] = ()
     blocks: int = 0
@@ -285,7 +292,7 @@ def decide(plan: Plan, state: State, step: int, evidence: Evidence) -> Decision:
 
     >>> decide(Plan(), State.SHADOW, 0, Evidence(blocks=30, e_gain=25.0)).state
     <State.CANARY: 'canary'>
-    >>> decide(Plan(), State.CANARY, 0, Evidence(e_harm=25.0)).verdict
+    >>> decide(Plan(), State.CANARY, 0, Evidence(e_harm=45.0)).verdict
     <Verdict.ROLLBACK: 'rollback'>
     """
     if state in TERMINAL:
@@ -307,12 +314,14 @@ def _harmed(plan: Plan, state: State, step: int, seen: Evidence) -> Decision | N
             f"(worst: {worst.different} of {worst.compared} rows){cause}"
         )
         return Decision(verdict, out, step, 0.0, reason)
-    if seen.e_errors >= plan.bar:
-        reason = f"it fails more often than the champion: e-value {seen.e_errors:.1f} reached {plan.bar:g} ({seen.errors} errors)"
+    if seen.e_errors >= plan.harm_bar:
+        reached = f"e-value {seen.e_errors:.1f} reached {plan.harm_bar:g} ({seen.errors} errors)"
+        reason = f"it fails more often than the champion: {reached}"
         return Decision(verdict, out, step, 0.0, reason)
-    if seen.e_harm >= plan.bar:
+    if seen.e_harm >= plan.harm_bar:
         loss = f", loss higher by {-seen.gain:.4f} a row" if seen.gain is not None else ""
-        reason = f"it is worse than the champion: e-value {seen.e_harm:.1f} reached {plan.bar:g} after {seen.blocks} days{loss}"
+        reached = f"e-value {seen.e_harm:.1f} reached {plan.harm_bar:g} after {seen.blocks} days"
+        reason = f"it is worse than the champion: {reached}{loss}"
         return Decision(verdict, out, step, 0.0, reason)
     return None
 
@@ -320,6 +329,10 @@ def _harmed(plan: Plan, state: State, step: int, seen: Evidence) -> Decision | N
 def _next(plan: Plan, state: State, step: int, seen: Evidence) -> Decision:
     here = weight_of(plan, state, step)
     if state is State.PARITY:
+        if not seen.parity_applies:
+            return _advance(
+                plan, state, "the model takes no features of a view: there is nothing to recompute"
+            )
         if seen.parity_rows >= plan.parity_rows:
             return _advance(
                 plan, state, f"{seen.parity_rows} rows of logged features equal the recomputed ones"
@@ -341,7 +354,7 @@ def _next(plan: Plan, state: State, step: int, seen: Evidence) -> Decision:
         if ready:
             return Decision(Verdict.PROMOTE, State.PROMOTED, step, 1.0, f"no harm seen: {waited}")
         return _wait(state, step, here, seen.days_in_stage >= plan.canary_days, waited)
-    if ready and step + 1 < len(plan.weights) and seen.e_harm < plan.bar:
+    if ready and step + 1 < len(plan.weights) and seen.e_harm < plan.harm_bar:
         weight = plan.weights[step + 1]
         return Decision(
             Verdict.ADVANCE,
