@@ -13,6 +13,7 @@ import uvicorn
 from everloop.errors import EverloopError, Unavailable
 from everloop.server.access import is_loopback, refuse_open_door
 from everloop.server.app import create_app
+from everloop.server.supervisor import Supervisor
 from everloop.workspace.local import LocalWorkspace
 
 
@@ -45,7 +46,12 @@ def serve(folder: Path, host: str, port: int) -> None:
             app, log_level=logging.WARNING, access_log=False, timeout_graceful_shutdown=10
         )
         server = AnnouncingServer(config, f"Everloop is at {address} (workspace {folder}); Ctrl-C stops it")
-        server.run(sockets=[listening])
+        supervisor = Supervisor(workspace)
+        supervisor.start()
+        try:
+            server.run(sockets=[listening])
+        finally:
+            supervisor.stop()
 
 
 class AnnouncingServer(uvicorn.Server):

@@ -18,6 +18,8 @@ from everloop.serving.snapshot import read_running
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
+LOG = "server.log"
+"""What the server says on standard error, in its endpoint's folder: of the last start only."""
 
 
 class PredictionServer:
@@ -32,6 +34,11 @@ class PredictionServer:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
     def wait(self) -> int:
         """Until the server ends; returns its exit code."""
         return self._process.wait()
@@ -45,8 +52,6 @@ class PredictionServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
 
     def __enter__(self) -> PredictionServer:
         return self
@@ -75,14 +80,14 @@ def start(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> Prediction
         "--port",
         str(port),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=folder, env=_environment())
+    log = folder / LOG
+    with log.open("wb") as complaints:  # a file, not a pipe: nobody reads a pipe once the server runs, and a full one stops it
+        process = subprocess.Popen(command, stderr=complaints, cwd=folder, env=_environment())
     try:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                assert process.stderr is not None
-                said = process.stderr.read().decode(errors="replace").strip()
-                last = said.rpartition("\n")[2]
+                last = log.read_text(errors="replace").strip().rpartition("\n")[2]
                 raise (Unavailable if "cannot listen" in last else InvalidInput)(
                     last or f"the prediction server ended with {process.returncode}",
                     hint="see: everloop doctor",
