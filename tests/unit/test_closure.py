@@ -168,7 +168,9 @@ def test_comments_formatting_and_unrelated_code_leave_the_key(
 
 
 edits = st.lists(
-    st.tuples(st.sampled_from(range(len(BEHAVIOUR))), st.booleans()), max_size=6, unique_by=lambda each: each[0]
+    st.tuples(st.sampled_from(range(len(BEHAVIOUR))), st.booleans()),
+    max_size=6,
+    unique_by=lambda each: each[0],
 )
 
 
@@ -215,7 +217,9 @@ def test_the_key_is_the_same_in_another_process_and_folder(project: Project, tmp
         "from everloop.pipelines.code.closure import Closures\n"
         "print(Closures(Path(sys.argv[1])).of(train.own).digest)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(moved)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(moved)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == here
 
 
@@ -230,7 +234,9 @@ def test_a_file_edited_after_it_was_imported_does_not_pass_for_what_runs(project
     assert len({old.digest, stale.digest, fresh.digest}) == 3
 
 
-def test_a_function_put_in_the_place_of_another_is_seen(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_put_in_the_place_of_another_is_seen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = project.closure()
     train, shapes = importlib.import_module("train"), importlib.import_module("lazy")
     monkeypatch.setattr(train, "rescale", lambda value, rate: 0)
@@ -259,7 +265,9 @@ def test_a_constant_changed_at_run_time_is_seen(project: Project) -> None:
         "return shapes.Shape.__subclasses__()",
     ],
 )
-def test_code_that_cannot_be_seen_through_takes_the_whole_project_and_says_so(project: Project, line: str) -> None:
+def test_code_that_cannot_be_seen_through_takes_the_whole_project_and_says_so(
+    project: Project, line: str
+) -> None:
     project.edit("train.py", "    import lazy\n", f"    import lazy\n    if x == 99:\n        {line}\n")
     old = project.closure()
     assert len(old.notes) >= 1
@@ -318,13 +326,19 @@ def test_packages_enter_with_their_versions_and_what_they_need(project: Project)
 
 
 def test_a_missing_module_that_appears_is_seen(project: Project) -> None:
-    project.edit("train.py", "    import lazy\n", "    import lazy\n    try:\n        import faster\n    except ImportError:\n        faster = None\n")
+    project.edit(
+        "train.py",
+        "    import lazy\n",
+        "    import lazy\n    try:\n        import faster\n    except ImportError:\n        faster = None\n",
+    )
     old = project.closure()
     project.files["faster.py"] = "SPEED = 1\nprint('effect')\n"
     assert project.closure().digest != old.digest
 
 
-def test_nothing_is_read_again_when_nothing_changed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_read_again_when_nothing_changed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = importlib.import_module("train").own if project.closure() else None
     read: list[str] = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or b"")

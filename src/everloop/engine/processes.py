@@ -39,7 +39,9 @@ class _Worker:
 
     @property
     def deadline(self) -> float | None:
-        return self.begun + self.job.timeout if self.job is not None and self.job.timeout is not None else None
+        return (
+            self.begun + self.job.timeout if self.job is not None and self.job.timeout is not None else None
+        )
 
 
 class ProcessExecutor:

@@ -2,7 +2,8 @@
 
 One thread does it all. The pipeline's function is called and its calls of steps become nodes; nodes whose inputs are there are
 keyed and looked up, the rest is claimed and given to the executor. Keys, hits and records stay here, so a run whose steps are
-all cached never starts a worker. Results are recorded in batches; what was not recorded when the process is killed is computed again.
+all cached never starts a worker. Results of steps that do not wait for each other are recorded in batches; what was not recorded when the process
+is killed is computed again.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from everloop.pipelines.pipelines import Pipelines
 
 BATCH = 64
-FLUSH_SECONDS = 0.25
+FLUSH_SECONDS = 0.1
 RENEW_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 0.1
 
@@ -186,6 +187,7 @@ class _Driver:
         self.blocked: dict[int, int] = {}
         self.dependents: dict[int, list[Node]] = {}
         self.finished: list[FinishedStep] = []
+        self.unrecorded: set[int] = set()
         self.flushed_at = time.monotonic()
         self.renewed_at = time.monotonic()
         self.parts: dict[int, KeyParts] = {}
@@ -396,7 +398,8 @@ class _Driver:
 
     def _expand(self, node: Node) -> None:
         lengths = [
-            length_of(self._stored(each), self.objects) if isinstance(each, Result) else len(each) for each in node.sequences
+            length_of(self._stored(each), self.objects) if isinstance(each, Result) else len(each)
+            for each in node.sequences
         ]
         if any(each is None for each in lengths):
             raise InvalidInput(
@@ -526,6 +529,8 @@ class _Driver:
         count = 0
         while self.claimed and not self.failure and self.executor.room(self.claimed[0].step.options.cpus):
             node = self.claimed.popleft()
+            if any(each in self.unrecorded for each in node.needs):
+                self._flush()  # a step begins when its inputs are recorded: what is killed with it is its own work alone
             self._start(node)
             count += 1
         return count
@@ -611,6 +616,7 @@ class _Driver:
         self.finished.append(
             FinishedStep(record, self.parts[node.number], reads, tuple(dict.fromkeys(consumed)), size)
         )
+        self.unrecorded.add(node.number)
         self._settled(node, "done")
 
     def _hit(self, node: Node, hit: CachedResult) -> None:
@@ -679,6 +685,7 @@ class _Driver:
         gate.left.discard(node.number)
         gate.worst = state if state != "done" else gate.worst
         if not gate.left:
+            self.unrecorded.add(gate.node.number)
             self._is_over(gate.node, gate.worst)
 
     def _record(
@@ -713,6 +720,7 @@ class _Driver:
         self.flushed_at = time.monotonic()
         if self.finished and not self.dry_run:
             batch, self.finished = self.finished, []
+            self.unrecorded.clear()
             self.room.commit(self.run_id, batch)
 
     def _renew(self) -> None:

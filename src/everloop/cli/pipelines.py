@@ -1,0 +1,142 @@
+"""`run` and `reproduce`: pipelines from the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everloop.cli.frame import answer_no, as_json, command, emit, human_number, say, table, workspace
+from everloop.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from everloop.domain.pipelines import Reproduction
+    from everloop.pipelines.driver import PipelineRun
+
+
+@command()
+@click.argument("pipeline")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the pipeline; JSON or text.",
+)
+@click.option(
+    "--executor",
+    default="",
+    help="local (worker processes), inline (this process); the profile's by default.",
+)
+@click.option("--dry-run", is_flag=True, help="Say which steps would be executed and why; execute nothing.")
+@click.option("--force", is_flag=True, help="Execute every step, whatever is stored.")
+def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, force: bool) -> None:
+    """Run a pipeline: FILE.py:NAME or MODULE:NAME. Steps whose code, inputs and parameters did not change are not executed."""
+    given = parameters(params)
+    done = workspace(write=True).pipelines.run(
+        pipeline, given, executor=executor, dry_run=dry_run, force=force
+    )
+    emit(run_answer(done), lambda _: _told(done))
+    if done.status == "failed":
+        if as_json():
+            say(done.error)
+        answer_no()
+
+
+@command()
+@click.argument("reference")
+@click.option(
+    "--tolerance",
+    default=1000.0,
+    show_default=True,
+    help="Largest difference, in units of eps x scale, that still passes.",
+)
+def reproduce(reference: str, tolerance: float) -> None:
+    """Rebuild a run or model version elsewhere, and grade how equal it came out."""
+    from msgspec import to_builtins
+
+    found = workspace().pipelines.reproduce(reference, tolerance=tolerance)
+    emit(to_builtins(found), lambda _: _graded(found))
+    if found.grade == "failed":
+        answer_no()
+
+
+def parameters(given: tuple[str, ...]) -> dict[str, Any]:
+    """``NAME=VALUE`` with the value as JSON where it is JSON, else as text.
+
+    >>> parameters(("rate=0.5", "recipe=fancy", 'months=[1, 2]'))
+    {'rate': 0.5, 'recipe': 'fancy', 'months': [1, 2]}
+    """
+    import msgspec
+
+    found: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"'{each}' is not a parameter", hint="write --param NAME=VALUE")
+        if name in found:
+            raise InvalidInput(f"the parameter '{name}' is given twice", hint="give it once")
+        try:
+            found[name] = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            found[name] = text
+    return found
+
+
+def run_answer(done: PipelineRun) -> dict[str, Any]:
+    """What `run` prints with ``--json``."""
+    steps = [
+        {
+            "name": each.name,
+            "status": each.status,
+            "seconds": round(each.seconds, 6),
+            "reason": each.reason,
+            "run": each.run,
+            "error": each.error,
+        }
+        for each in done.steps
+    ]
+    return {
+        "run": done.run_id or None,
+        "pipeline": done.pipeline,
+        "status": done.status,
+        "executed": done.executed,
+        "seconds": round(done.seconds, 6),
+        "resumed_from": done.resumed_from,
+        "steps": steps,
+        "notes": list(done.notes),
+        "error": done.error,
+    }
+
+
+def _told(done: PipelineRun) -> Any:
+    from rich.console import Group
+
+    rows = [
+        (each.name, each.status, f"{each.seconds:.2f}" if each.seconds else "", each.reason)
+        for each in done.steps
+    ]
+    counts = ", ".join(
+        f"{sum(each.status == status for each in done.steps)} {status}"
+        for status in dict.fromkeys(each.status for each in done.steps)
+    )
+    parts: list[Any] = [table(("step", "status", "seconds", "why"), rows, right=("seconds",))]
+    if done.run_id:
+        parts.append(f"run:{done.run_id} {done.status} in {done.seconds:.2f} s: {counts or 'no steps'}")
+    parts += [f"note: {note}" for note in done.notes]
+    if done.error:
+        from rich.text import Text
+
+        parts.append(Text(done.error))
+    return Group(*parts)
+
+
+def _graded(found: Reproduction) -> Any:
+    from rich.console import Group
+
+    rows = [(each.step, each.grade, human_number(each.largest), each.detail) for each in found.comparisons]
+    parts: list[Any] = [table(("step", "grade", "k", "detail"), rows, right=("k",))]
+    parts += [f"- {line}" for line in found.evidence]
+    said = f"{found.reference}: {found.grade} ({found.seconds:.1f} s; the original took {found.original_seconds:.1f} s)"
+    parts.append(said + (f"; first divergence: {found.first_divergence}" if found.first_divergence else ""))
+    return Group(*parts)
