@@ -46,6 +46,10 @@ _NAMES: dict[str, str] = {
     "feature_view": "everloop.domain.featureviews:feature_view",
     "feature": "everloop.domain.featureviews:feature",
     "entity": "everloop.domain.featureviews:entity",
+    "step": "everloop.pipelines.steps:step",
+    "pipeline": "everloop.pipelines.steps:pipeline",
+    "gate": "everloop.domain.gates",
+    "gates": "everloop.domain.gates:gates",
 }
 """Each public name and where it is defined (``module`` or ``module:attribute``)."""
 

@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("everloop.cli.doctor:doctor", "what is wrong with this machine and workspace"),
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
+    "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
+    "reproduce": ("everloop.cli.pipelines:reproduce", "rebuild a run or model elsewhere and grade how equal it came out"),
     "audit": ("everloop.cli.audit:audit", "the chain of events, and whether it still holds"),
     "token": ("everloop.cli.audit:token", "keys to a server"),
 }
