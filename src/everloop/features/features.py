@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -18,7 +20,8 @@ from everloop.domain.featureviews import (
 )
 from everloop.domain.references import Kind, Reference
 from everloop.domain.times import require_zone
-from everloop.errors import Conflict, InvalidInput, NotFound, nearest
+from everloop.errors import InvalidInput, NotFound, nearest
+from everloop.features.online import Layout, OnlineStore, Packed
 from everloop.governance.audit import Definition, Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -89,6 +92,81 @@ class Features(Room):
         """The frame (anything that speaks Arrow) with features as they were known at the instants in column `time`, as a
         `pyarrow.Table`: every row once, in order. Its schema's metadata say which versions were read. See `prepare`."""
         return self.prepare(features, at=at, full_names=full_names).history(frame, time=time)
+
+    def parity(
+        self,
+        logged: Any,
+        features: Sequence[str],
+        *,
+        time: str,
+        at: Mapping[str, int | str] | None = None,
+        tolerance: float | None = None,
+    ) -> ParityReport:
+        """Compare logged features (a table with keys, instants and features) with those recomputed from history."""
+        report: ParityReport = self.prepare(features, at=at).parity(logged, time=time, tolerance=tolerance)
+        return report
+
+    # The online store
+
+    def materialize(
+        self, views: Sequence[str] = (), *, until: datetime, at: Mapping[str, int | str] | None = None
+    ) -> list[Materialized]:
+        """Put the values of all entities as of `until` into the online store, one view after the other; all views when none is
+        named. Each takes the place of what was there at once."""
+        moment = require_zone(until, "the moment until")
+        written = []
+        for view in views or [each.name for each in self.views()]:
+            begun = monotonic()
+            record = self.view(view)
+            pinned = {name: version for name, version in (at or {}).items() if name in record.view.sources}
+            reader = self.prepare([record.reference.removeprefix("feature:")], at=pinned)
+            layout, rows = reader.packed(record.reference, moment)
+            kept = self.replace_online(record.reference, layout, moment, rows)
+            written.append(msgspec.structs.replace(kept, seconds=monotonic() - begun))
+        return written
+
+    @operation(Permission.WRITE)
+    def replace_online(
+        self, reference: str, layout: Layout, until: datetime, rows: list[Packed]
+    ) -> Materialized:
+        """Replace what the online store has of a view version. `materialize` computes the rows."""
+        record = self.view(reference)
+        self._online.replace(record.reference, record.name, record.version, layout, until, rows)
+        written = Materialized(
+            reference=record.reference, until=until, entities=len(rows), sources=layout.sources
+        )
+        with self.change() as tx:
+            facts = msgspec.structs.asdict(written)
+            del facts["seconds"]
+            tx.put(materializations, {**facts, "time": tx.now, "user": tx.actor})
+            for source in layout.sources.values():
+                tx.edge(source, record.reference, "materialized")
+            tx.event(
+                "features.materialized",
+                record.reference,
+                {"until": until, "entities": len(rows), "sources": layout.sources},
+            )
+        return written
+
+    @operation(Permission.READ)
+    def get(self, view: str, keys: list[dict[str, Any]], time: datetime | None = None) -> list[OnlineRow]:
+        """Values from the online store in the order of the keys, each with its age; `time` is now unless it is given. Values
+        older than the view's time to live are null."""
+        wanted = Reference.parse(view, Kind.FEATURE)
+        moment = self.context.clock() if time is None else require_zone(time, "the time")
+        return self._online.get(wanted.name, wanted.version, keys, moment)
+
+    @operation(Permission.READ)
+    def materialized(self) -> list[Materialized]:
+        """What the online store holds, by view version."""
+        columns = [materializations.c[name] for name in ("reference", "until", "entities", "sources")]
+        with self.look() as look:
+            rows = look.all(sa.select(*columns).order_by(materializations.c.reference))
+        return [Materialized(**row._mapping) for row in rows]
+
+    @cached_property
+    def _online(self) -> OnlineStore:
+        return OnlineStore(self.context.folder)
 
     def _selected(self, features: Sequence[str], full_names: bool) -> list[Any]:
         from everloop.features.reader import Selected

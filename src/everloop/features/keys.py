@@ -22,7 +22,7 @@ class KeyCodes:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
-        self._values: list[pa.Array | None] = [None for _ in names]
+        self._values: list[Any] = [None for _ in names]
         # Several columns are folded into one number pair by pair: at each step the pairs seen so far, sorted, and their codes.
         self._pairs: list[tuple[Codes, Codes]] = [
             (np.empty(0, np.int64), np.empty(0, np.int64)) for _ in names[1:]

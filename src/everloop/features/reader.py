@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from everloop.data.scanning import KeptConnection
 from everloop.data.tables import arrow_table
 from everloop.domain.consumption import note
-from everloop.domain.featureviews import Aggregate, Feature, FeatureView, ViewRecord
+from everloop.domain.featureviews import Aggregate, Feature, FeatureView, ParityReport, ViewRecord
+from everloop.domain.times import micros
 from everloop.errors import InvalidInput, nearest
 from everloop.features.keys import Codes
+from everloop.features.online import Layout, Packed, encode_key
+from everloop.features.parity import compare
 from everloop.features.rows import LONG_AGO, compute_rows
-from everloop.features.timeline import Times, Timeline
+from everloop.features.timeline import Timeline, Times
 
 SOURCES = b"everloop.sources"
 FEATURES = b"everloop.features"
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Selected(NamedTuple):
@@ -46,8 +53,9 @@ class FeatureReader:
         self.sources = dict(sources)
         self._views: dict[str, FeatureView] = {each.record.reference: each.record.view for each in selected}
         self._timelines: dict[str, Timeline] = {}
+        self._connection = KeptConnection()
         for reference, view in self._views.items():
-            self._timelines[reference] = Timeline(view, compute_rows(view, tables))
+            self._timelines[reference] = Timeline(view, compute_rows(self._connection.get(), view, tables))
 
     @property
     def references(self) -> list[str]:
@@ -112,7 +120,10 @@ class FeatureReader:
                 raise InvalidInput(
                     f"feature view '{view.name}' has a query of its own", hint="prepare the reader anew"
                 )
-        computed = {reference: compute_rows(view, {source: table}) for reference, view in reading.items()}
+        computed = {
+            reference: compute_rows(self._connection.get(), view, {source: table})
+            for reference, view in reading.items()
+        }
         for reference, fresh in computed.items():
             self._timelines[reference].add(fresh)
 
@@ -120,16 +131,45 @@ class FeatureReader:
         """What an answer says of where it came from, in the metadata of its schema."""
         return {SOURCES: json.dumps(self.sources).encode(), FEATURES: json.dumps(self.references).encode()}
 
-    def event_times(self, reference: str, frame: pa.Table, moments: Times) -> Times:
-        """Event times of the rows that answer for a view's columns; `LONG_AGO` where none does."""
-        timeline = self._timelines[reference]
-        codes, _ = self._codes(frame, self._views[reference], timeline)
-        rows = timeline.latest(codes, moments)
-        return np.where(rows < 0, LONG_AGO, timeline.event_times(rows))
+    def parity(self, logged: Any, *, time: str, tolerance: float | None = None) -> ParityReport:
+        """Recompute logged features and compare them, value by value. See `everloop.features.parity`."""
+        return compare(self, logged, time=time, tolerance=tolerance)
 
-    def entities(self, reference: str) -> pa.Table:
-        """The keys of all entities that a view has rows of."""
-        return self._timelines[reference].known_keys()
+    def packed(self, reference: str, until: datetime) -> tuple[Layout, list[Packed]]:
+        """All entities of a view as of a moment, for the online store. Columns are kept however old: their age is judged when
+        they are read."""
+        view, timeline = self._views[reference], self._timelines[reference]
+        keys = timeline.known_keys()
+        entities = timeline.keys.find(keys.columns)
+        moments = np.full(keys.num_rows, micros(until))
+        rows = timeline.latest(entities, moments, however_old=True)
+        columns = [timeline.column(each.name, rows).to_pylist() for each in view.columns]
+        for each in view.aggregates:
+            none = np.zeros(keys.num_rows, bool)
+            columns.append(_numbers(timeline.aggregate(each.name, entities, moments), each, none).to_pylist())
+        events = np.where(rows < 0, moments, timeline.event_times(rows)) if view.columns else moments
+        known = (rows >= 0) | (timeline.positions(entities, moments) > timeline.first_positions(entities))
+        layout = Layout(
+            keys=view.entity.keys,
+            key_types=tuple(str(kind) for kind in keys.schema.types),
+            columns=tuple(each.name for each in view.columns),
+            aggregates=tuple(each.name for each in view.aggregates),
+            ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
+            sources={name: self.sources[name] for name in view.sources},
+        )
+        encoder = msgspec.msgpack.Encoder()
+        listed = zip(
+            zip(*keys.to_pydict().values(), strict=True),
+            events.tolist(),
+            zip(*columns, strict=True),
+            known,
+            strict=True,
+        )
+        return layout, [
+            Packed(encode_key(key), event, encoder.encode(values))
+            for key, event, values, there in listed
+            if there
+        ]
 
     def _codes(
         self, table: pa.Table, view: FeatureView, timeline: Timeline

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from everloop.data.scanning import connection, quoted, sql_errors
+from everloop.data.scanning import quoted, sql_errors
 from everloop.domain.featureviews import FeatureView
 from everloop.errors import InvalidInput
 
@@ -29,32 +30,22 @@ class ViewRows(NamedTuple):
     values: dict[str, npt.NDArray[np.float64]]
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return len(self.event)
 
 
-def compute_rows(view: FeatureView, tables: Mapping[str, Any]) -> ViewRows:
+def compute_rows(con: duckdb.DuckDBPyConnection, view: FeatureView, tables: Mapping[str, Any]) -> ViewRows:
     """Run a view over its datasets (anything DuckDB can register, by dataset name). Raises InvalidInput naming the view."""
     what = f"feature view '{view.name}'"
-    with connection() as con, sql_errors(what):
+    expressions = list(dict.fromkeys(each.expression for each in view.aggregates))
+    with sql_errors(what):
         for name in view.sources:
             con.register(name, tables[name])
-        con.execute(f"create temp view source_rows as {view.sql or f'from {quoted(view.sources[0])}'}")
-        keep = f"where ({view.where})" if view.where else ""
-        _require_instant(con, view.event_time, f"{what}: the event time")
-        if view.available:
-            _require_instant(con, view.available, f"{what}: the availability")
-        selected = [f"epoch_us({view.event_time}) as e"]
-        if view.available:
-            selected.append(f"epoch_us({view.available}) as c")
-        selected += [f"{quoted(name)} as k{number}" for number, name in enumerate(view.entity.keys)]
-        selected += [f"({each.expression}) as f{number}" for number, each in enumerate(view.columns)]
-        expressions = list(dict.fromkeys(each.expression for each in view.aggregates))
-        selected += [f"({each})::double as a{number}" for number, each in enumerate(expressions)]
-        table = con.sql(
-            f"select * from (select {', '.join(selected)} from source_rows {keep}) where e is not null"
-        ).to_arrow_table()
-    table = table.combine_chunks()
+        try:
+            table = con.sql(_query(con, view, expressions, what)).to_arrow_table().combine_chunks()
+        finally:
+            for name in view.sources:
+                con.unregister(name)
     event = _numbers(table["e"], LONG_AGO)
     created = None
     if view.available:
@@ -70,16 +61,27 @@ def compute_rows(view: FeatureView, tables: Mapping[str, Any]) -> ViewRows:
     )
 
 
+def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, expressions: list[str], what: str) -> str:
+    source = f"({view.sql})" if view.sql else quoted(view.sources[0])
+    times = {"the event time": view.event_time}
+    if view.available:
+        times["the availability"] = view.available
+    bound = con.sql(f"select {', '.join(f'({each})' for each in times.values())} from {source} limit 0")
+    for (name, expression), kind in zip(times.items(), bound.types, strict=True):
+        if str(kind) != "TIMESTAMP WITH TIME ZONE":
+            raise InvalidInput(
+                f"{what}: {name} '{expression}' is {kind}, not an instant with a time zone",
+                hint="store instants in UTC, or say which: … at time zone 'UTC'",
+            )
+    selected = [f"epoch_us({each}) as {letter}" for letter, each in zip("ec", times.values(), strict=False)]
+    selected += [f"{quoted(name)} as k{number}" for number, name in enumerate(view.entity.keys)]
+    selected += [f"({each.expression}) as f{number}" for number, each in enumerate(view.columns)]
+    selected += [f"({each})::double as a{number}" for number, each in enumerate(expressions)]
+    keep = f"where ({view.where})" if view.where else ""
+    return f"select * from (select {', '.join(selected)} from {source} {keep}) where e is not null"
+
+
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def _require_instant(con: Any, expression: str, what: str) -> None:
-    kind = con.sql(f"select ({expression}) from source_rows limit 0").types[0]
-    if str(kind) != "TIMESTAMP WITH TIME ZONE":
-        raise InvalidInput(
-            f"{what} is {kind}, not an instant with a time zone",
-            hint="store instants in UTC, or say which: … at time zone 'UTC'",
-        )
 
 
 def _array(column: Any) -> Any:

@@ -56,8 +56,8 @@ class Timeline:
         self._keep(rows)
         created = rows.event if rows.created is None else rows.created
         known = np.maximum(rows.event, created)
-        numbers = np.arange(self._rows, self._rows + rows.count)
-        self._rows += rows.count
+        numbers = np.arange(self._rows, self._rows + rows.size)
+        self._rows += rows.size
         named = codes != UNKNOWN
         fields = [each[named] for each in (codes, known, rows.event, created, numbers)]
         order = np.lexsort((fields[3], fields[2], fields[1], fields[0]))
@@ -79,14 +79,18 @@ class Timeline:
             low = np.where(open_ & known, middle + 1, low)
             high = np.where(open_ & ~known, middle, high)
 
-    def latest(self, codes: Codes, times: Times) -> Positions:
+    def first_positions(self, codes: Codes) -> Positions:
+        """The place of an entity's first row."""
+        return self._starts[codes]
+
+    def latest(self, codes: Codes, times: Times, *, however_old: bool = False) -> Positions:
         """The number in the data of the row that answers for columns, -1 where none does: nothing known, or too old."""
         if not len(self._known):
             return np.full(len(codes), -1)
         behind = self.positions(codes, times)
         found = (codes != UNKNOWN) & (behind > self._starts[np.where(codes == UNKNOWN, 0, codes)])
         best = self._best[np.where(found, behind - 1, 0)]
-        if self._view.ttl is not None:
+        if self._view.ttl is not None and not however_old:
             found &= times - self._event[best] <= self._view.ttl // _MICROSECOND
         return np.where(found, self._row[best], -1)
 

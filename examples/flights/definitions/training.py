@@ -1,0 +1,149 @@
+"""From flights to a model that says whether one will arrive more than 15 minutes late.
+
+Three recipes: a baseline that knows only carrier, airport and hour, a logistic regression, and gradient boosting. They are
+trained on the same rows and judged on the same later days.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import everloop as ev
+
+REQUEST = ["carrier", "origin", "dest", "hour", "minute", "distance", "weekday"]
+"""What whoever asks knows of a flight: its schedule."""
+
+FEATURES = ["weather", "airport_recent", "carrier_recent", "route_recent", "departures"]
+"""Feature views: what was known of weather and delays when it was asked."""
+
+KEY = ["time_hour", "origin", "carrier", "flight"]
+
+
+def schedule(flights: pa.Table) -> pa.Table:
+    """The rows of a request: who asks (`key`), when (`sched_dep`), and what is on the schedule."""
+    weekday = pc.day_of_week(pc.assume_timezone(pc.strptime(_date_text(flights), "%Y-%m-%d", "s"), "UTC"))
+    hours = pc.strftime(flights["time_hour"], "%Y-%m-%dT%H")
+    text = [
+        pc.cast(column, pa.string()) for column in (flights["origin"], flights["carrier"], flights["flight"])
+    ]
+    key = pc.binary_join_element_wise(hours, *text, "-")
+    columns = {name: flights[name] for name in ("carrier", "origin", "dest", "hour", "minute", "distance")}
+    return pa.table({"key": key, "sched_dep": flights["sched_dep"], **columns, "weekday": weekday})
+
+
+def lateness(flights: pa.Table) -> pa.Array:
+    """1 for a flight that arrived more than 15 minutes late, 0 for one that did not, null for one that never arrived."""
+    return pc.cast(pc.greater(flights["arr_delay"], 15), pa.int8())
+
+
+@ev.step
+def examples(flights: str, weather: str, first: str, last: str) -> pa.Table:
+    """One row for each flight of the days `first` to `last` that arrived: its schedule, what was known before its
+    departure, whether it was late (`late`), and its `day`."""
+    begin, end = _day(first), _day(last) + timedelta(days=1)
+    asked = [*KEY, "sched_dep", "dest", "hour", "minute", "distance", "year", "month", "day", "arr_delay"]
+    in_time = (pc.field("sched_dep") >= begin) & (pc.field("sched_dep") < end)
+    rows = ev.data(flights).to_arrow(columns=asked, filter=in_time & pc.field("arr_delay").is_valid())
+    at = {"flights": flights, "weather": weather}
+    known = ev.workspace().features.history(schedule(rows), FEATURES, time="sched_dep", at=at)
+    day = pc.strftime(rows["sched_dep"], "%Y-%m-%d")
+    return known.append_column("late", lateness(rows)).append_column("day", day)
+
+
+@ev.step(seed=0)
+def fit(table: pa.Table, recipe: str):
+    """Train one recipe on all rows of a table."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+    words = ["carrier", "origin", "dest"]
+    numbers = [name for name in inputs(table) if name not in words]
+    if recipe == "baseline":
+        columns = make_column_transformer(
+            (OneHotEncoder(handle_unknown="ignore"), ["carrier", "origin", "hour"])
+        )
+        model = make_pipeline(columns, LogisticRegression(max_iter=300))
+    elif recipe == "logistic":
+        scaled = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+        columns = make_column_transformer(
+            (OneHotEncoder(handle_unknown="ignore", min_frequency=20), words), (scaled, numbers)
+        )
+        model = make_pipeline(columns, LogisticRegression(max_iter=300))
+    elif recipe == "boosting":
+        codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+        columns = make_column_transformer((codes, words), ("passthrough", numbers))
+        categorical = list(range(len(words)))
+        trees = HistGradientBoostingClassifier(
+            max_iter=150, categorical_features=categorical, early_stopping=False, random_state=0
+        )
+        model = make_pipeline(columns, trees)
+    else:
+        raise ValueError(f"there is no recipe '{recipe}': baseline, logistic or boosting")
+    frame = table.select(inputs(table)).to_pandas()
+    return model.fit(frame, table["late"].to_numpy())
+
+
+@ev.step
+def judge(model, recipe: str, trained_on: pa.Table, table: pa.Table) -> dict[str, float]:
+    """Score a model on later days, whole and in slices, and keep model, scores and rows with the run."""
+    from everloop.stats import metrics
+
+    frame = table.select(inputs(table))
+    late = table["late"].to_numpy()
+    scores = model.predict_proba(frame.to_pandas())[:, 1]
+    seen = {
+        "log_loss": metrics.log_loss(late, scores),
+        "auc": metrics.auc(late, scores),
+        "brier": metrics.brier(late, scores),
+        "calibration_gap": metrics.calibration_gap(late, scores),
+    }
+    run = ev.active_run()
+    run.log_params({"recipe": recipe, "rows": trained_on.num_rows, "evaluated": table.num_rows})
+    run.log_metrics(seen)
+    for airport in ("EWR", "JFK", "LGA"):
+        chosen = pc.equal(table["origin"], airport).to_numpy()
+        run.log_metric(f"log_loss.{airport}", metrics.log_loss(late[chosen], scores[chosen]))
+    run.log_model(model, "model", example=trained_on.select(inputs(trained_on)), features=FEATURES)
+    run.log_table(table, "evaluation.parquet")
+    return seen
+
+
+@ev.pipeline
+def train(
+    recipe: str = "boosting",
+    flights: str = "data:flights",
+    weather: str = "data:weather",
+    first: str = "2013-01-01",
+    last: str = "2013-03-10",
+    judged_until: str = "2013-03-31",
+):
+    """Train on the days `first` to `last`, judge on those after it."""
+    rows = examples(flights, weather, first, last)
+    later = examples(flights, weather, _text(_day(last) + timedelta(days=1)), judged_until)
+    model = fit(rows, recipe)
+    return judge(model, recipe, rows, later)
+
+
+def inputs(table: pa.Table) -> list[str]:
+    """The columns a model is given, in their order."""
+    return [name for name in table.column_names if name not in ("key", "sched_dep", "late", "day")]
+
+
+def _date_text(flights: pa.Table) -> pa.Array:
+    parts = [pc.cast(flights[name], pa.string()) for name in ("year", "month", "day")]
+    padded = [parts[0], *(pc.utf8_lpad(each, 2, "0") for each in parts[1:])]
+    return pc.binary_join_element_wise(*padded, "-")
+
+
+def _day(text: str) -> datetime:
+    return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+
+
+def _text(moment: datetime) -> str:
+    return moment.date().isoformat()
