@@ -1,15 +1,21 @@
 """What people see: one module a room of the navigation. A page calls operations and renders a template; it holds no rules.
 
 - `rendering`: templates, assets, the frame of every page
+- `navigation`: the rooms that have pages
+- `addresses`: the state of a page, which is its address
+- `plots`, `run_plots`, `lineage`: pictures as data
 - `signing`: /login and /logout
 """
 
 from starlette.routing import BaseRoute
 
-from everloop.server.pages import audit, signing
+from everloop.server.pages import artifacts, audit, data, overview, run, runs, search, signing
 from everloop.server.pages.rendering import Pages
+
+ROOMS = (overview, search, data, runs, artifacts, run, audit, signing)
+"""In this order, since the first address that fits answers: ``/runs/compare`` is no run."""
 
 
 def page_routes(pages: Pages) -> list[BaseRoute]:
     """The addresses of all pages."""
-    return [*audit.routes(pages), *signing.routes(pages)]
+    return [route for room in ROOMS for route in room.routes(pages)]

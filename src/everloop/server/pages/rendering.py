@@ -18,7 +18,9 @@ from starlette.staticfiles import StaticFiles
 
 from everloop._version import __version__
 from everloop.errors import EverloopError, StorageError, TooLarge
-from everloop.governance.identity import Actor, acting_as
+from everloop.governance.identity import Actor, Permission, acting_as, permits
+from everloop.server.pages.addresses import Address
+from everloop.server.pages.navigation import NAVIGATION
 from everloop.workspace.workspace import Workspace
 
 HERE = Path(__file__).parent.parent
@@ -38,11 +40,12 @@ POLICY = "; ".join(
 
 FORM_LIMIT = 1 << 18
 
-View = Callable[[Request, Workspace], dict[str, Any]]
+View = Callable[[Request, Workspace], dict[str, Any] | Response]
 
 
 class Pages:
-    """Renders pages of one workspace. A page is a plain function of request and workspace that gives its template's context."""
+    """Renders pages of one workspace. A page is a plain function of request and workspace that gives its template's context,
+    or an answer of its own (to go elsewhere)."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -62,9 +65,21 @@ class Pages:
         async def show(request: Request) -> Response:
             actor: Actor = request.state.actor
             context = await run_in_threadpool(self._view, view, request, actor)
-            return self.render(request, template, context | {"active": active})
+            if isinstance(context, Response):
+                return context
+            status = context.pop("http_status", 200)
+            return self.render(request, template, context | {"active": active}, status)
 
         return Route(path, show, methods=["GET"])
+
+    def file(self, path: str, make: Callable[[Request, Workspace], Response]) -> Route:
+        """An address that answers with something else than a page: a download, an uploaded file in its sandbox."""
+
+        async def send(request: Request) -> Response:
+            actor: Actor = request.state.actor
+            return await run_in_threadpool(self._file, make, request, actor)
+
+        return Route(path, send, methods=["GET"])
 
     def action(self, path: str, act: Callable[[Request, Workspace, dict[str, list[str]]], str]) -> Route:
         """A form's target: `act` gets the form's fields, changes something and gives the address to go on to."""
@@ -83,7 +98,12 @@ class Pages:
 
     def render(self, request: Request, template: str, context: dict[str, Any], status: int = 200) -> Response:
         actor = getattr(request.state, "actor", None)
+        may_change = actor is not None and permits(actor.role, Permission.WRITE)
         frame: dict[str, Any] = {
+            "rooms": NAVIGATION,
+            "here": Address.of(request),
+            "may_change": may_change,
+            "why_not": "" if may_change or actor is None else f"You are {actor.role} here; ask an owner for the role engineer",
             "workspace": self.workspace.settings.name,
             "user": actor.user if actor else "nobody",
             "version": __version__,
@@ -100,9 +120,15 @@ class Pages:
         context = {"active": "", "message": error.message, "hint": error.hint, "status": error.status}
         return self.render(request, "error.html", context, error.status)
 
-    def _view(self, view: View, request: Request, actor: Actor) -> dict[str, Any]:
+    def _view(self, view: View, request: Request, actor: Actor) -> dict[str, Any] | Response:
         with acting_as(actor):
             return view(request, self.workspace)
+
+    def _file(
+        self, make: Callable[[Request, Workspace], Response], request: Request, actor: Actor
+    ) -> Response:
+        with acting_as(actor):
+            return make(request, self.workspace)
 
     def _act(
         self,

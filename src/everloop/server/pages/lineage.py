@@ -1,0 +1,107 @@
+"""The graph around one object: what it came from and what came of it, in columns by life cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from everloop.domain.references import Kind
+from everloop.domain.runs import RunRecord
+from everloop.errors import EverloopError
+from everloop.server.pages.rendering import link_to
+from everloop.workspace.provenance import Link, Why
+from everloop.workspace.workspace import Workspace
+
+COLUMNS = ("Data", "Features", "Runs", "Models", "Endpoints")
+COLUMN_OF = {Kind.DATA: 0, Kind.FEATURE: 1, Kind.RUN: 2, Kind.MODEL: 3, Kind.ENDPOINT: 4}
+RUNS_COLUMN = 2
+MOST_NODES = 150
+"""Nodes that are sent; beyond fifty the page itself folds them (`lineage.ts`)."""
+
+Graph = dict[str, Any]
+
+
+def graph(workspace: Workspace, reference: str) -> Graph | None:
+    """The graph around a reference, as `lineage.ts` draws it; None when nothing is connected with it."""
+    try:
+        return graph_of(workspace, workspace.provenance.why(reference))
+    except EverloopError:  # a part of the past is gone; the page about the object itself stands
+        return None
+
+
+def graph_of(workspace: Workspace, why: Why) -> Graph | None:
+    """The same, from provenance that is at hand."""
+    links = list(dict.fromkeys([*why.upward, *why.downward]))
+    if not links:
+        return None
+    names = _nearest(why.reference, links)
+    runs = _runs(workspace, [each for each in names if each.startswith("run:")])
+    nodes = [_node(each, runs, focus=each == why.reference) for each in names]
+    used = sorted({node["column"] for node in nodes})
+    for node in nodes:
+        node["column"] = used.index(node["column"])
+    shown = set(names)
+    return {
+        "columns": [COLUMNS[column] for column in used],
+        "nodes": nodes,
+        "edges": [[link.source, link.target] for link in links if link.source in shown and link.target in shown],
+    }
+
+
+def consumers(workspace: Workspace, reference: str, limit: int = 20) -> list[RunRecord]:
+    """The newest runs that read a dataset, or one version of it. Its producers are left out."""
+    name = reference.partition(":")[2]
+    if "'" in name:  # the search language has no escape within quotes
+        return []
+    records = workspace.data.log(name.partition("@")[0])
+    produced = {record.producer for record in records if "@" not in name or record.reference == reference}
+    found: list[RunRecord] = workspace.tracking.search(f"data = '{name}'", limit=limit).runs
+    return [run for run in found if run.reference not in produced]
+
+
+def _nearest(focus: str, links: list[Link]) -> list[str]:
+    """The objects of some links, those first that are fewest steps away from the focus, as many as a page can show."""
+    beside: dict[str, list[str]] = {}
+    for link in links:
+        beside.setdefault(link.source, []).append(link.target)
+        beside.setdefault(link.target, []).append(link.source)
+    names, at = [focus], 0
+    seen = {focus}
+    everything = [*beside]
+    while len(names) < min(MOST_NODES, len({focus, *everything})):
+        if at == len(names):  # a part that hangs together with the focus only through what is left out
+            names.append(next(each for each in everything if each not in seen))
+            seen.add(names[-1])
+        for each in beside.get(names[at], []):
+            if each not in seen and len(names) < MOST_NODES:
+                seen.add(each)
+                names.append(each)
+        at += 1
+    return names
+
+
+def _runs(workspace: Workspace, references: list[str]) -> dict[str, RunRecord]:
+    wanted = [each.partition(":")[2] for each in references]
+    if not wanted:
+        return {}
+    where = "run_id in ({})".format(", ".join(f"'{each}'" for each in wanted))
+    found = workspace.tracking.search(where, state="all", limit=len(wanted)).runs
+    return {run.reference: run for run in found}
+
+
+def _node(reference: str, runs: dict[str, RunRecord], *, focus: bool) -> dict[str, Any]:
+    head, _, label = reference.partition(":")
+    node = {
+        "id": reference,
+        "label": label,
+        "kind": head,
+        "column": COLUMN_OF.get(Kind(head), RUNS_COLUMN) if head in set(Kind) else RUNS_COLUMN,
+        "href": link_to(reference),
+        "focus": focus,
+    }
+    if run := runs.get(reference):
+        node["label"] = run.name
+        if run.status in ("failed", "killed"):
+            node["state"] = "bad"
+    elif head == "run":
+        node["label"] = label[:8]
+    return node

@@ -1,0 +1,22 @@
+"""The rooms that have pages, in the order of the life cycle. A room joins the navigation in the commit that brings its page."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class NavigationEntry(msgspec.Struct, frozen=True):
+    """`key`: the room (and its icon). `letter`: what follows ``g`` on the keyboard."""
+
+    key: str
+    label: str
+    href: str
+    letter: str
+
+
+NAVIGATION = (
+    NavigationEntry("overview", "Overview", "/", "o"),
+    NavigationEntry("data", "Data", "/data", "d"),
+    NavigationEntry("runs", "Runs", "/runs", "r"),
+    NavigationEntry("audit", "Audit", "/audit", "u"),
+)

@@ -1,0 +1,134 @@
+"""A workspace with something in every room, made through the public faces of the rooms: what the pages are looked at with."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tests.support.streams import Fault, FedMonitoring, make_days, reference_table
+from tests.support.trained import add_flights, train
+
+import everloop as ev
+from everloop.domain.deployments import Arm, Mode
+from everloop.domain.monitors import DAY, monitor
+from everloop.workspace.local import LocalWorkspace
+
+NASTY = "<script>alert(1)</script>"
+"""A name that must never become anything else."""
+
+
+def fill(workspace: LocalWorkspace, folder: Path) -> None:
+    """Data, runs, a pipeline, models, an endpoint, monitors and alerts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    add_data(workspace)
+    add_runs(workspace)
+    add_models(workspace, folder)
+    add_monitoring(workspace)
+
+
+def flights(start: int, rows: int, *, bad: int = 0) -> pa.Table:
+    """A month of flights; `bad` rows have a temperature in the wrong unit."""
+    rng = np.random.default_rng(start)
+    temp = rng.normal(60, 12, rows)
+    temp[:bad] = 400.0
+    return pa.table(
+        {
+            "flight": pa.array(range(start, start + rows), pa.int64()),
+            "carrier": rng.choice(["AA", "UA", "DL", "B6"], rows).tolist(),
+            "origin": rng.choice(["JFK", "LGA", "EWR"], rows).tolist(),
+            "temp": temp,
+            "delay": pa.array(rng.gamma(1.2, 14, rows) - 8, from_pandas=True),
+        }
+    )
+
+
+def add_data(workspace: LocalWorkspace) -> None:
+    suite = ev.checks(
+        "flights sane",
+        dataset="flights",
+        checks=[
+            ev.check.not_null("carrier"),
+            ev.check.in_range("temp", -60, 130, severity="quarantine"),
+            ev.check.in_set("origin", ["JFK", "LGA", "EWR"], severity="warn"),
+        ],
+    )
+    for month in range(4):
+        table = flights(month * 10_000, 900 + 40 * month, bad=12 if month == 2 else 0)
+        workspace.data.add(
+            table,
+            "flights",
+            f"flights of month {month + 1}",
+            append=True,
+            checks=suite,
+            file=f"2013-{month + 1:02d}.parquet",
+        )
+    workspace.data.add(flights(90_000, 300), "team/weather", NASTY)
+
+
+def add_runs(workspace: LocalWorkspace) -> None:
+    pairs = [(0.06, 0.6), (0.03, 0.4), (0.05, 0.5), (0.05, 0.7), (0.02, 0.2), (0.07, 0.3)]
+    for at, (alpha, ratio) in enumerate(pairs):
+        with workspace.tracking.start(
+            "delay", params={"alpha": alpha, "l1_ratio": ratio, "model": "tree" if at % 2 else "linear"}
+        ) as run:
+            workspace.data.dataset("flights").to_arrow(columns=["delay"])
+            for step in range(60):
+                run.log_metric("loss", 0.7 * math.exp(-step / (12 + 3 * at)) + 0.05 * alpha * (step % 5), step=step)
+                run.log_metric("val/loss", 0.72 * math.exp(-step / (12 + 2 * at)) + 0.1, step=step)
+            run.log_metrics({"rmse": 66.4 + alpha * 10, "r2": 0.42 + ratio / 100, "mae": 53.1 - at / 7})
+    with workspace.tracking.start("delay", name=NASTY, params={"alpha": 1}, tags={NASTY[1:7]: NASTY}) as run:
+        run.log_text(NASTY, "notes/readme.txt")
+        run.log_text("<h1>Report</h1><script>document.title = 'taken over'</script>", "report.html")
+        run.log_text('<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><circle cx="40" cy="40" r="30"/></svg>', "plot.svg")
+        run.log_dict({"threshold": 0.15, "name": NASTY}, "settings.json")
+        run.log_text(f"name,value\n{NASTY},1\nplain,2\n", "table.csv")
+        run.checkpoint({"step": 3}, step=3)
+    try:
+        with workspace.tracking.start("delay", name="too-deep", params={"alpha": 0.5, "depth": 40}) as run:
+            run.log_metric("loss", math.nan)
+            raise MemoryError
+    except MemoryError:
+        pass
+
+
+def add_models(workspace: LocalWorkspace, folder: Path) -> None:
+    data = add_flights(workspace, folder)
+    add_flights(workspace, folder, "evaluation", seed=9)
+    registry = workspace.registry
+    registry.register(train(workspace, data, C=0.05), "delay", description="The first that was good enough.")
+    registry.set_alias("delay@v1", "champion", "the first")
+    registry.register(train(workspace, data, C=1.0), "delay")
+    registry.register(train(workspace, data, flipped=True), "delay")
+    registry.write_card("delay@v1")
+    workspace.serving.deploy("delay", "model:delay@v1")
+    workspace.serving.set_arms(
+        "delay",
+        [Arm("champion", "delay@v1", weight=0.9), Arm("candidate", "delay@v2", weight=0.1), Arm("watched", "delay@v3", 0, Mode.SHADOW)],
+        "canary of v2",
+    )
+
+
+def add_monitoring(workspace: LocalWorkspace) -> None:
+    def flipped(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**columns, "label": 1 - columns["label"], "temp": columns["temp"] + 12}
+
+    days = make_days(3, 30, fault=Fault(24, flipped))
+    room = FedMonitoring(workspace, days)
+    room.declare(
+        [
+            monitor("inputs", endpoint="delay", measure="drift"),
+            monitor("missing", endpoint="delay", measure="missing"),
+            monitor("loss", endpoint="delay", measure="excess_loss"),
+            monitor("ranking", endpoint="delay", measure="daily_auc"),
+            monitor("latency", endpoint="delay", measure="latency"),
+        ]
+    )
+    room.set_reference("model:delay@v1", reference_table(7))
+    for start, (_, labels) in days.items():
+        room.add_actuals("delay", labels, received=start + DAY + timedelta(hours=6))
+        room.evaluate("delay", start + DAY + timedelta(hours=7))
+
+
