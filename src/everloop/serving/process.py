@@ -81,7 +81,9 @@ def start(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> Prediction
         str(port),
     ]
     log = folder / LOG
-    with log.open("wb") as complaints:  # a file, not a pipe: nobody reads a pipe once the server runs, and a full one stops it
+    with log.open(
+        "wb"
+    ) as complaints:  # a file, not a pipe: nobody reads a pipe once the server runs, and a full one stops it
         process = subprocess.Popen(command, stderr=complaints, cwd=folder, env=_environment())
     try:
         deadline = time.monotonic() + START_SECONDS
