@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
     "reproduce": ("everloop.cli.pipelines:reproduce", "rebuild a run or model elsewhere and grade how equal it came out"),
+    "models": ("everloop.cli.models:models", "registered models: versions, aliases, gates"),
+    "best": ("everloop.cli.models:best", "which version is the good one"),
+    "package": ("everloop.cli.models:package", "build a model for another place and prove it there"),
+    "serve": ("everloop.cli.serving:serve", "answer predictions over HTTP"),
+    "predict": ("everloop.cli.serving:predict", "answer a whole file with a model"),
     "audit": ("everloop.cli.audit:audit", "the chain of events, and whether it still holds"),
     "token": ("everloop.cli.audit:token", "keys to a server"),
 }
