@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("everloop.cli.why:why", "where a result comes from, and what was made with it"),
     "status": ("everloop.cli.why:status", "what is in this workspace"),
     "doctor": ("everloop.cli.doctor:doctor", "what is wrong with this machine and workspace"),
+    "data": ("everloop.cli.data:data", "dataset versions: add, compare, check, check out"),
+    "features": ("everloop.cli.features:features", "feature views: as of a moment, at hand, compared"),
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),

@@ -37,7 +37,8 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 class KeptConnection:
-    """A connection for an owner that asks often: making one takes 10 to 20 ms. Closed with its owner, or when the process ends."""
+    """A connection for an owner that asks often, for making one takes 10 to 20 ms. Closed with its owner, or when the process
+    ends."""
 
     def __init__(self) -> None:
         self._open: list[duckdb.DuckDBPyConnection] = []

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from everloop.domain.datasets import Column
 from everloop.domain.names import shown
-from everloop.errors import InvalidInput, StorageError
+from everloop.errors import InvalidInput, NotFound, StorageError
 
 PARQUET = ".parquet"
 CSV = ".csv"
@@ -95,3 +95,39 @@ def inspect(path: str, stream: BinaryIO) -> tuple[pa.Schema, int] | None:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
     return None
+
+
+def read_table(path: Path) -> pa.Table:
+    """A Parquet or CSV file of the user's, whole. Raises NotFound or InvalidInput."""
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}", hint="check the path")
+    ending = path.suffix.lower()
+    if ending not in TABULAR:
+        raise InvalidInput(
+            f"{path} is neither Parquet nor CSV by its ending", hint="end its name in .parquet or .csv"
+        )
+    try:
+        return pq.read_table(path) if ending == PARQUET else pa.csv.read_csv(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise InvalidInput(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a Parquet or CSV file for the user, whole or not at all."""
+    ending = path.suffix.lower()
+    if ending not in TABULAR:
+        raise InvalidInput(
+            f"{path} is neither Parquet nor CSV by its ending", hint="end its name in .parquet or .csv"
+        )
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        if ending == PARQUET:
+            pq.write_table(table, beside, compression="zstd")
+        else:
+            pa.csv.write_csv(table, beside)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path} cannot be written: {error}", hint="is there room, and may you write there?"
+        ) from None

@@ -1,0 +1,230 @@
+"""Commands of the features room: features list, apply, history, materialize, get, parity."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everloop.cli.frame import answer_no, command, emit, table, workspace
+from everloop.errors import InvalidDefinition, InvalidInput
+
+if TYPE_CHECKING:
+    from everloop.domain.featureviews import ParityReport
+
+FEATURES = click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    required=True,
+    help="view:feature, or view for all of it; give it again for more.",
+)
+TIME = click.option("--time", "time", required=True, help="The column of instants.")
+AT = click.option(
+    "--at", multiple=True, help="A data version to read, such as flights@v3; the newest otherwise."
+)
+
+
+class Instant(click.ParamType):
+    """An instant in ISO 8601, with its zone."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"'{value}' is not an instant such as 2013-06-01T12:00:00Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"'{value}' has no time zone; write 2013-06-01T12:00:00Z", param, ctx)
+        return moment.astimezone(UTC)
+
+
+@click.group()
+def features() -> None:
+    """Feature views: what was known of an entity at a moment."""
+
+
+@command("list")
+def list_() -> None:
+    """All views, with their features and what the online store has of them."""
+    room = workspace().features
+    online = {each.reference: each for each in room.materialized()}
+    records = room.views()
+    views = [
+        {
+            "name": record.name,
+            "reference": record.reference,
+            "entity": record.view.entity.name,
+            "keys": record.view.entity.keys,
+            "sources": record.view.sources,
+            "features": [each.name for each in record.view.features],
+            "ttl": record.view.ttl,
+            "materialized": online[record.reference].until if record.reference in online else None,
+        }
+        for record in records
+    ]
+    rows = [
+        (
+            record.reference,
+            ", ".join(record.view.entity.keys),
+            ", ".join(record.view.sources),
+            ", ".join(each.name for each in record.view.features),
+            record.view.ttl or "",
+            online[record.reference].until if record.reference in online else "",
+        )
+        for record in records
+    ]
+    columns = ["view", "keys", "from", "features", "lives", "online as of"]
+    emit({"views": views}, lambda _: table(columns, rows))
+
+
+@command()
+@click.argument("definitions", nargs=-1)
+def apply(definitions: tuple[str, ...]) -> None:
+    """Record the views in definitions (files or dotted names; those of everloop.toml when none is named)."""
+    from everloop.domain.featureviews import FeatureView
+    from everloop.governance.definitions import declared, load
+
+    here = workspace(write=True)
+    specs = definitions or here.settings.definitions
+    if not specs:
+        raise InvalidInput(
+            "no definitions are named", hint="name a file, or set definitions in everloop.toml"
+        )
+    views = [view for spec in specs for view in declared(load(spec, here.project), FeatureView)]
+    if not views:
+        raise InvalidDefinition(
+            f"{', '.join(specs)} declares no feature view", hint="declare one with ev.feature_view(…)"
+        )
+    recorded = here.features.apply(views)
+    emit(
+        {"views": [{"reference": each.reference, "digest": each.digest} for each in recorded]},
+        lambda _: "\n".join(each.reference for each in recorded),
+    )
+
+
+@command()
+@click.option(
+    "--in",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Keys and instants: Parquet or CSV.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Where the answer goes: Parquet or CSV."
+)
+@FEATURES
+@TIME
+@AT
+def history(source: Path, out: Path, features: tuple[str, ...], time: str, at: tuple[str, ...]) -> None:
+    """Features as they were known at each row's instant. Every row comes back once, in order."""
+    from everloop.data.tables import read_table, write_table
+
+    reader = workspace().features.prepare(list(features), at=_pinned(at))
+    answer = reader.history(read_table(source), time=time)
+    write_table(answer, out)
+    nulls = {name: answer[name].null_count for name in reader.columns}
+    done = {
+        "rows": answer.num_rows,
+        "out": str(out),
+        "columns": reader.columns,
+        "nulls": nulls,
+        "sources": reader.sources,
+    }
+    emit(
+        done,
+        lambda d: (
+            f"{d['rows']:,} rows with {len(reader.columns)} features in {out}, from {_listed(reader.sources)}"
+        ),
+    )
+
+
+@command()
+@click.argument("views", nargs=-1)
+@click.option("--until", type=Instant(), help="As of this instant; now when not given.")
+@AT
+def materialize(views: tuple[str, ...], until: datetime | None, at: tuple[str, ...]) -> None:
+    """Put the values of all entities into the online store; all views when none is named."""
+    here = workspace(write=True)
+    done = here.features.materialize(list(views), until=until or here.clock(), at=_pinned(at))
+    rows = [(m.reference, m.until, m.entities, _listed(m.sources), m.seconds) for m in done]
+    columns = ["view", "as of", "entities", "from", "seconds"]
+    emit({"materialized": done}, lambda _: table(columns, rows, right=["entities", "seconds"]))
+
+
+@command()
+@click.argument("view")
+@click.argument("entities", metavar="KEY=VALUE[,KEY=VALUE]…", nargs=-1, required=True)
+@click.option("--time", type=Instant(), help="Judge ages as of this instant; now when not given.")
+def get(view: str, entities: tuple[str, ...], time: datetime | None) -> None:
+    """Values from the online store, one row for each entity, with their age."""
+    found = workspace().features.get(view, [_entity(each) for each in entities], time)
+    rows = [
+        (
+            ", ".join(map(str, row.keys.values())),
+            row.status,
+            "" if row.age is None else f"{row.age:.0f} s",
+            *row.values.values(),
+        )
+        for row in found
+    ]
+    columns = [", ".join(found[0].keys), "status", "age", *found[0].values]
+    emit({"rows": found}, lambda _: table(columns, rows))
+
+
+@command()
+@click.argument("logged", type=click.Path(path_type=Path))
+@FEATURES
+@TIME
+@AT
+@click.option("--tolerance", type=float, help="Greatest relative difference of two equal numbers.")
+def parity(
+    logged: Path, features: tuple[str, ...], time: str, at: tuple[str, ...], tolerance: float | None
+) -> None:
+    """Recompute logged features from history and compare. Exit code 1 when any differs."""
+    from everloop.data.tables import read_table
+
+    report = workspace().features.parity(
+        read_table(logged), list(features), time=time, at=_pinned(at), tolerance=tolerance
+    )
+    emit(report, _parity)
+    if report.different:
+        answer_no()
+
+
+for each in (list_, apply, history, materialize, get, parity):
+    features.add_command(each)
+
+
+def _parity(report: ParityReport) -> Any:
+    if not report.different:
+        return f"{report.compared:,} rows: all {len(report.columns)} features are as history has them"
+    rows = [
+        (c.column, c.rows_different, c.missing, c.max_abs, c.first_time)
+        for c in report.columns
+        if c.rows_different
+    ]
+    title = f"{report.different:,} of {report.compared:,} rows differ"
+    columns = ["feature", "rows", "one side missing", "largest difference", "since"]
+    return table(columns, rows, right=columns[1:4], title=title)
+
+
+def _pinned(at: tuple[str, ...]) -> dict[str, str]:
+    from everloop.domain.references import Kind, Reference
+
+    return {Reference.parse(each, Kind.DATA).name: each for each in at}
+
+
+def _entity(text: str) -> dict[str, Any]:
+    pairs = [each.partition("=") for each in text.split(",")]
+    if any(not sign for _, sign, _ in pairs):
+        raise InvalidInput(f"'{text}' does not name an entity", hint="write KEY=VALUE, such as origin=JFK")
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def _listed(sources: dict[str, str]) -> str:
+    return ", ".join(sources.values())
