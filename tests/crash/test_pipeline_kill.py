@@ -71,8 +71,11 @@ with LocalWorkspace(Path(sys.argv[1])) as ws:
     room = ws.room(Pipelines)
     run = room.resume(sys.argv[3]) if len(sys.argv) > 3 else room.run("train.py:train", executor=sys.argv[2])
     weights, total = run.value()
-    print(msgspec.json.encode({"run": run.run_id, "from": run.resumed_from, "digest": run.output.digest,
-        "steps": {s.name: s.status for s in run.steps}, "why": {s.name: s.reason for s in run.steps}, "weights": weights.tobytes().hex(), "total": total}).decode())
+    print(msgspec.json.encode({
+        "run": run.run_id, "from": run.resumed_from, "digest": run.output.digest,
+        "steps": {s.name: s.status for s in run.steps}, "why": {s.name: s.reason for s in run.steps},
+        "weights": weights.tobytes().hex(), "total": total,
+    }).decode())
 """
 
 

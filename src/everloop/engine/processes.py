@@ -82,10 +82,8 @@ class ProcessExecutor:
             assert isinstance(connection, Connection)
             outcomes.append(self._outcome(busy.pop(connection)))
         now = time.monotonic()
-        for worker in busy.values():
-            if worker.deadline is not None and worker.deadline <= now:
-                outcomes.append(self._timed_out(worker))
-        return outcomes
+        late = [each for each in busy.values() if each.deadline is not None and each.deadline <= now]
+        return [*outcomes, *(self._timed_out(each) for each in late)]
 
     def close(self) -> None:
         for worker in list(self._workers):

@@ -2,8 +2,8 @@
 
 One thread does it all. The pipeline's function is called and its calls of steps become nodes; nodes whose inputs are there are
 keyed and looked up, the rest is claimed and given to the executor. Keys, hits and records stay here, so a run whose steps are
-all cached never starts a worker. Results of steps that do not wait for each other are recorded in batches; what was not recorded when the process
-is killed is computed again.
+all cached never starts a worker. A step begins when its inputs are recorded; results of steps that do not wait for each other
+are recorded in batches, and what was not recorded when the process is killed is computed again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from everloop.pipelines.tracked import StepRun, begin_whole, finish_whole, texts
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
 from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, served_here
 from everloop.tracking.places import this_process
+from everloop.tracking.starting import RESUME
 
 if TYPE_CHECKING:
     from everloop.pipelines.pipelines import Pipelines
@@ -117,6 +118,7 @@ def run_pipeline(
 ) -> PipelineRun:
     """See `Pipelines.run`."""
     declared, source = find_pipeline(pipeline, room.context.project)
+    resumed_from = resumed_from or os.environ.pop(RESUME, None)
     newest = Newest(room.context)
     arguments = {name: newest.pinned(value) for name, value in declared.arguments(params).items()}
     root = project_of(declared, room.context.project)

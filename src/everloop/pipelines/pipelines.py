@@ -25,6 +25,7 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.ledger import Reader, Transaction
+from everloop.store.schema.base import edges
 from everloop.store.schema.pipelines import (
     pipeline_runs,
     pipeline_steps,
@@ -170,6 +171,18 @@ class Pipelines(Room):
             row = look.first(query.order_by(pipeline_steps.c.time))
         return None if row is None else (row.run, _step_record(row))
 
+    @operation(Permission.READ)
+    def producer_of(self, reference: str) -> str:
+        """The run that made a model version or dataset version, by lineage."""
+        query = sa.select(edges.c.source).where(
+            edges.c.target == reference, edges.c.role == "produced", edges.c.source.startswith("run:")
+        )
+        with self.look() as look:
+            found = look.scalar(query.order_by(edges.c.time.desc()).limit(1))
+        if found is None:
+            raise NotFound(f"no run is known to have made {reference}", hint=f"see: everloop why {reference}")
+        return str(found).removeprefix("run:")
+
     # Results and claims
 
     @operation(Permission.READ)
@@ -221,9 +234,14 @@ class Pipelines(Room):
                     answers.append(Claim(False, result=done[key]))
                     continue
                 mine = {
-                    "key": key, "owner": owner, "place": process.place, "pid": process.pid, "began": process.began, "until": tx.now + LEASE,
+                    "key": key,
+                    "owner": owner,
+                    "place": process.place,
+                    "pid": process.pid,
+                    "began": process.began,
+                    "until": tx.now + LEASE,
                     "run": child or None,
-                }  # fmt: skip
+                }
                 if tx.insert_new(step_claims, mine):
                     answers.append(Claim(True))
                     continue

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
@@ -95,7 +95,7 @@ class Step(Generic[P, T]):
         conductor = _conductor.get()
         if conductor is None:
             return self.function(*args, **kwargs)
-        return conductor.call(self, self.bind(args, kwargs))  # type: ignore[return-value]
+        return cast(T, conductor.call(self, self.bind(args, kwargs)))
 
     def map(self, *sequences: Any, **constants: Any) -> Any:
         """One call for each element: positional arguments are sequences of equal length (or references to them), keyword

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import sys
 import time
@@ -21,6 +20,7 @@ from everloop.governance.definitions import load
 from everloop.governance.rooms import Context
 from everloop.pipelines.code.closure import Closures
 from everloop.pipelines.datasets import lifted_datasets, lowered_dataset
+from everloop.pipelines.rebuild import opened
 from everloop.pipelines.steps import Step, conducted_by, declared_steps
 from everloop.pipelines.tracked import StepRun, tracked
 from everloop.pipelines.values.encoding import decode, encode
@@ -123,9 +123,7 @@ def _closures(root: str, module: str) -> dict[str, str]:
 
 @cache
 def _connected(location: str) -> Context:
-    # The room stands below the workspace, so it asks for it by name.
-    context: Context = importlib.import_module("everloop.client.ambient").workspace(location)
-    return context
+    return opened(location)
 
 
 @contextmanager

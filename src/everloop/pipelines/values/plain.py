@@ -1,7 +1,8 @@
 """Plain values as tagged JSON: what comes back has the types that went in, and equal values make equal digests.
 
 A list, text, number, true, false and null stand for themselves; a dict with text keys too. Everything else is an object with one
-key that begins with ``~``: ``{"~tuple": [1, 2]}``. The order of a dict's keys is kept but is not part of its digest, as for ``==``.
+key that begins with ``~``: ``{"~tuple": [1, 2]}``. The order of a dict's keys is kept; as
+for ``==``, it is not part of the digest.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def named(label: str) -> Any:
 
 def _dataclass(kind: type, content: dict[str, Any]) -> Any:
     """The instance as it was: fields that `__init__` does not take, or that `__post_init__` changed, are set too."""
-    instance = object.__new__(kind)
+    instance: Any = object.__new__(kind)
     for name, value in content.items():
         object.__setattr__(instance, name, value)
     return instance
