@@ -42,7 +42,10 @@ def show(reference: str) -> None:
             for each in found
         ]
         history = registry.alias_history(reference)
-        emit({"versions": found, "alias_history": history}, lambda _: table(columns, rows))
+        emit(
+            {"versions": found, "alias_history": history},
+            lambda _: table(columns, rows, title=f"model:{found[0].name}"),
+        )
         return
     version = registry.version(reference)
     promotions = registry.promotions(version.reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def serve(reference: str, port: int, host: str) -> None:
             line,
             lambda value: f"endpoint {value['endpoint']} answers at {value['url']}/predict; Ctrl-C ends it",
         )
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         server.wait()
 
 

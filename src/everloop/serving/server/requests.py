@@ -34,6 +34,7 @@ def decoded(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         try:
             value = json.loads(body)
+            msgspec.json.encode(value)  # half a character (a lone surrogate) could not be logged
         except (ValueError, RecursionError) as error:
             raise InvalidInput(
                 f"the body is not JSON: {str(error)[:100]}",
