@@ -24,6 +24,7 @@ from everloop.features.features import Features
 from everloop.registry.registry import Registry
 from everloop.rollout.rollout import Rollouts
 from everloop.serving.serving import Serving
+from everloop.tracking.tracking import Tracking
 from everloop.workspace.local import LocalWorkspace
 
 FIRST = datetime(2013, 6, 1, tzinfo=UTC)
@@ -85,7 +86,12 @@ class Stage:
     # What the registry does
 
     def version(self, reference: str) -> Any:
-        return SimpleNamespace(reference=reference, model=SimpleNamespace(features=("weather:temp",)))
+        return SimpleNamespace(
+            reference=reference, run="r", model=SimpleNamespace(features=("feature:weather@v1",))
+        )
+
+    def artifacts(self, run: str, path: str) -> list[Any]:
+        return []
 
     def promotions(self, reference: str) -> list[Any]:
         return []
@@ -103,11 +109,15 @@ class Stage:
 
     # What the features do
 
-    def parity(self, rows: pa.Table, features: list[str]) -> Any:
+    def view(self, reference: str) -> Any:
+        view = SimpleNamespace(entity=SimpleNamespace(keys=("key",)), features=[SimpleNamespace(name="temp")])
+        return SimpleNamespace(view=view, reference=reference)
+
+    def parity(self, rows: pa.Table, features: list[str], **_: Any) -> Any:
         fed, expected = rows["temp"].to_numpy(), rows["expected"].to_numpy()
         different = ~np.isclose(fed, expected)
         sample = [
-            {"logged": float(a), "recomputed": float(b)} for a, b in zip(fed[:5], expected[:5], strict=True)
+            {"logged": float(a), "history": float(b)} for a, b in zip(fed[:5], expected[:5], strict=True)
         ]
         column = SimpleNamespace(column="temp", rows_different=int(different.sum()), sample=sample)
         return SimpleNamespace(compared=rows.num_rows, different=int(different.sum()), columns=[column])
@@ -172,7 +182,7 @@ def _log(ids: list[str], score: Any, expected: Any, start: datetime, arm: Arm, f
 class Replay:
     def __init__(self, workspace: LocalWorkspace, stage: Stage) -> None:
         self.stage, self.workspace = stage, workspace
-        for room in (Serving, Registry, Features):
+        for room in (Serving, Registry, Features, Tracking):
             workspace._rooms[room] = stage  # type: ignore[assignment]
         self.monitoring = workspace.monitoring
         self.monitoring.declare([], [outcome("delay", wait_days=1)])

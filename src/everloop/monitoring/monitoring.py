@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from everloop.domain.alerts import CALLING, OPEN, Alert, AlertState
+from everloop.domain.canonical import digest_of
 from everloop.domain.monitors import DAY, Monitor, Outcome
 from everloop.domain.references import Kind, Reference
 from everloop.domain.times import EPOCH, require_zone
-from everloop.errors import Conflict, InvalidInput
+from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission, current_actor
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -26,12 +27,17 @@ from everloop.monitoring.records import (
     ResultRecord,
     WindowRecord,
 )
+from everloop.registry.registry import Registry
+from everloop.serving.serving import Serving
+from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from everloop.monitoring.references import Reference as ModelReference
 
+REFERENCE_ARTIFACT = "reference.parquet"
+"""What a training run logs, so that its model is watched without another step: see `Monitoring.set_reference`."""
 HISTORY = 400
 """Final days of a model that a look reads: more than any trailing rule looks back on."""
 
@@ -68,7 +74,7 @@ class Monitoring(Room):
                         sa.select(table.c.name, table.c.declaration).where(table.c.endpoint == endpoint)
                     )
                 }
-                if wanted == known:
+                if digest_of(wanted) == digest_of(known):
                     continue
                 tx.execute(sa.delete(table).where(table.c.endpoint == endpoint))
                 for name, declaration in wanted.items():
@@ -88,7 +94,7 @@ class Monitoring(Room):
                         outcomes_table.c.endpoint == outcome.endpoint
                     )
                 )
-                if same != row["declaration"]:
+                if same is None or digest_of(same) != digest_of(row["declaration"]):
                     tx.put(outcomes_table, row)
                     tx.event(
                         "monitoring.outcome_declared", f"endpoint:{outcome.endpoint}", row["declaration"]
@@ -98,7 +104,6 @@ class Monitoring(Room):
     @operation(Permission.READ)
     def monitors(self, endpoint: str = "") -> list[Monitor]:
         """The declared monitors, of one endpoint or of all."""
-
         from everloop.monitoring.rows import monitors_of
 
         with self.look() as look:
@@ -107,7 +112,6 @@ class Monitoring(Room):
     @operation(Permission.READ)
     def outcome(self, endpoint: str) -> Outcome:
         """How the endpoint's labels arrive: as declared, or the defaults."""
-
         from everloop.monitoring.rows import outcome_of
 
         with self.look() as look:
@@ -115,13 +119,13 @@ class Monitoring(Room):
 
     # References
 
-    def set_reference(self, model: str, table: "pa.Table") -> ReferenceRecord:
+    def set_reference(self, model: str, table: "pa.Table", *, day_starts_at: float = 0.0) -> ReferenceRecord:
         """Store what a model version looks like before it is served, from rows it was not fitted on: `time`,
         `label`, its answer (`probability`, `prediction` or `score`) and its features. What later days are
         compared with."""
         from everloop.monitoring.references import build
 
-        built = build(table)
+        built = build(table, day_starts_at=day_starts_at)
         stored = self.objects.put(built.encode())
         days = max((len(blocks.keys) for blocks in built.days.values()), default=0)
         return self.record_reference(
@@ -368,7 +372,6 @@ class Monitoring(Room):
     @operation(Permission.WRITE)
     def record_evaluation(self, endpoint: str, evaluation: Evaluation) -> EvaluationSummary:
         """Keep what a look found, move the alerts it speaks of, and tell the feed."""
-
         from everloop.monitoring.alerting import step_alerts
         from everloop.store.schema.monitoring import monitoring_results, monitoring_windows
 
@@ -499,7 +502,6 @@ class Monitoring(Room):
     @operation(Permission.READ)
     def alert(self, ref: str) -> Alert:
         """One alert, by its reference, its identifier or a unique prefix of it."""
-
         from everloop.monitoring.rows import find_alert
 
         with self.look() as look:
@@ -508,7 +510,6 @@ class Monitoring(Room):
     @operation(Permission.WRITE)
     def ack(self, ref: str, because: str = "") -> Alert:
         """Say that somebody looks after an alert. It stays until it is resolved."""
-
         from everloop.monitoring.rows import find_alert, put_alert
 
         with self.change() as tx:
@@ -533,7 +534,6 @@ class Monitoring(Room):
     def silence(self, ref: str, until: datetime, because: str) -> Alert:
         """Call nobody about an alert, nor about what raised it again, until a time. It is still kept and
         shown."""
-
         from everloop.monitoring.rows import find_alert, put_alert
 
         moment = require_zone(until, "the end of the silence")
@@ -598,16 +598,29 @@ class Monitoring(Room):
 
     # Where the caller is
 
-    def model_reference(self, model: str) -> "ModelReference | None":
-        """The decoded reference of a model version."""
+    def model_reference(self, model: str, *, day_starts_at: float = 0.0) -> "ModelReference | None":
+        """The decoded reference of a model version: the one set, else one made from what its training run logged as
+        `reference.parquet` (then kept)."""
         from everloop.monitoring.references import Reference as ModelReference
 
-        record = self.reference(model=model)
+        record = self.reference(model=model) or self._adopted_reference(model, day_starts_at)
         return None if record is None else ModelReference.decode(self.objects.read(record.digest))
 
-    def _predictions(self, endpoint: str, since: datetime | None, until: datetime) -> "pa.Table":
-        from everloop.serving.serving import Serving
+    def _adopted_reference(self, model: str, day_starts_at: float) -> ReferenceRecord | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
+        try:
+            version = self.context.room(Registry).version(model)
+        except NotFound:  # an endpoint may answer with a model that is registered elsewhere
+            return None
+        logged = self.context.room(Tracking).artifacts(version.run, REFERENCE_ARTIFACT)
+        if not logged:
+            return None
+        table = pq.read_table(pa.BufferReader(self.objects.read(logged[0].digest)))
+        return self.set_reference(model, table, day_starts_at=day_starts_at)
+
+    def _predictions(self, endpoint: str, since: datetime | None, until: datetime) -> "pa.Table":
         return self.context.room(Serving).predictions(endpoint, since=since or EPOCH, until=until)
 
     def _match(self, endpoint: str, table: "pa.Table", received: datetime, outcome: Outcome) -> "pa.Table":
@@ -699,7 +712,9 @@ class _RoomSources:
 
     def reference(self, model: str) -> "ModelReference | None":
         if model not in self._references:
-            self._references[model] = self._room.model_reference(model)
+            self._references[model] = self._room.model_reference(
+                model, day_starts_at=self._outcome.day_starts_at
+            )
         return self._references[model]
 
     def window(self, model: str, mode: str, start: datetime) -> WindowRecord | None:

@@ -94,17 +94,14 @@ def _what(family: Family, endpoint: str, over: Sequence[tuple[Monitor, Sequence[
 
 
 def _tested(monitor: Monitor) -> str:
+    persistence = f"{monitor.persistence} days in a row"
     if monitor.trailing:
-        return (
-            f"{monitor.name}: mean of the last {monitor.trailing} days against the reference's days (Welch's t, one-sided, "
-            f"p <= {monitor.significance:g}, effect >= {monitor.effect:g}, {monitor.persistence} days in a row)"
-        )
+        rule = f"Welch's t, one-sided, p <= {monitor.significance:g}, effect >= {monitor.effect:g}, {persistence}"
+        return f"{monitor.name}: mean of the last {monitor.trailing} days against the reference's days ({rule})"
     if monitor.measure in {Measure.LATENCY, Measure.ERRORS}:
-        return f"{monitor.name}: each day against the limit {monitor.effect:g}, {monitor.persistence} days in a row"
-    return (
-        f"{monitor.name}: each day's columns against the reference (Benjamini-Hochberg at {monitor.significance:.3f}, effect above "
-        f"what the reference's own days do and >= {monitor.effect:g}, {monitor.persistence} days in a row)"
-    )
+        return f"{monitor.name}: each day against the limit {monitor.effect:g}, {persistence}"
+    rule = f"Benjamini-Hochberg at {monitor.significance:.3f}, effect above the floor, {persistence}"
+    return f"{monitor.name}: each day's columns against the reference ({rule})"
 
 
 def _to_do(

@@ -96,10 +96,10 @@ def merged_parity(before: Sequence[ColumnParity], now: Sequence[ColumnParity]) -
 def column_parity(
     column: str, compared: int, different: int, sample: Sequence[dict[str, object]]
 ) -> ColumnParity:
-    """A column's parity with a guess at the cause, from sample rows with `logged` and `recomputed`."""
+    """A column's parity with a guess at the cause, from sample rows with the value `logged` and that from `history`."""
     fed, expected = (
         [_number(row.get("logged")) for row in sample],
-        [_number(row.get("recomputed")) for row in sample],
+        [_number(row.get("history")) for row in sample],
     )
     cause = likely_cause(fed, expected) if different else ""
     return ColumnParity(column, compared, different, cause, tuple(sample[:5]))

@@ -1,13 +1,15 @@
 """The rollout room."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everloop.domain.canonical import digest_of
 from everloop.domain.deployments import Arm, Mode
+from everloop.domain.featureviews import FeatureName
 from everloop.domain.monitors import DAY, window_start
 from everloop.domain.names import shown
 from everloop.domain.references import Kind, Reference
@@ -27,6 +29,7 @@ from everloop.domain.rollouts import (
 )
 from everloop.domain.times import require_zone
 from everloop.errors import Conflict, InvalidInput, NotFound, nearest
+from everloop.features.features import Features
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -65,10 +68,8 @@ class Rollouts(Room):
         with self.change() as tx:
             for each in plans:
                 declaration = msgspec.to_builtins(each.plan)
-                if (
-                    tx.scalar(sa.select(table.c.declaration).where(table.c.endpoint == each.endpoint))
-                    == declaration
-                ):
+                known = tx.scalar(sa.select(table.c.declaration).where(table.c.endpoint == each.endpoint))
+                if known is not None and digest_of(known) == digest_of(declaration):
                     continue
                 tx.put(table, {"endpoint": each.endpoint, "declaration": declaration, "declared": tx.now})
                 tx.event("rollout.plan_declared", f"endpoint:{each.endpoint}", declaration)
@@ -489,17 +490,33 @@ class Rollouts(Room):
         return progress
 
     def _parity(self, record: RolloutRecord, rows: "pa.Table") -> tuple[int, list[ColumnParity]]:
-        features = self._features(record.candidate)
-        if not features or rows.num_rows == 0:
+        """Rows compared, and what was found of each column: the features as this arm was fed them against history."""
+        if rows.num_rows == 0:
             return 0, []
-        from everloop.features.features import Features
         from everloop.rollout.evidence import column_parity
 
-        report = self.context.room(Features).parity(rows, list(features))
+        wanted = self._comparable(record.candidate, rows.column_names)
+        if not wanted:
+            return 0, []
+        room = self.context.room(Features)
+        report = room.parity(rows, wanted, time="time", tolerance=record.plan.parity_tolerance)
         return report.compared, [
             column_parity(each.column, report.compared, each.rows_different, each.sample)
             for each in report.columns
         ]
+
+    def _comparable(self, model: str, logged: Sequence[str]) -> list[str]:
+        """The model's features that the log can be held against: those logged, of views whose keys are logged too."""
+        room, found = self.context.room(Features), []
+        for each in self._features(model):
+            name = FeatureName.parse(each)
+            view = room.view(str(Reference(Kind.FEATURE, name.view, version=name.version))).view
+            if not set(view.entity.keys) <= set(logged):
+                continue
+            head = name.view if name.version is None else f"{name.view}@v{name.version}"
+            names = [name.feature] if name.feature else [feature.name for feature in view.features]
+            found += [f"{head}:{feature}" for feature in names if feature in logged]
+        return found
 
 
 def _champion(arms: tuple[Arm, ...]) -> Arm:
