@@ -28,7 +28,9 @@ def tracking(any_workspace: Workspace) -> Tracking:
 
 class TestRuns:
     def test_what_was_logged_is_read_back(self, tracking: Tracking) -> None:
-        with tracking.start("churn", "first", params={"alpha": 0.5, "model": {"depth": 3}}, tags={"stage": "dev"}) as run:
+        with tracking.start(
+            "churn", "first", params={"alpha": 0.5, "model": {"depth": 3}}, tags={"stage": "dev"}
+        ) as run:
             run.log_param("seed", 7)
             run.log_metric("rmse", 0.9)
             run.log_metric("rmse", 0.8)
@@ -42,7 +44,9 @@ class TestRuns:
         assert found.record.end_time is not None
         assert found.record.end_time > found.record.start_time
 
-    def test_a_run_without_a_name_gets_one_and_belongs_to_the_default_experiment(self, tracking: Tracking) -> None:
+    def test_a_run_without_a_name_gets_one_and_belongs_to_the_default_experiment(
+        self, tracking: Tracking
+    ) -> None:
         with tracking.start() as run:
             pass
         adjective, noun, number = run.name.split("-")
@@ -80,7 +84,9 @@ class TestRuns:
         assert tracking.create_run(run_id=given, name="once") == first
         assert len(tracking.search().runs) == 1
 
-    def test_a_run_is_found_by_a_beginning_of_its_identifier_and_by_its_name(self, tracking: Tracking) -> None:
+    def test_a_run_is_found_by_a_beginning_of_its_identifier_and_by_its_name(
+        self, tracking: Tracking
+    ) -> None:
         one, two = tracking.create_run(name="one"), tracking.create_run(name="two")
         assert tracking.resolve(one.run_id) == tracking.resolve(f"run:{one.run_id[:31]}") == one.run_id
         assert tracking.resolve("two") == two.run_id
@@ -124,7 +130,9 @@ class TestParamsAndTags:
             tracking.log(run.run_id, params={"a": "x" * 6001})
         with pytest.raises(InvalidInput, match="NUL"):
             tracking.log(run.run_id, tags={"a": "x\0y"})
-        tracking.log(run.run_id, params={"é/ü b-c.d:e": "x" * 6000, "empty": ""}, tags={"🦊"[:0] + "fox": "🦊 شمال"})
+        tracking.log(
+            run.run_id, params={"é/ü b-c.d:e": "x" * 6000, "empty": ""}, tags={"🦊"[:0] + "fox": "🦊 شمال"}
+        )
         assert tracking.run(run.run_id).params["empty"] == ""
         assert tracking.run(run.run_id).tags == {"fox": "🦊 شمال"}
 
@@ -152,7 +160,9 @@ class TestMetrics:
         assert math.isnan(loss.number("mean"))
         assert math.isnan(loss.number("last"))
 
-    def test_the_last_value_is_that_of_the_highest_step_not_of_the_last_call(self, tracking: Tracking) -> None:
+    def test_the_last_value_is_that_of_the_highest_step_not_of_the_last_call(
+        self, tracking: Tracking
+    ) -> None:
         with tracking.start() as run:
             run.log_metric("m", 5.0, step=9)
             run.flush()
@@ -194,7 +204,9 @@ class TestMetrics:
 
 class TestShipping:
     def shipped(self, *points: float) -> bytes:
-        return records.batch([records.encode((0, "m", value, step, step)) for step, value in enumerate(points)])
+        return records.batch(
+            [records.encode((0, "m", value, step, step)) for step, value in enumerate(points)]
+        )
 
     def test_a_shipment_sent_twice_arrives_once(self, tracking: Tracking) -> None:
         run = tracking.create_run()
@@ -324,7 +336,9 @@ class TestCheckpoints:
         assert back == state
         assert tracking.checkpoints(run.run_id) == [saved]
 
-    def test_a_pickle_is_read_by_who_wrote_it_only(self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_pickle_is_read_by_who_wrote_it_only(
+        self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with tracking.start() as run:
             assert run.checkpoint({"estimator": Owner("a", 1, 2.0)}).format == "pickle"
         assert tracking.open(run.run_id).restore() == {"estimator": Owner("a", 1, 2.0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "Diabetes progression predictions"
 RUNS = 12
+STANDARD_ERROR = 2  # what the script prints must not stand between us and our own output
 
 
 @command()
@@ -84,13 +86,9 @@ def _script() -> Path:
 
 
 def _train(script: Path, folder: Path) -> None:
-    try:
-        import sklearn  # noqa: F401  (asked for here, so that its absence gets a sentence)
-    except ModuleNotFoundError:
-        raise MissingExtra("the demo needs scikit-learn", hint="pip install 'everloop[demo]'") from None
+    if importlib.util.find_spec("sklearn") is None:
+        raise MissingExtra("the demo needs scikit-learn", hint="pip install 'everloop[demo]'")
     environment = os.environ | {VARIABLE: str(folder.resolve())}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environment, stdout=sys.stderr.fileno(), check=False
-    )
+    done = subprocess.run([sys.executable, str(script)], env=environment, stdout=STANDARD_ERROR, check=False)
     if done.returncode:
         raise Failed(f"{script.name} ended with {done.returncode}", hint="what it said stands above")

@@ -248,7 +248,7 @@ def _packages(path: tuple[tuple[str, int], ...]) -> list[str]:
     for folder, changed in path:
         if not changed:
             continue
-        for name in os.listdir(folder):
+        for name in os.listdir(folder or "."):
             if name.endswith((".dist-info", ".egg-info")):
                 distribution, _, version = name.rsplit(".", 1)[0].partition("-")
                 if version:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from everloop.domain.runs import RunRecord
     from everloop.tracking.tracking import Tracking
 
+STANDARD_ERROR = 2
+
 
 class Resumed(msgspec.Struct, frozen=True):
     """What became of it: `run` is the one that went on (None, where the command started none), `exit_code` the command's."""
@@ -50,7 +52,7 @@ def resume_command(tracking: "Tracking", given: str, *, say: Callable[[str], Non
     before = {each.run_id for each in _continuations(tracking, record.run_id)}
     environment = os.environ | {RESUME: record.run_id, "EVERLOOP_WORKSPACE": tracking.context.location}
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr.fileno(), check=False)
+        done = subprocess.run(command, cwd=folder, env=environment, stdout=STANDARD_ERROR, check=False)
     except OSError as error:
         raise Failed(
             f"the command of run {record.name} could not be started: {error.strerror}", hint=how

@@ -1,0 +1,296 @@
+"""The search language as SQL says what its plain evaluation says, on SQLite and on Postgres."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cmp_to_key
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.workspaces import FakeClock
+
+from everloop.domain.runs import MetricSummary, RunDetail, param_number
+from everloop.domain.search import matches, parse_filter
+from everloop.tracking import records
+from everloop.tracking.tracking import Tracking
+from everloop.workspace.local import LocalWorkspace
+
+TEXTS = (
+    "tree", "Tree", "t_ee", "tr%", "linear", "0.5", "1e-3", "", "ä", "Ä", "a*[b]?", "\\", "\\%", "x" * 300 + "1", "x" * 300 + "2",
+)  # fmt: skip
+NUMBERS = (0.0, -0.0, 0.5, 1.0, -3.25, 1e300, math.nan, math.inf, -math.inf)
+KEYS = ("model", "lr", "m x")
+NAMES = ("a", "B", "b%", "run_1")
+
+
+class Seen(msgspec.Struct):
+    """A run as the plain evaluation sees it."""
+
+    detail: RunDetail
+
+    @property
+    def params(self) -> dict[str, str]:
+        return self.detail.run.params
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return self.detail.run.tags
+
+    @property
+    def metrics(self) -> dict[str, MetricSummary]:
+        return {each.key: each for each in self.detail.metrics}
+
+    @property
+    def texts(self) -> dict[str, str | None]:
+        names = (
+            "run_id",
+            "name",
+            "user",
+            "status",
+            "source",
+            "version",
+            "experiment",
+            "parent",
+            "resumed_from",
+        )
+        return {name: getattr(self.detail.run, name) for name in names}
+
+    @property
+    def times(self) -> dict[str, datetime | None]:
+        return {"start_time": self.detail.run.start_time, "end_time": self.detail.run.end_time}
+
+    @property
+    def lineage(self) -> dict[str, frozenset[str]]:
+        both = [*self.detail.consumed, *self.detail.produced]
+        return {
+            kind: frozenset(each.partition(":")[2] for each in both if each.startswith(f"{kind}:"))
+            for kind in ("data", "model", "feature")
+        }
+
+
+def filled(tracking: Tracking) -> list[Seen]:
+    """Forty runs of all sorts, the same for every backend."""
+    choose = random.Random(4)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    made: list[str] = []
+    for number in range(40):
+        params = {key: choose.choice(TEXTS) for key in KEYS if choose.random() < 0.6}
+        tags = {key: choose.choice(TEXTS) for key in KEYS if choose.random() < 0.4}
+        run = tracking.create_run(
+            name=choose.choice(NAMES),
+            experiment=choose.choice(("", "e")),
+            params=params,
+            tags=tags,
+            parent=choose.choice(made) if made and choose.random() < 0.3 else None,
+            start_time=start + timedelta(days=number // 2),
+        )
+        made.append(run.run_id)
+        logged = [
+            records.encode((records.POINT, key, choose.choice(NUMBERS), choose.randrange(3), 0))
+            for key in KEYS
+            if choose.random() < 0.7
+            for _ in range(choose.randrange(1, 4))
+        ]
+        tracking.ship(run.run_id, 0, records.batch(logged))
+        if choose.random() < 0.5:
+            tracking.consumed(
+                run.run_id, [f"data:{choose.choice(('flights', 'flight'))}@v{choose.randrange(1, 4)}"]
+            )
+        if choose.random() < 0.3:
+            tracking.produced(run.run_id, [f"model:delay@v{number + 1}"])
+        if choose.random() < 0.5:
+            tracking.finish_run(run.run_id, choose.choice(("finished", "failed")), start + timedelta(days=30))
+    return [Seen(tracking.describe(each)) for each in made]
+
+
+def quoted(text: str) -> str:
+    return f"'{text}'"
+
+
+keys = st.sampled_from([*KEYS, "none"]).map(lambda key: f'"{key}"')
+texts = st.sampled_from([*TEXTS, "%ee", "_", "%", "t%e", "[%"]).map(quoted)
+numbers = st.sampled_from(["0", "0.5", "-3.25", "1", "1e300", "-1e-9", "2"])
+compared = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+equal = st.sampled_from(["=", "!="])
+patterns = st.sampled_from(["=", "!=", "like", "ilike", "not like", "not ilike"])
+lists = st.lists(texts, min_size=1, max_size=3).map(lambda found: f"({', '.join(found)})")
+aggregates = st.sampled_from(["{}", "min({})", "max({})", "first({})", "last({})", "mean({})", "count({})"])
+
+
+def words(*parts: st.SearchStrategy[str] | str) -> st.SearchStrategy[str]:
+    return st.tuples(*(st.just(part) if isinstance(part, str) else part for part in parts)).map(" ".join)
+
+
+metric_fields = st.builds(lambda form, key: form.format(f"metrics.{key}"), aggregates, keys)
+text_fields = st.one_of(
+    keys.map(lambda key: f"params.{key}"),
+    keys.map(lambda key: f"tags.{key}"),
+    st.sampled_from(["name", "status", "experiment", "parent", "attributes.user"]),
+)
+own = st.sampled_from(["a", "B", "b%", "running", "Failed", "%ed", "e", "Default"]).map(quoted)
+nullable = st.one_of(text_fields, metric_fields, st.sampled_from(["end_time", "data", "model"]))
+moments = st.sampled_from(["'2026-01-05'", "1767571200000", "'2026-01-31'"])
+tests = st.one_of(
+    words(metric_fields, compared, numbers),
+    words(keys.map(lambda key: f"params.{key}"), compared, numbers),
+    words(text_fields, patterns, st.one_of(texts, own)),
+    words(text_fields, st.sampled_from(["in", "not in"]), lists),
+    words(nullable, st.sampled_from(["is null", "is not null"])),
+    words(st.sampled_from(["start_time", "end_time"]), compared, moments),
+    words(st.just("data"), equal, st.sampled_from(["'flights@v1'", "'flights'", "'flight'", "'none'"])),
+    words(st.just("model"), equal, st.sampled_from(["'delay'", "'delay@v1'", "'dela'"])),
+)
+filters = st.recursive(
+    tests,
+    lambda inner: st.one_of(
+        words(inner, st.sampled_from(["and", "or"]), inner),
+        words("not", inner),
+        words("(", inner, ")"),
+    ),
+    max_leaves=5,
+)
+
+
+def sorted_plainly(seen: list[Seen], field: str, key: str, descending: bool) -> list[str]:
+    """By value, NaN after all numbers and missing ones last in both directions, then the newest first."""
+
+    def place(run: Seen) -> tuple[int, list[float | bytes]]:
+        if field == "metrics":
+            value = run.detail.run.metrics.get(key)
+            return (2, []) if value is None else (1, []) if math.isnan(value) else (0, [value])
+        text = (run.params if field == "params" else run.tags).get(key)
+        if text is None:
+            return 2, []
+        number = param_number(text) if field == "params" else None
+        return (0, [number, text.encode()]) if number is not None else (1, [text.encode()])
+
+    def compare(left: Seen, right: Seen) -> int:
+        (left_class, left_value), (right_class, right_value) = place(left), place(right)
+        if left_class != right_class:
+            return left_class - right_class
+        if left_value != right_value:
+            return -1 if (left_value < right_value) is not descending else 1
+        newest = (left.detail.run.start_time, left.detail.run.run_id) > (
+            right.detail.run.start_time,
+            right.detail.run.run_id,
+        )
+        return -1 if newest else 1
+
+    return [each.detail.run.run_id for each in sorted(seen, key=cmp_to_key(compare))]
+
+
+class SearchAgrees:
+    """Subclasses give `settings_file`, the text of the workspace's everloop.toml."""
+
+    @pytest.fixture
+    def tracking(self, settings_file: str, tmp_path: Path) -> Iterator[Tracking]:
+        (tmp_path / "everloop.toml").write_text(settings_file)
+        with LocalWorkspace(tmp_path, clock=FakeClock(datetime(2026, 1, 1, tzinfo=UTC))) as workspace:
+            yield workspace.tracking
+
+    def test_filters_and_orders(self, tracking: Tracking) -> None:
+        seen = filled(tracking)
+        everything = {each.detail.run.run_id for each in seen}
+
+        @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+        @given(filters)
+        def agree(text: str) -> None:
+            tree = parse_filter(text)
+            assert tree is not None
+            plainly = {each.detail.run.run_id for each in seen if matches(tree, each)}
+            found = [run.run_id for run in tracking.search(text, limit=100).runs]
+            assert set(found) == plainly
+            assert len(found) == len(plainly)
+            turned = {run.run_id for run in tracking.search(f"not ({text})", limit=100).runs}
+            assert turned == everything - plainly
+
+        agree()
+        for field in ("metrics", "params", "tags"):
+            for key in (*KEYS, "none"):
+                for descending in (False, True):
+                    order = f'{field}."{key}"' + (" desc" if descending else "")
+                    found = [run.run_id for run in tracking.search(order_by=[order]).runs]
+                    assert found == sorted_plainly(seen, field, key, descending), order
+
+    def test_a_walk_over_pages_sees_every_run_once(self, tracking: Tracking) -> None:
+        seen = filled(tracking)
+        walked: list[str] = []
+        page: str | None = ""
+        while page is not None:
+            answer = tracking.search(order_by=["params.model desc"], limit=7, page=page)
+            walked += [run.run_id for run in answer.runs]
+            page = answer.next_page
+        assert len(walked) == len(set(walked)) == len(seen)
+
+
+class TestOnSqlite(SearchAgrees):
+    @pytest.fixture
+    def settings_file(self) -> str:
+        return ""
+
+
+class TestOnPostgres(SearchAgrees):
+    @pytest.fixture
+    def settings_file(self, postgres_url: str) -> str:
+        return f'ledger = "{postgres_url}"\n'
+
+
+def test_the_vectors_of_mlflow(workspace: LocalWorkspace) -> None:
+    """Filters and orders over six runs, with the answers that MLflow's server gave."""
+    tracking: Tracking = workspace.tracking
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    six: list[tuple[str, int, dict[str, float], dict[str, str], dict[str, str]]] = [
+        ("A", 1, {"rmse": 0.5, "m x": 1}, {"model": "tree", "lr": "0.1"}, {"t": "v", "a.b": "q"}),
+        ("B", 2, {"rmse": math.nan}, {"model": "Tree"}, {}),
+        ("C", 3, {"rmse": math.inf}, {"model": "linear"}, {"t": "w"}),
+        ("D", 4, {}, {"model": "tree"}, {}),
+        ("E", 5, {"rmse": -math.inf}, {}, {}),
+        ("F", 5, {"rmse": 0.9}, {}, {}),
+    ]
+    for name, millisecond, metrics, params, tags in six:
+        moment = start + timedelta(milliseconds=millisecond)
+        run = tracking.create_run(name=name, start_time=moment, params=params, tags=tags)
+        tracking.ship(run.run_id, 0, records.batch([records.encode((records.POINTS, metrics, 0, 0))]))
+
+    def found(where: str, *order: str) -> str:
+        return "".join(run.name for run in tracking.search(where, order_by=list(order)).runs)
+
+    for where, names in {
+        'metrics.rmse < 1 and params.model = "tree"': "A",
+        "metrics.rmse < 1": "FEA",
+        "metrics.rmse > -1": "FCA",
+        "metrics.rmse != 0.5": "FECB",
+        "metrics.`m x` = 1": "A",
+        'metrics."m x" = 1': "A",
+        "params.model = 'tree'": "DA",
+        "params.model != 'tree'": "CB",
+        "params.model LIKE 'tr%'": "DA",
+        "params.model ILIKE 'tr%'": "DBA",
+        "params.model LIKE 't_ee'": "DA",
+        "params.lr IS NULL": "FEDCB",
+        "params.lr IS NOT NULL": "A",
+        "tags.t IS NULL": "FEDB",
+        "tags.a.b = 'q'": "A",
+        "tags.`a.b` = 'q'": "A",
+        "\"Run name\" = 'A'": "A",
+        "start_time = 2": "B",
+        "Created < 3": "BA",
+        "end_time > 0": "",
+    }.items():
+        assert found(where) == names, where
+    for order, names in {
+        "metrics.rmse": "EAFCBD",
+        "metrics.rmse DESC": "CFAEBD",
+        "params.lr": "AFEDCB",
+        "params.model DESC": "DACBFE",
+        "tags.t": "ACFEDB",
+        "start_time ASC": "ABCDFE",
+        "metrics.nope": "FEDCBA",
+    }.items():
+        assert found("", order) == names, order

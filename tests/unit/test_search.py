@@ -1,0 +1,165 @@
+"""The search language: what can be written, what is refused and where."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everloop.domain.search import (
+    And,
+    Compare,
+    Field,
+    IsNull,
+    Not,
+    OneOf,
+    Or,
+    like,
+    parse_filter,
+    parse_order,
+)
+from everloop.errors import InvalidInput
+
+RMSE = Compare(Field("metric", "rmse"), "<", 1)
+TREE = Compare(Field("param", "model"), "=", "tree")
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("", None),
+        ("  \n", None),
+        ('metrics.rmse < 1 and params.model = "tree"', And((RMSE, TREE))),
+        ("metric.rmse<1", RMSE),
+        ("parameters.model='tree'", TREE),
+        ('parameter."model" = \'tree\'', TREE),
+        ("metrics.`m x` >= -1.5e3", Compare(Field("metric", "m x"), ">=", -1500.0)),
+        ("metrics.val-loss/a.b_1 != .5", Compare(Field("metric", "val-loss/a.b_1"), "!=", 0.5)),
+        ("params.1st = '2'", Compare(Field("param", "1st"), "=", "2")),
+        ("params.x.1.5 = '2'", Compare(Field("param", "x.1.5"), "=", "2")),
+        ("tags.a.b <> 'q'", Compare(Field("tag", "a.b"), "!=", "q")),
+        ("tags.and = 'or'", Compare(Field("tag", "and"), "=", "or")),
+        ("params.lr > 1e-3", Compare(Field("param", "lr"), ">", 0.001)),
+        ("params.x like 'a%' OR tags.y NOT ILIKE '_b'",
+         Or((Compare(Field("param", "x"), "like", "a%"), Compare(Field("tag", "y"), "not ilike", "_b")))),
+        ("tags.x is null and not params.y is not null",
+         And((IsNull(Field("tag", "x"), False), Not(IsNull(Field("param", "y"), True))))),
+        ("name in ('a', \"b\") or run_id not in ('c')",
+         Or((OneOf(Field("text", "name"), ("a", "b"), False), OneOf(Field("text", "run_id"), ("c",), True)))),
+        ("not (metrics.rmse < 1 or params.model = 'tree')", Not(Or((RMSE, TREE)))),
+        ("metrics.rmse < 1 or metrics.rmse < 1 and params.model = 'tree'", Or((RMSE, And((RMSE, TREE))))),
+        ("min(metrics.loss) < 3", Compare(Field("metric", "loss", "min"), "<", 3)),
+        ("COUNT( metrics.loss ) >= 10", Compare(Field("metric", "loss", "count"), ">=", 10)),
+        ('"Run name" = \'A\'', Compare(Field("text", "name"), "=", "A")),
+        ("attributes.status = 'FINISHED'", Compare(Field("text", "status"), "=", "finished")),
+        ("run.user_id = 'ann'", Compare(Field("text", "user"), "=", "ann")),
+        ("Created < 3", Compare(Field("time", "start_time"), "<", 3000)),
+        ("end_time >= '1970-01-01T00:00:01Z'", Compare(Field("time", "end_time"), ">=", 1_000_000)),
+        ("start_time > '1970-01-02'", Compare(Field("time", "start_time"), ">", 86_400_000_000)),
+        ("start_time > '1970-01-01T02:00:00+02:00'", Compare(Field("time", "start_time"), ">", 0)),
+        ("data = 'flights@v3' and model != 'model:delay'",
+         And((Compare(Field("lineage", "data"), "=", "flights@v3"), Compare(Field("lineage", "model"), "!=", "delay")))),
+    ],
+)  # fmt: skip
+def test_what_filters_mean(text: str, meaning: object) -> None:
+    assert parse_filter(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metrics.rmse ^== 1",
+        "metrics.rmse < ^'1'",
+        "metrics.rmse < ^nan",
+        "metrics.rmse ^like 'x'",
+        "metrics.rmse ^in ('x')",
+        "params.model = ^tree",
+        "params.model ^< '1'",
+        "params.model ^like 1",
+        "params.model in ^'a'",
+        "params.model in ('a'^",
+        "params.model in (^1)",
+        "tags.x = ^1",
+        "^foo = 1",
+        "^loss.a = 1",
+        "attributes.^lifecycle_stage = 'active'",
+        "metrics.rmse < 1 and^",
+        "metrics.rmse < 1 and ^and metrics.rmse < 1",
+        "(metrics.rmse < 1^",
+        "metrics.rmse < 1^)",
+        "metrics.rmse < 1 ^params.a = 'b'",
+        "metrics.rmse^",
+        "metrics. ^< 1",
+        "^metrics",
+        "params.a = ^'x",
+        "^1 < metrics.a",
+        "min(^params.a) < 1",
+        "min(^max(metrics.a)) < 1",
+        "metrics.a < 1^; drop table runs",
+        "metrics.a < ^1e999",
+        "start_time > ^'yesterday'",
+        "start_time ^like '2026%'",
+        "data ^< 'x'",
+        "metrics.a is ^nul",
+    ],
+)
+def test_a_mistake_is_shown_where_it_is(text: str) -> None:
+    at = text.index("^")
+    with pytest.raises(InvalidInput, match=f"at column {at + 1}:") as caught:
+        parse_filter(text[:at] + text[at + 1 :])
+    _, line, caret = caught.value.message.split("\n")
+    assert line[2:] == text[:at] + text[at + 1 :]
+    assert caret == "  " + " " * at + "^"
+    assert caught.value.hint
+
+
+def test_a_mistake_far_to_the_right_is_shown_with_what_stands_around_it() -> None:
+    text = " or ".join(["metrics.rmse < 1"] * 50) + " or metrics.rmse = 'x'"
+    with pytest.raises(InvalidInput) as caught:
+        parse_filter(text)
+    _, line, caret = caught.value.message.split("\n")
+    assert line[caret.index("^") :] == "'x'"
+    assert len(line) < 130
+
+
+def test_nesting_has_an_end() -> None:
+    assert parse_filter("(" * 90 + "metrics.rmse < 1" + ")" * 90) == RMSE
+    for deep in ("(" * 5000 + "metrics.a < 1" + ")" * 5000, "not " * 5000 + "metrics.a < 1"):
+        with pytest.raises(InvalidInput, match="nested too deeply"):
+            parse_filter(deep)
+
+
+def test_orders() -> None:
+    assert parse_order("metrics.rmse").descending is False
+    assert parse_order("params.`a b` DESC").field == Field("param", "a b")
+    assert parse_order("start_time asc").field == Field("time", "start_time")
+    for wrong in ("", "metrics.rmse up", "foo", "metrics.rmse desc desc", "data"):
+        with pytest.raises(InvalidInput):
+            parse_order(wrong)
+
+
+@given(
+    st.text(
+        alphabet=st.sampled_from("metricsparm.tag =<>!()'\"`%_,0123-+e and or not in is null like\n\t"),
+        max_size=40,
+    )
+)
+def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+    try:
+        parse_filter(text)
+    except InvalidInput as error:
+        assert re.match(r"the filter (cannot be read|ends too early) at column \d+: ", error.message)  # noqa: PT017
+
+
+@given(st.text(alphabet="ab%_\\*?[]\n", max_size=6), st.text(alphabet="abAB%_\\*?[]\n", max_size=6))
+def test_like_means_what_sql_says(pattern: str, text: str) -> None:
+    def reference(pattern: str, text: str) -> bool:
+        if not pattern:
+            return not text
+        if pattern[0] == "%":
+            return any(reference(pattern[1:], text[start:]) for start in range(len(text) + 1))
+        return bool(text) and pattern[0] in ("_", text[0]) and reference(pattern[1:], text[1:])
+
+    assert like(pattern, text) == reference(pattern, text)
