@@ -10,7 +10,7 @@ import msgspec
 
 from everloop.domain.monitors import Family
 from everloop.domain.names import checked_name
-from everloop.domain.rollouts import Plan
+from everloop.domain.rollouts import Plan, RolloutPlan
 from everloop.errors import InvalidDefinition, nearest
 
 WINDOWS = ("expanding", "sliding", "since_onset")
@@ -84,7 +84,7 @@ def policy(
     until_param: str = "until",
     artifact: str = "model",
     alias: str = "champion",
-    rollout: Plan | None = None,
+    rollout: RolloutPlan | Plan | None = None,
     cooldown_days: float = 14.0,
     maximum_age_days: float = 7.0,
 ) -> Policy:
@@ -128,7 +128,7 @@ def policy(
         window=DataWindow(window, float(window_days), since_param, until_param),
         artifact=artifact,
         alias=alias,
-        rollout=rollout,
+        rollout=rollout.plan if isinstance(rollout, RolloutPlan) else rollout,
         cooldown_days=float(cooldown_days),
         maximum_age_days=float(maximum_age_days),
     )

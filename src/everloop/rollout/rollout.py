@@ -93,7 +93,7 @@ class Rollouts(Room):
         model: str,
         *,
         strategy: Strategy | str = "",
-        plan: Plan | None = None,
+        plan: RolloutPlan | Plan | None = None,
         time: datetime | None = None,
         alias: str = "champion",
         transform: Mapping[str, str] | None = None,
@@ -110,7 +110,8 @@ class Rollouts(Room):
         candidate = self.context.room(Registry).version(model).reference
         if candidate == before.model and dict(transform or {}) == before.transform:
             raise Conflict(f"{candidate} answers '{endpoint}' already", hint="name another version")
-        chosen = plan or self.plan(endpoint=endpoint)
+        given = plan.plan if isinstance(plan, RolloutPlan) else plan
+        chosen = given or self.plan(endpoint=endpoint)
         if strategy:
             known = [str(each) for each in Strategy]
             if str(strategy) not in known:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from everloop.data.data import Data
     from everloop.features.features import Features
     from everloop.governance.audit import Governance
+    from everloop.loop.loop import Loop
     from everloop.monitoring.monitoring import Monitoring
     from everloop.pipelines.pipelines import Pipelines
     from everloop.registry.registry import Registry
+    from everloop.rollout.rollout import Rollouts
     from everloop.serving.serving import Serving
     from everloop.store.ledger import Ledger
     from everloop.store.objects import Objects
@@ -37,6 +39,8 @@ ROOMS: dict[str, str] = {
     "registry": "everloop.registry.registry:Registry",
     "serving": "everloop.serving.serving:Serving",
     "monitoring": "everloop.monitoring.monitoring:Monitoring",
+    "rollout": "everloop.rollout.rollout:Rollouts",
+    "loop": "everloop.loop.loop:Loop",
     "provenance": "everloop.workspace.provenance:Provenance",
 }
 """Every room with operations, in the order of the life cycle: attribute of the workspace -> where its class is."""
@@ -61,6 +65,8 @@ class Workspace(ABC):
         registry: Registry
         serving: Serving
         monitoring: Monitoring
+        rollout: Rollouts
+        loop: Loop
         provenance: Provenance
 
     clock: Clock
