@@ -109,6 +109,20 @@ class KeyParts(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+class KeysBefore(msgspec.Struct, frozen=True):
+    """What a step was computed from earlier: the newest key under each name and under any; parts by key, code by its digest."""
+
+    names: dict[str, str] = {}
+    newest: str = ""
+    parts: dict[str, KeyParts] = {}
+    code: dict[str, tuple[Component, ...]] = {}
+
+    def components(self, name: str) -> tuple[Component, ...] | None:
+        """All components of the newest key under a name, else under any; None when the step was never computed."""
+        parts = self.parts.get(self.names.get(name, self.newest))
+        return None if parts is None else (*parts.other_components, *self.code.get(parts.code, ()))
+
+
 class FinishedStep(msgspec.Struct, frozen=True):
     """A step to be recorded. `consumed`: references of datasets and features that went into it."""
 

@@ -25,18 +25,22 @@ import msgspec
 
 from everloop.domain.pipelines import (
     CachedResult,
+    Component,
     FinishedStep,
     KeyParts,
+    KeysBefore,
     PipelineRunRecord,
     Read,
     StepRecord,
     StoredValue,
+    changes,
     reason,
 )
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, Captured
 from everloop.engine.contract import Executor, Failure, Job, Outcome, tail
 from everloop.engine.executors import open_executor
 from everloop.errors import EverloopError, Failed, InvalidInput
+from everloop.governance.audit import Governance
 from everloop.governance.definitions import load, pick
 from everloop.pipelines.datasets import Newest, lifted_datasets, lowered_dataset, references_in
 from everloop.pipelines.graph import Graph, Node
@@ -51,7 +55,9 @@ from everloop.tracking.starting import RESUME
 if TYPE_CHECKING:
     from everloop.pipelines.pipelines import Pipelines
 
-BATCH = 64
+BATCH = 256
+CLAIMED_AT_ONCE = 32
+"""Few enough that two processes share the work, many enough that asking costs little."""
 FLUSH_SECONDS = 0.1
 RENEW_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 0.1
@@ -193,6 +199,7 @@ class _Driver:
         self.flushed_at = time.monotonic()
         self.renewed_at = time.monotonic()
         self.parts: dict[int, KeyParts] = {}
+        self.before: dict[str, tuple[set[str], KeysBefore]] = {}
         self.failure = ""
         self.local: dict[tuple[str, str], Step[..., Any]] = {}
 
@@ -236,6 +243,7 @@ class _Driver:
                 settings={"root": str(self.root), "cpus": os.cpu_count()},
             )
             self.room.begin(record)
+            self._declare(source)
             output = self._trace(arguments)
             status = FINISHED if not self.failure else FAILED
         except KeyboardInterrupt:
@@ -250,6 +258,19 @@ class _Driver:
             self.room.end(self.run_id, status, output)
             finish_whole(run, status)
         return self._summary(status, begun, output, resumed_from)
+
+    def _declare(self, source: str) -> None:
+        """Record the pipeline's declaration: the same code and parameters are the same version."""
+        known = self.pipeline.signature.parameters
+        declaration = {
+            "name": self.pipeline.name,
+            "parameters": {
+                name: None if each.default is inspect.Parameter.empty else repr(each.default)
+                for name, each in known.items()
+            },
+            "code": self.keys.code_of(self.pipeline).code,
+        }
+        self.context.room(Governance).record_definition("pipeline", self.pipeline.name, declaration, source)
 
     def _trace(self, arguments: dict[str, Any]) -> StoredValue | None:
         with served_here(self.context, self.local):
@@ -456,27 +477,40 @@ class _Driver:
         return found
 
     def _reason(self, node: Node) -> str:
+        """Why a step whose result is not known has to be executed."""
         if self.force:
             return "forced"
         if not node.step.options.cache:
             return "declared with cache=False"
         parts = self.parts[node.number]
-        before = self.room.components_before(self.keys.label(node.step), node.name)
-        if before is not None and not _differs(before, parts):
+        before = self._before(node)
+        after = (*parts.other_components, *parts.code_components)
+        if before is not None and not changes(before, after):
             stored = self.room.results([node.key])
             moved = [read for each in stored[:1] for read in each.reads if not self.newest.still([read])]
             if moved:
                 return "; ".join(
                     f"{read.asked} is now {self.newest.of(read.asked).rpartition('@')[2]}" for read in moved
                 )
-        return reason(before, (*parts.other_components, *parts.code_components))
+        return reason(before, after)
+
+    def _before(self, node: Node) -> tuple[Component, ...] | None:
+        label = self.keys.label(node.step)
+        known = self.before.get(label)
+        if known is None or (known[1].newest and node.name not in known[0]):
+            # All that is known to be called of this step is asked for at once: the parts of a map are many.
+            names = [each.name for each in self.graph.nodes if each.step is node.step and not each.is_map]
+            start = names.index(node.name)
+            names = names[start : start + 500]
+            known = self.before[label] = (set(names), self.room.keys_before(label, names))
+        return known[1].components(node.name)
 
     def _claim(self) -> int:
         """Ask for the right to compute; what somebody else computes is waited for."""
         if not self.to_claim or self.failure or len(self.claimed) >= 4:
             return 0
         now = time.monotonic()
-        asked = [self.to_claim.popleft() for _ in range(min(len(self.to_claim), 16))]
+        asked = [self.to_claim.popleft() for _ in range(min(len(self.to_claim), CLAIMED_AT_ONCE))]
         early = [node for node in asked if node.asked_again_at > now]
         asked = [node for node in asked if node.asked_again_at <= now]
         self.elsewhere += early
@@ -740,10 +774,6 @@ class _Gate:
     node: Node
     left: set[int]
     worst: str = "done"
-
-
-def _differs(before: Any, parts: KeyParts) -> bool:
-    return reason(before, (*parts.other_components, *parts.code_components)) != reason(before, before)
 
 
 def _own_frames(trace: str) -> str:

@@ -11,7 +11,7 @@ from everloop.domain.canonical import canonical, sha256
 from everloop.domain.pipelines import SHORT, Component, KeyParts, StoredValue, key_of
 from everloop.pipelines.code.closure import Closures
 from everloop.pipelines.graph import Node, references
-from everloop.pipelines.steps import Step
+from everloop.pipelines.steps import Pipeline, Step
 from everloop.pipelines.values.plain import named, tree_digest
 
 
@@ -21,10 +21,11 @@ class Keys:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self._closures = Closures(root)
-        self._code: dict[tuple[Step[..., Any], tuple[str, ...]], KeyParts] = {}
+        self._labels: dict[Step[..., Any], str] = {}
+        self._code: dict[tuple[Any, tuple[str, ...]], KeyParts] = {}
 
-    def code_of(self, step: Step[..., Any], types: tuple[str, ...] = ()) -> KeyParts:
-        """The code a step reaches, and that of the project's types inside its arguments."""
+    def code_of(self, step: Step[..., Any] | Pipeline[..., Any], types: tuple[str, ...] = ()) -> KeyParts:
+        """The code a step or pipeline reaches, and that of the project's types inside its arguments."""
         known = self._code.get((step, types))
         if known is None:
             closures = [self._closures.of(each) for each in (step.function, *map(named, types))]
@@ -55,6 +56,11 @@ class Keys:
 
     def label(self, step: Step[..., Any]) -> str:
         """What names a step in its project: ``train.py::fit``."""
+        if step not in self._labels:
+            self._labels[step] = self._label(step)
+        return self._labels[step]
+
+    def _label(self, step: Step[..., Any]) -> str:
         code = getattr(step.function, "__code__", None)
         if code is None:
             return f"{step.function.__module__}::{step.function.__qualname__}"

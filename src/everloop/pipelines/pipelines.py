@@ -1,18 +1,18 @@
 """The room: what the ledger knows of pipelines, and the way to run and reproduce them."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
-from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import (
     CachedResult,
     Claim,
     Component,
     FinishedStep,
+    KeyParts,
+    KeysBefore,
     PipelineRunRecord,
     Read,
     Reproduction,
@@ -24,7 +24,8 @@ from everloop.errors import NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.ledger import Reader, Transaction
+from everloop.pipelines import recording
+from everloop.store.ledger import Reader
 from everloop.store.schema.base import edges
 from everloop.store.schema.pipelines import (
     pipeline_runs,
@@ -39,9 +40,6 @@ from everloop.store.schema.pipelines import (
 if TYPE_CHECKING:
     from everloop.pipelines.driver import PipelineRun
     from everloop.pipelines.steps import Pipeline
-
-LEASE = timedelta(seconds=60)
-"""How long a claim holds without a sign of life from its owner; `driver` renews it far sooner."""
 
 
 class Pipelines(Room):
@@ -116,8 +114,9 @@ class Pipelines(Room):
         with self.change() as tx:
             of_run = pipeline_runs.c.run == run
             tx.execute(sa.update(pipeline_runs).where(of_run).values(status=status, output=output))
-            query = sa.select(pipeline_steps.c.status, sa.func.count()).where(pipeline_steps.c.run == run)
-            counts = {row[0]: row[1] for row in tx.all(query.group_by(pipeline_steps.c.status))}
+            count = sa.func.count().label("steps")
+            query = sa.select(pipeline_steps.c.status, count).where(pipeline_steps.c.run == run)
+            counts = {row.status: row.steps for row in tx.all(query.group_by(pipeline_steps.c.status))}
             tx.event(f"pipeline.{status}", f"run:{run}", {"steps": counts})
 
     @operation(Permission.READ)
@@ -201,19 +200,37 @@ class Pipelines(Room):
         return found
 
     @operation(Permission.READ)
-    def components_before(self, step: str, step_name: str, pipeline: str = "") -> list[Component] | None:
-        """What this step was last computed from: under this name, else under any name; None when it never was."""
-        computed = sa.select(pipeline_steps.c.key, pipeline_steps.c.time).where(
+    def keys_before(self, step: str, names: list[str]) -> KeysBefore:
+        """What a step was last computed from, under each of these names, and under any name."""
+        known = sa.select(pipeline_steps.c.name, pipeline_steps.c.key).where(
             pipeline_steps.c.step == step, pipeline_steps.c.status.in_(("executed", "cached"))
         )
+        newest_first = sa.func.row_number().over(
+            partition_by=pipeline_steps.c.name,
+            order_by=(pipeline_steps.c.time.desc(), pipeline_steps.c.run.desc()),
+        )
+        ranked = (
+            known.where(pipeline_steps.c.name.in_(names)).add_columns(newest_first.label("rank")).subquery()
+        )
         with self.look() as look:
-            for query in (computed.where(pipeline_steps.c.name == step_name), computed):
-                row = look.first(
-                    query.order_by(pipeline_steps.c.time.desc(), pipeline_steps.c.run.desc()).limit(1)
-                )
-                if row is not None:
-                    return _components(look, sa.select(step_keys).where(step_keys.c.key == row.key))
-        return None
+            newest = look.first(
+                known.order_by(pipeline_steps.c.time.desc(), pipeline_steps.c.run.desc()).limit(1)
+            )
+            if newest is None:
+                return KeysBefore()
+            rows = look.all(sa.select(ranked.c.name, ranked.c.key).where(ranked.c.rank == 1))
+            keys = {row.key for row in rows} | {newest.key}
+            parts = look.all(sa.select(step_keys).where(step_keys.c.key.in_(keys)))
+            code = look.all(sa.select(step_code).where(step_code.c.code.in_({row.code for row in parts})))
+        return KeysBefore(
+            names={row.name: row.key for row in rows},
+            newest=newest.key,
+            parts={
+                row.key: KeyParts(row.code, (), tuple(msgspec.convert(row.components, list[Component])))
+                for row in parts
+            },
+            code={row.code: tuple(msgspec.convert(row.components, list[Component])) for row in code},
+        )
 
     @operation(Permission.WRITE)
     def claim(
@@ -224,50 +241,16 @@ class Pipelines(Room):
         `owner`: the run that asks. `children`: for each key the tracking run it will be computed in, or nothing; whoever
         takes over goes on from its checkpoint. `again`: stored results do not count.
         """
-        from everloop.tracking.places import is_alive, place
-
         with self.change() as tx:
             done = {} if again else {each.key: each for each in reversed(_results(tx, keys))}
-            answers = []
-            for key, child in zip(keys, children, strict=True):
-                if key in done:
-                    answers.append(Claim(False, result=done[key]))
-                    continue
-                mine = {
-                    "key": key,
-                    "owner": owner,
-                    "place": process.place,
-                    "pid": process.pid,
-                    "began": process.began,
-                    "until": tx.now + LEASE,
-                    "run": child or None,
-                }
-                if tx.insert_new(step_claims, mine):
-                    answers.append(Claim(True))
-                    continue
-                held = tx.first(sa.select(step_claims).where(step_claims.c.key == key).with_for_update())
-                assert held is not None
-                same_place = held.place == place()
-                alive = (
-                    is_alive(Owner(held.place, held.pid, held.began))
-                    if same_place and held.pid
-                    else held.until > tx.now
-                )
-                if held.owner and held.owner != owner and alive:
-                    answers.append(Claim(False, owner=held.owner))
-                    continue
-                tx.put(step_claims, mine)
-                if held.owner:
-                    tx.event("step.taken_over", f"run:{owner}", {"key": key, "from": held.owner})
-                answers.append(Claim(True, run=held.run))
-            return answers
+            return recording.claims(tx, keys, owner, process, children, done)
 
     @operation(Permission.WRITE)
     def renew(self, keys: list[str], owner: str) -> None:
         """The owner of these claims lives."""
         with self.change() as tx:
             mine = step_claims.c.key.in_(keys) & (step_claims.c.owner == owner)
-            tx.execute(sa.update(step_claims).where(mine).values(until=tx.now + LEASE))
+            tx.execute(sa.update(step_claims).where(mine).values(until=tx.now + recording.LEASE))
 
     @operation(Permission.WRITE)
     def release(self, keys: list[str], owner: str) -> None:
@@ -283,8 +266,7 @@ class Pipelines(Room):
         if not finished:
             return
         with self.change() as tx:
-            for each in finished:
-                _commit(tx, run, each)
+            recording.record(tx, run, finished)
             facts = [
                 {
                     "name": each.record.name,
@@ -332,49 +314,6 @@ class Pipelines(Room):
         )
         with self.look() as look:
             return [msgspec.convert(row.report, Reproduction) for row in look.all(query)]
-
-
-def _commit(tx: Transaction, run: str, each: FinishedStep) -> None:
-    record = each.record
-    tx.put(
-        pipeline_steps,
-        {
-            "run": run, "position": record.position, "name": record.name, "step": record.step, "status": record.status,
-            "seconds": record.seconds, "reason": record.reason, "key": record.key, "child": record.run, "value": record.value,
-            "error": record.error, "log": record.log, "attempts": record.attempts, "inputs": record.inputs, "time": tx.now,
-        },
-    )  # fmt: skip
-    holder = f"run:{record.run or run}"
-    if each.log_size is not None and record.log:
-        tx.hold(record.log, each.log_size, holder)
-    if record.status == "executed" and record.value is not None:
-        for digest, size in record.value.objects:
-            tx.hold(digest, size, holder)
-        tx.put(
-            step_results,
-            {
-                "key": record.key, "reads_digest": digest_of(each.reads), "step": record.step, "value": record.value,
-                "reads": each.reads, "run": record.run or run, "seconds": record.seconds, "time": tx.now,
-            },
-        )  # fmt: skip
-    if each.parts is not None:
-        row = {"code": each.parts.code, "components": each.parts.code_components, "notes": each.parts.notes}
-        tx.insert_new(step_code, row)
-        row = {
-            "key": record.key,
-            "step": record.step,
-            "code": each.parts.code,
-            "components": each.parts.other_components,
-        }
-        tx.insert_new(step_keys, row | {"time": tx.now})
-    for reference in each.consumed:
-        tx.edge(reference, f"run:{run}", "consumed")
-        if record.run and record.run != run:
-            tx.edge(reference, f"run:{record.run}", "consumed")
-    if record.status == "cached" and record.run:
-        tx.edge(f"run:{record.run}", f"run:{run}", "reused")
-    if record.status == "executed":
-        tx.execute(sa.delete(step_claims).where(step_claims.c.key == record.key))
 
 
 def _results(look: Reader, keys: list[str]) -> list[CachedResult]:

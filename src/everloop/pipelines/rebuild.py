@@ -19,7 +19,6 @@ import msgspec
 from everloop.domain.pipelines import StepRecord, StoredValue
 from everloop.domain.references import Kind, Reference
 from everloop.errors import NotFound
-from everloop.governance.audit import Governance
 from everloop.governance.rooms import Context
 from everloop.store.objects import Fault, Objects, Source, Stored, Writer
 
@@ -88,7 +87,7 @@ def opened(location: str) -> Context:
     context: Any = ambient.workspace(location)
     mark = Path(location) / ".everloop" / MARK
     if "://" in location or not mark.is_file():
-        return context  # type: ignore[no-any-return]
+        return context
     from everloop.data.data import Data
     from everloop.features.features import Features
 
@@ -97,13 +96,9 @@ def opened(location: str) -> Context:
     context.objects = OverlaidObjects(context.objects, original.objects)
     data = original.room(Data)
     _pin(data, task.versions)
-    for kind, room in (
-        (Data, data),
-        (Features, original.room(Features)),
-        (Governance, original.room(Governance)),
-    ):
-        context._rooms[kind] = room
-    return context  # type: ignore[no-any-return]
+    context._rooms[Data] = data
+    context._rooms[Features] = original.room(Features)
+    return context
 
 
 @contextmanager

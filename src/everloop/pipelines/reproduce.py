@@ -1,4 +1,4 @@
-"""Rebuilding a result elsewhere: captured code, the same data and settings, a fresh folder and process; then a grade with evidence."""
+"""Rebuilding a result elsewhere: captured code, the same data and settings, a fresh folder and process; then a grade."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Step(Generic[P, T]):
             )
         conductor = _conductor.get()
         if conductor is None:
-            return [self.function(*each, **constants) for each in zip(*sequences, strict=True)]  # type: ignore[arg-type]
+            return [self.function(*each, **constants) for each in zip(*sequences, strict=True)]
         return conductor.fan_out(self, sequences, constants)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:

@@ -1,0 +1,193 @@
+"""What operations of pipelines change, in bulk: a fan-out of thousands is a handful of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from everloop.domain.canonical import digest_of
+from everloop.domain.pipelines import CachedResult, Claim, FinishedStep
+from everloop.domain.runs import Owner
+from everloop.store.ledger import Transaction
+from everloop.store.schema.pipelines import pipeline_steps, step_claims, step_code, step_keys, step_results
+from everloop.tracking.places import is_alive, place
+
+LEASE = timedelta(seconds=60)
+"""How long a claim holds without a sign of life from its owner; the driver renews it far sooner."""
+
+
+def upsert(
+    tx: Transaction, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, replace: bool = True
+) -> None:
+    """Insert rows; those whose primary key is there are replaced, or left as they are."""
+    if not rows:
+        return
+    insert = (sqlite.insert if tx.dialect == "sqlite" else postgresql.insert)(table)
+    keys = [column.name for column in table.primary_key]
+    rest = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    done = (
+        insert.on_conflict_do_update(index_elements=keys, set_=rest)
+        if replace
+        else insert.on_conflict_do_nothing()
+    )
+    tx.execute(done, list(rows))
+
+
+def record(tx: Transaction, run: str, finished: Sequence[FinishedStep]) -> None:
+    """Steps of a run with their results, what they hold, and where it came from."""
+    upsert(tx, pipeline_steps, [_step_row(tx, run, each) for each in finished])
+    computed = [
+        each for each in finished if each.record.status == "executed" and each.record.value is not None
+    ]
+    results = {
+        (row["key"], row["reads_digest"]): row for row in (_result_row(tx, run, each) for each in computed)
+    }
+    upsert(tx, step_results, list(results.values()))
+    keyed = {each.record.key: each for each in finished if each.parts is not None}
+    upsert(tx, step_code, list(_code_rows(keyed.values()).values()), replace=False)
+    upsert(tx, step_keys, [_key_row(tx, each) for each in keyed.values()], replace=False)
+    if computed:
+        tx.execute(
+            sa.delete(step_claims).where(step_claims.c.key.in_([each.record.key for each in computed]))
+        )
+    for digest, size, holder in dict.fromkeys(_holds(run, finished)):
+        tx.hold(digest, size, holder)
+    for source, target, role in dict.fromkeys(_edges(run, finished)):
+        tx.edge(source, target, role)
+
+
+def claims(
+    tx: Transaction,
+    keys: Sequence[str],
+    owner: str,
+    process: Owner,
+    children: Sequence[str],
+    done: Mapping[str, CachedResult],
+) -> list[Claim]:
+    """Give each key to `owner`, unless it is done or somebody who lives has it."""
+    rows = {
+        key: {
+            "key": key,
+            "owner": owner,
+            "place": process.place,
+            "pid": process.pid,
+            "began": process.began,
+            "until": tx.now + LEASE,
+            "run": child or None,
+        }
+        for key, child in zip(keys, children, strict=True)
+        if key not in done
+    }
+    query = sa.select(step_claims).where(step_claims.c.key.in_(list(rows)))
+    before = {row.key: row for row in tx.all(query)}
+    upsert(tx, step_claims, [row for key, row in rows.items() if key not in before], replace=False)
+    now = {row.key: row for row in tx.all(query.with_for_update())}
+    answers = []
+    taken = []
+    for key in keys:
+        if key in done:
+            answers.append(Claim(False, result=done[key]))
+            continue
+        held = now[key]
+        if key not in before and held.owner == owner:
+            answers.append(Claim(True))
+        elif held.owner and held.owner != owner and _lives(held, tx):
+            answers.append(Claim(False, owner=held.owner))
+        else:
+            taken.append(rows[key])
+            if held.owner and held.owner != owner:
+                tx.event("step.taken_over", f"run:{owner}", {"key": key, "from": held.owner})
+            answers.append(Claim(True, run=held.run))
+    upsert(tx, step_claims, taken)
+    return answers
+
+
+def _lives(held: sa.Row[Any], tx: Transaction) -> bool:
+    """Whether who holds a claim is still there: asked of the machine where it is ours, else of the lease."""
+    if held.place == place() and held.pid:
+        return is_alive(Owner(held.place, held.pid, held.began))
+    return bool(held.until > tx.now)
+
+
+def _step_row(tx: Transaction, run: str, each: FinishedStep) -> dict[str, Any]:
+    step = each.record
+    return {
+        "run": run,
+        "position": step.position,
+        "name": step.name,
+        "step": step.step,
+        "status": step.status,
+        "seconds": step.seconds,
+        "reason": step.reason,
+        "key": step.key,
+        "child": step.run,
+        "value": step.value,
+        "error": step.error,
+        "log": step.log,
+        "attempts": step.attempts,
+        "inputs": step.inputs,
+        "time": tx.now,
+    }
+
+
+def _result_row(tx: Transaction, run: str, each: FinishedStep) -> dict[str, Any]:
+    step = each.record
+    return {
+        "key": step.key,
+        "reads_digest": digest_of(each.reads),
+        "step": step.step,
+        "value": step.value,
+        "reads": each.reads,
+        "run": step.run or run,
+        "seconds": step.seconds,
+        "time": tx.now,
+    }
+
+
+def _code_rows(finished: Any) -> dict[str, dict[str, Any]]:
+    return {
+        each.parts.code: {
+            "code": each.parts.code,
+            "components": each.parts.code_components,
+            "notes": each.parts.notes,
+        }
+        for each in finished
+    }
+
+
+def _key_row(tx: Transaction, each: FinishedStep) -> dict[str, Any]:
+    assert each.parts is not None
+    other = each.parts.other_components
+    return {
+        "key": each.record.key,
+        "step": each.record.step,
+        "code": each.parts.code,
+        "components": other,
+        "time": tx.now,
+    }
+
+
+def _holds(run: str, finished: Sequence[FinishedStep]) -> list[tuple[str, int, str]]:
+    found = []
+    for each in finished:
+        holder = f"run:{each.record.run or run}"
+        if each.log_size is not None and each.record.log:
+            found.append((each.record.log, each.log_size, holder))
+        if each.record.status == "executed" and each.record.value is not None:
+            found += [(digest, size, holder) for digest, size in each.record.value.objects]
+    return found
+
+
+def _edges(run: str, finished: Sequence[FinishedStep]) -> list[tuple[str, str, str]]:
+    whole = f"run:{run}"
+    found = []
+    for each in finished:
+        own = f"run:{each.record.run}" if each.record.run else whole
+        found += [(reference, target, "consumed") for reference in each.consumed for target in (whole, own)]
+        if each.record.status == "cached" and own != whole:
+            found.append((own, whole, "reused"))
+    return found
