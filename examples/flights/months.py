@@ -76,8 +76,8 @@ def airports() -> pa.Table:
 
 
 def damaged(month: pa.Table) -> pa.Table:
-    """The month as it might come from a careless export: some distances in metres, some clock times that no clock shows, some
-    flights to nowhere. 60 rows of it are wrong."""
+    """The month as a careless export might leave it, one row in 400 spoilt: distances in metres, times that no clock shows,
+    flights to nowhere."""
     rows = pa.array(range(month.num_rows))
     spoilt = {
         "distance": (pc.equal(pc.bit_wise_and(rows, 1023), 17), pc.multiply(month["distance"], 1609)),

@@ -39,10 +39,10 @@ def lateness(flights: pa.Table) -> pa.Array:
 
 
 @ev.step
-def examples(flights: str, weather: str, first: str, last: str) -> pa.Table:
-    """One row for each flight of the days `first` to `last` that arrived: its schedule, what was known before its
-    departure, whether it was late (`late`), and its `day`."""
-    begin, end = _day(first), _day(last) + timedelta(days=1)
+def examples(flights: str, weather: str, since: str, until: str) -> pa.Table:
+    """One row for each flight scheduled in the days from `since` to before `until` that arrived: its schedule, what was
+    known before its departure, whether it was late (`late`), and its `day`."""
+    begin, end = _midnight(since), _midnight(until)
     asked = [*KEY, "sched_dep", "dest", "hour", "minute", "distance", "year", "month", "day", "arr_delay"]
     in_time = (pc.field("sched_dep") >= begin) & (pc.field("sched_dep") < end)
     rows = ev.data(flights).to_arrow(columns=asked, filter=in_time & pc.field("arr_delay").is_valid())
@@ -104,7 +104,7 @@ def judge(model, recipe: str, trained_on: pa.Table, table: pa.Table) -> dict[str
         "calibration_gap": metrics.calibration_gap(late, scores),
     }
     run = ev.active_run()
-    run.log_params({"recipe": recipe, "rows": trained_on.num_rows, "evaluated": table.num_rows})
+    run.log_params({"rows": trained_on.num_rows, "judged_rows": table.num_rows})
     run.log_metrics(seen)
     for airport in ("EWR", "JFK", "LGA"):
         chosen = pc.equal(table["origin"], airport).to_numpy()
@@ -119,13 +119,15 @@ def train(
     recipe: str = "boosting",
     flights: str = "data:flights",
     weather: str = "data:weather",
-    first: str = "2013-01-01",
-    last: str = "2013-03-10",
-    judged_until: str = "2013-03-31",
+    since: str = "2013-01-01",
+    until: str = "2013-04-01",
+    judged_days: int = 21,
 ):
-    """Train on the days `first` to `last`, judge on those after it."""
-    rows = examples(flights, weather, first, last)
-    later = examples(flights, weather, _text(_day(last) + timedelta(days=1)), judged_until)
+    """Train on the days from `since`, judge on the last `judged_days` before `until`."""
+    end = date.fromisoformat(until[:10])
+    split = end - timedelta(days=judged_days)
+    rows = examples(flights, weather, since, split.isoformat())
+    later = examples(flights, weather, split.isoformat(), end.isoformat())
     model = fit(rows, recipe)
     return judge(model, recipe, rows, later)
 
@@ -141,9 +143,5 @@ def _date_text(flights: pa.Table) -> pa.Array:
     return pc.binary_join_element_wise(*padded, "-")
 
 
-def _day(text: str) -> datetime:
+def _midnight(text: str) -> datetime:
     return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-
-
-def _text(moment: datetime) -> str:
-    return moment.date().isoformat()

@@ -29,7 +29,7 @@ from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.schema.base import edges
+from everloop.store.schema.base import edges, objects_held
 from everloop.store.schema.data import dataset_checks, dataset_versions, datasets
 
 
@@ -408,9 +408,9 @@ def _record_one(tx: Any, new: NewVersion, manifest: Manifest, ids: Any) -> Versi
         "user": tx.actor,
     }
     tx.execute(sa.insert(dataset_versions).values(row))
-    tx.hold(new.digest, len(manifest.encode()), reference)
-    for file in manifest.files:
-        tx.hold(file.digest, file.size, reference)
+    sizes = {file.digest: file.size for file in manifest.files} | {new.digest: len(manifest.encode())}
+    held = [{"digest": digest, "holder": reference, "size": size} for digest, size in sizes.items()]
+    tx.execute(sa.insert(objects_held), held)  # all at once: nobody held anything under this reference before
     facts = {
         "digest": new.digest,
         "files": len(manifest.files),

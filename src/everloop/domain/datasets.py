@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import PurePosixPath
 
 import msgspec
 
@@ -260,9 +259,9 @@ def checked_path(path: str) -> str:
     """
     problem = ""
     parts = path.split("/")
-    if any(part in {"", ".", ".."} for part in parts) or PurePosixPath(path).is_absolute():
+    if any(part in {"", ".", ".."} for part in parts):
         problem = "it has an empty, '.' or '..' part"
-    elif any(unicodedata.category(character) in {"Cc", "Cs"} for character in path):
+    elif not path.isprintable() and any(unicodedata.category(each) in {"Cc", "Cs"} for each in path):
         problem = "its name has control characters or is not UTF-8"
     elif "\\" in path:
         problem = "it contains a backslash"

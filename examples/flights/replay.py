@@ -1,0 +1,66 @@
+"""The year goes by: each day's flights ask the endpoint, and what became of them arrives as they land.
+
+This is the world outside Everloop: a booking system that asks for predictions over HTTP, and an airport that reports landings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+import httpx
+import pyarrow as pa
+import pyarrow.compute as pc
+from definitions.training import FEATURES, lateness, schedule
+
+import everloop as ev
+
+class Traffic:
+    """Flights of the months that have arrived, day by day. `failed` counts requests that were not answered."""
+
+    def __init__(self, address: Callable[[], str]) -> None:
+        self._address = address
+        self._flights: pa.Table | None = None
+        self._reader = None
+        self._client = httpx.Client(timeout=60)
+        self.requests = self.predictions = self.failed = 0
+
+    def month_arrives(self, flights: str) -> None:
+        """From now on the flights of this version of the data are known: their schedule, and each one's delay once it landed."""
+        rows = ev.data(flights).to_arrow()
+        self._flights = rows.append_column("day", pc.cast(rows["sched_dep"], pa.date32()))
+        self._reader = ev.workspace().features.prepare(FEATURES, at={"flights": flights})
+
+    def days(self, month: str) -> Iterator[date]:
+        """The days of a month."""
+        day = date.fromisoformat(f"{month}-01")
+        while day.isoformat().startswith(month):
+            yield day
+            day += timedelta(days=1)
+
+    def fly(self, day: date) -> None:
+        """Ask the endpoint about every flight of a day, as each would be asked about at its scheduled departure."""
+        rows = schedule(self._flights.filter(pc.equal(self._flights["day"], pa.scalar(day))))
+        known = self._reader.history(rows, time="sched_dep")
+        columns = {name: known[name].to_pylist() for name in known.column_names if name not in ("key", "sched_dep")}
+        times = [moment.isoformat() for moment in known["sched_dep"].to_pylist()]
+        body = {"columns": columns, "keys": known["key"].to_pylist(), "time": times}
+        answer = self._client.post(f"{self._address()}/predict", json=body)
+        self.requests += 1
+        if answer.status_code == 200:
+            self.predictions += known.num_rows
+        else:
+            self.failed += 1
+
+    def landed(self, day: date) -> pa.Table:
+        """What became known on a day: the flights that landed on it, late or not."""
+        begin, end = midnight(day), midnight(day + timedelta(days=1))
+        landed = self._flights["landed"]
+        arrived = pc.and_(pc.greater_equal(landed, begin), pc.less(landed, end))
+        rows = self._flights.filter(pc.and_(arrived, pc.is_valid(self._flights["arr_delay"])))
+        return pa.table({"key": schedule(rows)["key"], "label": lateness(rows), "observed": rows["landed"]})
+
+
+def midnight(day: date) -> datetime:
+    """The beginning of a day, UTC."""
+    return datetime.combine(day, time(), UTC)
