@@ -138,6 +138,51 @@ class TestJournals:
         assert tracking.run(run.run_id).status == "finished"
         assert tracking.history(run.run_id, "m").count == 101
 
+    def test_a_fork_leaves_its_parents_run_alone(self, tracking: Tracking, workspace: LocalWorkspace) -> None:
+        code = """
+import os, warnings
+warnings.simplefilter("ignore")
+import everloop as ev
+with ev.start_run(name="parent") as run:
+    child = os.fork()
+    if child == 0:
+        try:
+            ev.log_metric("m", -1.0)
+        except ev.errors.Conflict as error:
+            raise SystemExit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    ev.log_metric("m", 1.0)
+"""
+        environment = {"EVERLOOP_WORKSPACE": str(workspace.project), "PATH": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        run = tracking.open("parent")
+        assert (run.status, run.metrics) == ("finished", {"m": 1.0})
+
+    def test_many_points_are_sent_in_parts(self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("everloop.tracking.shipping.BATCH_BYTES", 100_000)
+        monkeypatch.setattr("everloop.tracking.run._POINTS_IN_A_RECORD", 2_000)
+        with tracking.start() as run:
+            run.log_points("m", np.arange(20_000.0))
+        assert run.history("m")["value"].to_pylist() == list(map(float, range(20_000)))
+
+    @pytest.mark.parametrize("error", [Unavailable("away"), PermissionDenied("eve is viewer")])
+    def test_whoever_only_looks_is_not_kept_from_it(
+        self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        run = tracking.start()
+        assert run._journal is not None
+        run._journal.abandon()
+        run._journal = None
+
+        def refuse(*_: object) -> Shipped:
+            raise error
+
+        monkeypatch.setattr(tracking, "ship", refuse)
+        assert [each.run_id for each in tracking.runs()] == [run.run_id]
+
     def test_a_deleted_run_keeps_its_journal_until_it_is_restored(
         self, tracking: Tracking, workspace: LocalWorkspace
     ) -> None:

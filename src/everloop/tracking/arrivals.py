@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 import sqlalchemy as sa
 
 from everloop.domain.runs import STATUSES, Shipped, checked_key
@@ -16,7 +15,6 @@ from everloop.store.schema.tracking import metric_blocks, run_metrics, runs
 from everloop.tracking import records, writing
 from everloop.tracking.blocks import Points, Summary, encode
 
-_FLOATS = ("first", "last", "min", "max", "mean")
 _EARLIEST, _LATEST = micros(datetime(1, 1, 1, tzinfo=UTC)), micros(datetime(9999, 12, 31, tzinfo=UTC))
 
 
@@ -47,6 +45,8 @@ class _Batch:
             for (key, value), step in zip(numbers.items(), each_step, strict=True):
                 self._take(records.POINT, key, value, step, time)
         elif kind == records.COLUMN:
+            import numpy as np
+
             key, steps, times, values = rest
             points = Points(
                 np.frombuffer(steps, "<i8"), np.frombuffer(times, "<i8"), np.frombuffer(values, "<f8")
@@ -128,38 +128,16 @@ def _add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Poi
             for key, each in points.items()
         ],
     )
-    known = {row.key: summary_of(row) for row in tx.all(_summaries(run_id, list(points)))}
+    known = {row.key: Summary.of_row(dict(row._mapping)) for row in tx.all(_summaries(run_id, list(points)))}
     rows = []
     for key, each in points.items():
         summary = Summary.of(each)
         if key in known:
             summary = known[key].merged(summary)
-        rows.append({"run": run_id, "key": key} | summary_row(summary))
+        rows.append({"run": run_id, "key": key} | summary.row())
     writing.upsert(tx, run_metrics, rows)
 
 
 def _summaries(run_id: str, keys: list[str]) -> sa.Select[Any]:
     query = sa.select(run_metrics).where(run_metrics.c.run == run_id)
     return query.where(run_metrics.c.key.in_(keys)) if len(keys) <= 500 else query
-
-
-def summary_of(row: sa.Row[Any]) -> Summary:
-    """A row of `run_metrics`, NULL as NaN."""
-    values = row._mapping
-    floats = {name: float("nan") if values[name] is None else values[name] for name in _FLOATS}
-    return Summary(
-        count=values["count"],
-        numbers=values["numbers"],
-        first_step=values["first_step"],
-        first_time=micros(values["first_time"]),
-        last_step=values["last_step"],
-        last_time=micros(values["last_time"]),
-        **floats,
-    )
-
-
-def summary_row(summary: Summary) -> dict[str, Any]:
-    """The columns of `run_metrics`, NaN as NULL."""
-    row: dict[str, Any] = msgspec.structs.asdict(summary)
-    row["first_time"], row["last_time"] = from_micros(summary.first_time), from_micros(summary.last_time)
-    return row | {name: None if row[name] != row[name] else row[name] for name in _FLOATS}

@@ -12,13 +12,13 @@ Numbers are little-endian. A training loop's steps are a stride and its times di
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everloop.domain.runs import MetricSummary
-from everloop.domain.times import from_micros
+from everloop.domain.runs import MetricSummary, number_text
+from everloop.domain.times import from_micros, micros
 from everloop.errors import Corrupted, StorageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 _HEAD = struct.Struct("<BI")
 _RAW, _STRIDE, _DIFFERENCES = range(3)
+_FLOATS = ("first", "last", "min", "max", "mean")
 
 
 class Points(msgspec.Struct, frozen=True):
@@ -129,10 +130,23 @@ class Summary(msgspec.Struct):
             sum(each.mean * (each.numbers / numbers) for each in known) if known else math.nan,
         )  # fmt: skip
 
-    def record(self, key: str) -> MetricSummary:
-        from everloop.domain.runs import number_text
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Summary":
+        """From a row of `run_metrics`, NULL as NaN."""
+        fields = {name: row[name] for name in cls.__struct_fields__}
+        fields |= {name: math.nan for name in _FLOATS if row[name] is None}
+        return cls(
+            **fields | {"first_time": micros(row["first_time"]), "last_time": micros(row["last_time"])}
+        )
 
-        fields = {name: getattr(self, name) for name in ("first", "last", "min", "max", "mean")}
+    def row(self) -> dict[str, Any]:
+        """The columns of `run_metrics`, NaN as NULL."""
+        row: dict[str, Any] = msgspec.structs.asdict(self)
+        row |= {name: None for name in _FLOATS if math.isnan(row[name])}
+        return row | {"first_time": from_micros(self.first_time), "last_time": from_micros(self.last_time)}
+
+    def record(self, key: str) -> MetricSummary:
+        fields = {name: getattr(self, name) for name in _FLOATS}
         return MetricSummary(
             key=key,
             count=self.count,

@@ -37,8 +37,7 @@ from everloop.store.schema.tracking import (
     run_tags,
     runs,
 )
-from everloop.tracking.arrivals import summary_of
-from everloop.tracking.blocks import Points, decode
+from everloop.tracking.blocks import Points, Summary, decode
 from everloop.tracking.places import status_now
 from everloop.tracking.searching import Compiler, page_offset, page_token
 from everloop.tracking.writing import existing_run, find_experiment
@@ -209,7 +208,7 @@ def captured_of(row: sa.Row[Any]) -> Captured:
 
 def summaries(look: Reader, run_id: str) -> list[MetricSummary]:
     query = sa.select(run_metrics).where(run_metrics.c.run == run_id).order_by(run_metrics.c.key)
-    return [summary_of(row).record(row.key) for row in look.all(query)]
+    return [Summary.of_row(dict(row._mapping)).record(row.key) for row in look.all(query)]
 
 
 def artifacts(look: Reader, run_id: str, folder: str = "") -> list[ArtifactRecord]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from everloop.domain.consumption import collecting
 from everloop.domain.runs import (
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from everloop.tracking.tracking import Tracking
+
+_POINTS_IN_A_RECORD = 100_000
 
 _active: ContextVar[tuple["Run", ...]] = ContextVar("everloop_runs", default=())
 
@@ -188,8 +191,10 @@ class Run:
             raise InvalidInput(
                 "values, steps and times differ in length", hint="give one step and one time for each value"
             )
-        columns = (step_column.tobytes(), time_column.tobytes(), numbers.tobytes())
-        self._append(records.encode((records.COLUMN, key, *columns)))
+        for begin in range(0, count, _POINTS_IN_A_RECORD):
+            part = slice(begin, begin + _POINTS_IN_A_RECORD)
+            columns = (step_column[part].tobytes(), time_column[part].tobytes(), numbers[part].tobytes())
+            self._append(records.encode((records.COLUMN, key, *columns)))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Parameters, as text; nested ones as ``outer.inner``. Each is written once: another value later is a Conflict."""
@@ -411,6 +416,7 @@ class Run:
             found = self._tracking.checkpoints(self.run_id)
             first = found[-1].records if found else 0
         self._journal = RunJournal(path, self.run_id, first, self._tracking)
+        _opened.add(self)
         _active.set((*(run for run in _active.get() if run.is_open), self))
         self._seen = self._scopes.enter_context(collecting())
         atexit.register(self._at_exit)
@@ -450,8 +456,6 @@ class Run:
             self.finish(FAILED)
 
     def _at_exit(self) -> None:
-        if os.getpid() != self._process:  # a fork that ends does not end its parent's run
-            return
         raised = getattr(sys, "last_value", None)
         self.finish(
             INTERRUPTED
@@ -468,6 +472,11 @@ class Run:
 
     def _open(self) -> RunJournal:
         if self._journal is None:
+            if self._process not in (0, os.getpid()):
+                raise Conflict(
+                    f"run {self.name} was opened by another process",
+                    hint=f"start a run here: ev.start_run(parent='{self.run_id}')",
+                )
             raise Conflict(f"run {self.name} has ended", hint="start another: ev.start_run(...)")
         return self._journal
 
@@ -484,6 +493,18 @@ class Run:
             step = self._steps[key] if given is None else _whole(key, given)
             self._steps[key] = step + 1
             return step
+
+
+_opened: "WeakSet[Run]" = WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """In a forked child: its parent's runs are the parent's. The thread that sends is not here, and a lock may be held."""
+    for run in list(_opened):
+        run._journal = None
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 def _number(key: str, value: Any) -> float:

@@ -144,8 +144,11 @@ class Compiler:
         if isinstance(value, tuple):
             return column.in_(value) if operator == "in" else column.not_in(value)
         if operator == "=":
-            exact = column == value
-            return exact if head is None else sa.and_(head == value[:INDEXED_CHARACTERS], exact)
+            if head is None:
+                return column == value
+            if len(value) < INDEXED_CHARACTERS:  # then the indexed head is all there is
+                return head == value
+            return sa.and_(head == value[:INDEXED_CHARACTERS], column == value)
         if operator == "!=":
             return column != value
         test = self._like(column, value, ignore_case=operator.endswith("ilike"))

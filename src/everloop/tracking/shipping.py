@@ -5,14 +5,24 @@ process next, and no server is asked. A thread sends what has gathered; what a k
 one that starts a run or lists runs. Records are numbered, so nothing arrives twice.
 """
 
+import itertools
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from everloop.domain.runs import Shipped
-from everloop.errors import Conflict, Corrupted, EverloopError, NotFound, StorageError, Unavailable
+from everloop.errors import (
+    Conflict,
+    Corrupted,
+    EverloopError,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    StorageError,
+    Unavailable,
+)
 from everloop.store.journal import JournalWriter, read_journal, recover
 from everloop.tracking import records
 
@@ -20,7 +30,11 @@ if TYPE_CHECKING:
     from everloop.tracking.tracking import Tracking
 
 BATCH_RECORDS = 20_000
-"""How many records one shipment carries at most, and how many gather before one is sent at once."""
+"""How many records one shipment carries at most."""
+BATCH_BYTES = 4_000_000
+"""And how many bytes, but for a single record that is larger."""
+MOST_WAITING = 500_000
+"""How many records gather before they are sent at once."""
 SHIP_SECONDS = 2.0
 """How long records wait for others."""
 HEARTBEAT_SECONDS = 60.0
@@ -72,18 +86,22 @@ class RunJournal:
                 self._warn(f"{error.message}; what is logged now is lost if the process dies")
             self._waiting.append(record)
             gathered = len(self._waiting)
-        if gathered == BATCH_RECORDS:
+        if gathered == MOST_WAITING:
             self._wake.set()
 
     def flush(self) -> int:
         """Send everything logged so far; returns how many records of the run the ledger has. Raises what the ledger says."""
         with self._send:
-            while self._waiting:
-                batch = self._waiting[:BATCH_RECORDS]
+            remaining = len(
+                self._waiting
+            )  # what is logged meanwhile waits: a busy writer must not keep us at it for ever
+            while remaining:
+                batch = _shipment(self._waiting, remaining)
                 answer = self._destination.ship(self._run_id, self._sent, records.batch(batch))
                 with self._append:
                     del self._waiting[: len(batch)]
                 self._sent += len(batch)
+                remaining -= len(batch)
                 for key in answer.refused:
                     self._warn(f"the parameter {key} has another value already; a parameter is written once")
             return self._sent
@@ -145,6 +163,17 @@ class RunJournal:
             warnings.warn(f"everloop run {self._run_id[:8]}: {message}", RuntimeWarning, stacklevel=4)
 
 
+def _shipment(waiting: Sequence[bytes], available: int) -> Sequence[bytes]:
+    """The first of the records that wait, as many as one shipment carries; one at least."""
+    count = size = 0
+    for record in itertools.islice(waiting, min(available, BATCH_RECORDS)):
+        size += len(record)
+        if count and size > BATCH_BYTES:
+            break
+        count += 1
+    return waiting[:count]
+
+
 def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
     """Send the journals whose writers have gone, and return their runs. Those being written are left to their writers.
 
@@ -166,7 +195,10 @@ def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
             run_id = _ship_file(tracking, path)
         except (NotFound, Conflict):  # purged, or deleted: it may be restored
             continue
-        except Unavailable:
+        except InvalidInput:  # written by something else; it must not be in the way for ever
+            path.rename(path.with_suffix(".damaged"))
+            continue
+        except (Unavailable, StorageError, PermissionDenied):  # whoever only looks is not kept from it
             return sent
         if run_id:
             sent.append(run_id)
@@ -181,7 +213,7 @@ def _ship_file(destination: Destination, path: Path) -> str:
         return ""
     _, run_id, number = records.decode_one(head)
     gathered: list[bytes] = []
-    damaged = False
+    size, damaged = 0, False
     while True:
         try:
             record = next(found, None)
@@ -189,9 +221,11 @@ def _ship_file(destination: Destination, path: Path) -> str:
             record, damaged = None, True
         if record is not None:
             gathered.append(record)
-        if gathered and (record is None or len(gathered) == BATCH_RECORDS):
+            size += len(record)
+        if gathered and (record is None or len(gathered) == BATCH_RECORDS or size > BATCH_BYTES):
             destination.ship(run_id, number, records.batch(gathered))
             number += len(gathered)
+            size = 0
             gathered.clear()
         if record is None:
             break

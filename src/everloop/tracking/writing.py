@@ -35,6 +35,7 @@ from everloop.store.schema.tracking import (
     run_tags,
     runs,
 )
+from everloop.tracking.blocks import Summary, decode
 
 Row = sa.Row[Any]
 
@@ -200,15 +201,12 @@ def _copy(
 
 
 def _summarise(tx: Transaction, run_id: str) -> None:
-    from everloop.tracking.arrivals import summary_row
-    from everloop.tracking.blocks import Summary, decode
-
     found: dict[str, Summary] = {}
     query = sa.select(metric_blocks).where(metric_blocks.c.run == run_id).order_by(metric_blocks.c.record)
     for row in tx.execute(query):
         summary = Summary.of(decode(row.points))
         found[row.key] = found[row.key].merged(summary) if row.key in found else summary
-    upsert(tx, run_metrics, [{"run": run_id, "key": key} | summary_row(each) for key, each in found.items()])
+    upsert(tx, run_metrics, [{"run": run_id, "key": key} | each.row() for key, each in found.items()])
 
 
 def set_state(tx: Transaction, row: Row, state: str) -> bool:
