@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,17 +25,18 @@ def upsert(
     tx: Transaction, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, replace: bool = True
 ) -> None:
     """Insert rows; those whose primary key is there are replaced, or left as they are."""
-    if not rows:
-        return
-    insert = (sqlite.insert if tx.dialect == "sqlite" else postgresql.insert)(table)
+    if rows:
+        tx.execute(_upsert(tx.dialect, table, tuple(rows[0]), replace), list(rows))
+
+
+@cache
+def _upsert(dialect: str, table: sa.Table, columns: tuple[str, ...], replace: bool) -> sa.Executable:
+    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    if not replace:
+        return insert.on_conflict_do_nothing()
     keys = [column.name for column in table.primary_key]
-    rest = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-    done = (
-        insert.on_conflict_do_update(index_elements=keys, set_=rest)
-        if replace
-        else insert.on_conflict_do_nothing()
-    )
-    tx.execute(done, list(rows))
+    rest = {name: insert.excluded[name] for name in columns if name not in keys}
+    return insert.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
 def record(tx: Transaction, run: str, finished: Sequence[FinishedStep]) -> None:

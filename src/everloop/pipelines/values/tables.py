@@ -87,12 +87,12 @@ def _update(hasher: hashlib._Hash, array: pa.Array) -> None:
         if len(data) and data.buffers()[2] is not None:
             hasher.update(memoryview(data.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
     else:  # elements of one width: numbers, dates, decimals, fixed binary
-        filled = array if not array.null_count else pc.if_else(valid, array, _zero(kind))
         width = kind.bit_width // 8
-        start = filled.offset * width
-        hasher.update(
-            memoryview(filled.buffers()[1])[start : start + len(filled) * width] if len(filled) else b""
-        )
+        start = array.offset * width
+        content = np.frombuffer(array.buffers()[1] or b"", np.uint8)[start : start + len(array) * width]
+        if array.null_count:
+            content = content.reshape(len(array), width) * _numbers(valid.cast(pa.uint8()))[:, None]
+        hasher.update(content.tobytes())
 
 
 def _numbers(array: pa.Array) -> np.ndarray[Any, Any]:
@@ -103,13 +103,3 @@ def _numbers(array: pa.Array) -> np.ndarray[Any, Any]:
 def _is_text(kind: pa.DataType) -> bool:
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return any(test(kind) for test in tests) or kind in (pa.string_view(), pa.binary_view())
-
-
-def _zero(kind: pa.DataType) -> pa.Scalar:
-    if pa.types.is_fixed_size_binary(kind):
-        return pa.scalar(bytes(kind.byte_width), kind)
-    if pa.types.is_decimal(kind):
-        return pa.scalar(0, pa.int64()).cast(kind)
-    if pa.types.is_temporal(kind):
-        return pa.scalar(0, pa.int64() if kind.bit_width == 64 else pa.int32()).cast(kind)
-    return pa.scalar(0, kind)
