@@ -7,6 +7,7 @@ former is called ``feature.NAME``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -46,20 +47,23 @@ ROW_GROUP = 20_000
 
 
 class Segment:
-    """One journal of a server, read as it grows: each record once."""
+    """One journal of a server, read as it grows: each record once. May be used by several threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._end = 0
         self._frames: list[tuple[int, int, Frame]] = []
+        self._one_at_a_time = threading.Lock()
 
     def frames(self) -> list[tuple[int, int, Frame]]:
-        """All records so far, each with the earliest and latest time of its rows (microseconds)."""
-        for end, payload in read_journal(self.path, self._end):
-            frame = decode(payload)
-            self._frames.append((*frame.span(), frame))
-            self._end = end
-        return self._frames
+        """All records so far, each with the earliest and latest time of its rows (microseconds). NotFound when it was collected
+        meanwhile."""
+        with self._one_at_a_time:
+            for end, payload in read_journal(self.path, self._end):
+                frame = decode(payload)
+                self._frames.append((*frame.span(), frame))
+                self._end = end
+            return list(self._frames)
 
 
 def table_of(frames: Iterable[Frame]) -> pa.Table:
@@ -95,14 +99,15 @@ def within(
     return table.filter(masks[0]) if masks else table
 
 
-def overlapping(segments: Iterable[Segment], since: datetime | None, until: datetime | None) -> list[Frame]:
-    """The frames of journals that may hold rows in [since, until)."""
+def overlapping(
+    frames: Iterable[tuple[int, int, Frame]], since: datetime | None = None, until: datetime | None = None
+) -> list[Frame]:
+    """The frames that may hold rows in [since, until)."""
     low = micros(since) if since is not None else None
     high = micros(until) if until is not None else None
     return [
         frame
-        for segment in segments
-        for first, last, frame in segment.frames()
+        for first, last, frame in frames
         if (low is None or last >= low) and (high is None or first < high)
     ]
 
@@ -119,15 +124,12 @@ def read_parquet(
     source: Any, since: datetime | None, until: datetime | None, columns: Sequence[str] | None
 ) -> pa.Table:
     """Rows of a stored segment whose time lies in [since, until); only row groups that may hold some are read."""
-    filters = []
-    if since is not None:
-        filters.append(("time", ">=", pa.scalar(since, MOMENT)))
-    if until is not None:
-        filters.append(("time", "<", pa.scalar(until, MOMENT)))
-    file = pq.ParquetFile(source)
-    wanted = [name for name in file.schema_arrow.names if columns is None or name in {*columns, *HEAD.names}]
-    groups = [group for group in range(file.num_row_groups) if _may_hold(file, group, since, until)]
-    return within(file.read_row_groups(groups, columns=wanted), since, until)
+    with source, pq.ParquetFile(source) as file:
+        wanted = [
+            name for name in file.schema_arrow.names if columns is None or name in {*columns, *HEAD.names}
+        ]
+        groups = [group for group in range(file.num_row_groups) if _may_hold(file, group, since, until)]
+        return within(file.read_row_groups(groups, columns=wanted), since, until)
 
 
 def spans(table: pa.Table) -> tuple[datetime, datetime, datetime, datetime]:

@@ -63,8 +63,8 @@ class PredictionServer:
 
 
 def start(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> PredictionServer:
-    """Start a server on an endpoint's folder and wait until it answers. Raises what it complains about (a port in use, a model
-    that cannot be loaded); Unavailable when one runs there already."""
+    """Start a server on an endpoint's folder and wait until it answers; it ends with this process. Raises what it complains
+    about (a port in use, a model that cannot be loaded); Unavailable when one runs there already."""
     there = read_running(folder)
     if there is not None and answers(there.url):
         raise Unavailable(
@@ -80,10 +80,11 @@ def start(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> Prediction
         "--port",
         str(port),
     ]
-    log = folder / LOG
-    with log.open(
-        "wb"
-    ) as complaints:  # a file, not a pipe: nobody reads a pipe once the server runs, and a full one stops it
+    command += ["--parent", str(os.getpid())]
+    log = (
+        folder / LOG
+    )  # a file, not a pipe: nobody reads a pipe once the server runs, and a full one stops it
+    with log.open("wb") as complaints:
         process = subprocess.Popen(command, stderr=complaints, cwd=folder, env=_environment())
     try:
         deadline = time.monotonic() + START_SECONDS

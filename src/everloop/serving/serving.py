@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from everloop.governance.rooms import Context
+    from everloop.serving.frames import Frame
     from everloop.serving.predictions import Segment
     from everloop.serving.process import PredictionServer
 
@@ -262,18 +263,19 @@ class Serving(Room):
         """
         from everloop.serving import predictions as log
 
-        parts = [
-            log.read_parquet(self.objects.open(record.digest), since, until, columns)
-            for record in self.segments(endpoint)
-            if (since is None or record.last >= since) and (until is None or record.first < until)
-        ]
-        if not self.context.remote:
-            found = log.table_of(log.overlapping(self._open_segments(endpoint, settle=settle), since, until))
-            if columns is not None:
-                found = found.select(
-                    [name for name in found.column_names if name in {*log.HEAD.names, *columns}]
-                )
-            parts.append(found)
+        # Journals before the ledger: what is collected in between is then found twice rather than not at all.
+        journals = self._journals(endpoint, settle=settle)
+        parts = []
+        for record in self.segments(endpoint):
+            reaches = (since is None or record.last >= since) and (until is None or record.first < until)
+            if reaches and record.segment not in journals:
+                parts.append(log.read_parquet(self.objects.open(record.digest), since, until, columns))
+        found = log.table_of(
+            frame for frames in journals.values() for frame in log.overlapping(frames, since, until)
+        )
+        if columns is not None:
+            found = found.select([name for name in found.column_names if name in {*log.HEAD.names, *columns}])
+        parts.append(found)
         kept = [log.within(part, since, until, arms, modes) for part in parts]
         whole = log.joined([part for part in kept if part.num_rows] or kept[-1:])
         return whole.sort_by([("time", "ascending"), ("prediction_id", "ascending")])
@@ -323,43 +325,44 @@ class Serving(Room):
         from everloop.serving import predictions as log
         from everloop.serving.collecting import rows_with
 
-        # An identifier says when it was made, unless the caller brought its own.
+        # An identifier says when it was made, unless the caller brought its own: look there first.
         made = from_micros((int(wanted, 16) >> 80) * 1000) if is_id(wanted) else None
         ordered = sorted(
             self.segments(endpoint),
             key=lambda each: made is None or not each.received_first <= made <= each.received_last,
         )
-        rows: list[dict[str, Any]] = []
-        if not self.context.remote:
-            table = log.table_of(frame for _, _, frame in self._frames(endpoint))
-            rows += rows_with(table, wanted)
+        journals = self._journals(endpoint, settle=False)
+        whole = log.table_of(frame for frames in journals.values() for frame in log.overlapping(frames))
+        rows: list[dict[str, Any]] = rows_with(whole, wanted)
         for record in ordered:
             if rows and is_id(wanted):
                 break
+            if record.segment in journals:
+                continue
             rows += rows_with(log.read_parquet(self.objects.open(record.digest), None, None, None), wanted)
         return rows
 
-    def _frames(self, endpoint: str) -> list[Any]:
-        return [each for segment in self._open_segments(endpoint, settle=False) for each in segment.frames()]
-
-    def _open_segments(self, endpoint: str, *, settle: bool) -> "list[Segment]":
-        """The journals that are not in the object store yet; each is read once, as it grows."""
+    def _journals(self, endpoint: str, *, settle: bool) -> "dict[str, list[tuple[int, int, Frame]]]":
+        """What the endpoint's journals on this machine hold, by segment. Each is read once, as it grows."""
         from everloop.serving.predictions import Segment
         from everloop.serving.process import control
 
-        name = self.endpoint(endpoint).name
+        folder = self.folder(self.endpoint(endpoint).name)
         if settle:
-            control(self.folder(name), "settle")
-        paths = sorted(log_folder(self.folder(name)).glob("*.journal"))
-        collected = {record.segment for record in self.segments(name)} if paths else set()
-        self._segments = {
-            path: self._segments.get(path) or Segment(path) for path in paths if path.stem not in collected
-        } | {
-            path: segment
-            for path, segment in self._segments.items()
-            if path.parent != log_folder(self.folder(name))
-        }
-        return [self._segments[path] for path in paths if path in self._segments]
+            control(folder, "settle")
+        found = {}
+        for path in sorted(log_folder(folder).glob("*.journal")):
+            segment = self._segments.setdefault(path, Segment(path))
+            try:
+                found[path.stem] = segment.frames()
+            except NotFound:  # collected meanwhile: the ledger knows it now
+                continue
+        gone = [
+            path for path in self._segments if path.parent == log_folder(folder) and path.stem not in found
+        ]
+        for path in gone:
+            self._segments.pop(path, None)
+        return found
 
 
 def _row(look: Reader, name: str, *, lock: bool = False) -> Any:

@@ -16,10 +16,13 @@ from everloop.errors import Corrupted, InvalidInput, nearest
 from everloop.serving.snapshot import read_model_digest
 from everloop.tracking.formats import LoadedModel, load_model
 from everloop.tracking.formats.columns import Columns, conform
-from everloop.tracking.formats.fresh import fresh_parity
+from everloop.tracking.formats.fresh import fresh_parities
 
 TOLERANCE = 1e-9
 """How far answers may be from those stored with the model: other numbers of threads add in another order."""
+
+PROVEN = ".proven"
+"""A file in a model's folder: with these package versions, a fresh process on this machine has answered as stored."""
 
 KEPT = 4
 """Models kept in memory beyond those in use, so that going back to one takes no loading."""
@@ -97,11 +100,17 @@ class Models:
 
     def lineup(self, deployment: Deployment) -> Lineup:
         """Check and load what a deployment needs. Slow for new models, at once for known ones; raises what is wrong with one."""
+        wanted = [
+            each for each in deployment.arms if each.arm.mode is not Mode.OFF or each.digest in self._loaded
+        ]
+        new = {each.digest: self._folder / each.folder for each in wanted if each.digest not in self._loaded}
+        for digest, folder in new.items():
+            if read_model_digest(folder) != digest:
+                raise Corrupted(f"{folder} is not the model that was deployed", hint="deploy it again")
+        prove(list(new.values()))
         arms = []
-        for placed in deployment.arms:
-            if placed.arm.mode is Mode.OFF and placed.digest not in self._loaded:
-                continue
-            model = self._loaded.pop(placed.digest, None) or self._load(placed.folder, placed.digest)
+        for placed in wanted:
+            model = self._loaded.pop(placed.digest, None) or _warm(new[placed.digest])
             self._loaded[placed.digest] = model  # to the end: the order is that of last use
             if placed.arm.mode is not Mode.OFF:
                 arms.append(LoadedArm(placed.arm, model))
@@ -111,32 +120,43 @@ class Models:
             del self._loaded[digest]
         return Lineup(deployment, arms)
 
-    def _load(self, place: str, digest: str) -> LoadedModel:
-        folder = self._folder / place
-        if read_model_digest(folder) != digest:
-            raise Corrupted(f"{folder} is not the model that was deployed", hint="deploy it again")
-        mark = folder / ".checked"
-        if not mark.exists():
-            load_in_throwaway(folder)
-            mark.touch()
-        model = load_model(folder)
-        if model.file.probe_rows:
-            model.parity(
-                tolerance=TOLERANCE
-            )  # the first call pays for lazy imports and caches; no caller should
-        return model
 
+def prove(folders: Sequence[Path]) -> None:
+    """Load, warm and compare models in a process that may die of it, before this one touches them. Raises InvalidInput when
+    answers differ."""
+    from everloop.tracking.formats import estimators, read_model_file
+    from everloop.tracking.formats.folder import versions_of
 
-def load_in_throwaway(folder: Path) -> None:
-    """Load, warm and compare in a process that may die of it. Raises InvalidInput when the answers differ."""
-    from everloop.tracking.formats import read_model_file
-
-    if not read_model_file(folder).probe_rows:
+    files = {folder: read_model_file(folder) for folder in folders}
+    marks = {
+        folder: " ".join(map("==".join, versions_of(file.packages).items())) for folder, file in files.items()
+    }
+    unproven = [
+        folder for folder, file in files.items() if file.probe_rows and _proven(folder) != marks[folder]
+    ]
+    if not unproven:
         return
-    parity = fresh_parity(folder, tolerance=TOLERANCE)
-    if not parity.passed:
-        raise InvalidInput(
-            f"the model in {folder} answers otherwise than when it was saved: off by {parity.max_abs:g}, "
-            f"{parity.flips} of {parity.rows} labels differ",
-            hint="install the package versions its model.json names",
-        )
+    parities = fresh_parities(unproven, tolerance=TOLERANCE, meanwhile=estimators.preload)
+    for folder, parity in zip(unproven, parities, strict=True):
+        if not parity.passed:
+            raise InvalidInput(
+                f"the model in {folder} answers otherwise than when it was saved: off by {parity.max_abs:g}, "
+                f"{parity.flips} of {parity.rows} labels differ",
+                hint="install the package versions its model.json names",
+            )
+        (folder / PROVEN).write_text(marks[folder])
+
+
+def _proven(folder: Path) -> str:
+    """With which package versions the model was proven here, or nothing."""
+    try:
+        return (folder / PROVEN).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _warm(folder: Path) -> LoadedModel:
+    model = load_model(folder)
+    if model.file.probe_rows:
+        model.parity()  # the first call pays for lazy imports and caches; no caller should
+    return model

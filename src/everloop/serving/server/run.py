@@ -7,6 +7,8 @@ import logging
 import os
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +23,8 @@ from everloop.serving.server.metrics import Figures
 from everloop.serving.server.shadow import ShadowQueue
 from everloop.serving.server.watch import Watch
 from everloop.serving.snapshot import Running, log_folder, write_running
+
+PARENT_LOOK_SECONDS = 1.0
 
 
 def build_app(folder: Path, clock: Clock = system_clock) -> PredictionApp:
@@ -55,6 +59,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--parent", type=int, default=None, help="End when this process, which started it, has ended."
+    )
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -70,6 +77,10 @@ def main() -> int:
             app, log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=25
         )
     )
+    if given.parent is not None:
+        threading.Thread(
+            target=_end_with, args=(given.parent, server), name="parent-watch", daemon=True
+        ).start()
     listening.listen(1024)
     write_running(given.folder, Running(os.getpid(), url, system_clock().timestamp()))
     try:
@@ -77,3 +88,10 @@ def main() -> int:
     finally:
         (given.folder / "server.json").unlink(missing_ok=True)
     return 0
+
+
+def _end_with(parent: int, server: uvicorn.Server) -> None:
+    """A killed parent cannot stop its children: they look for themselves, as the system gives orphans another parent."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_LOOK_SECONDS)
+    server.should_exit = True

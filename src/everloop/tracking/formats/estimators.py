@@ -83,6 +83,11 @@ _OWN_PARTS = (
 )
 
 
+def preload() -> None:
+    """Import what loading will need: two seconds that may pass while something else is waited for."""
+    _skops()
+
+
 def libraries() -> tuple[str, ...]:
     """The packages whose versions matter to a saved estimator."""
     return ("scikit-learn", "skops", "numpy", "scipy")

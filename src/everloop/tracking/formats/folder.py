@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def save_model(
         labels_from_probabilities=quick_labels,
         features=tuple(str(each) for each in features),
         python=platform.python_version(),
-        packages=_versions(estimators.libraries()),
+        packages=versions_of(estimators.libraries()),
     )
     # The answers to keep are those of the stored model, not of the one in memory: what is proved later is the
     # file.
@@ -182,7 +182,8 @@ def _stored(path: Path) -> StoredFile:
     return StoredFile(sha256(data), len(data))
 
 
-def _versions(names: Sequence[str]) -> dict[str, str]:
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed here."""
     found = {}
     for name in names:
         try:

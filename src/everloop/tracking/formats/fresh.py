@@ -1,7 +1,7 @@
 """Does a model answer elsewhere? Its folder is loaded by a fresh process that shares nothing but the installed packages.
 
-`python -m everloop.tracking.formats.fresh FOLDER` loads, answers the stored rows and prints the comparison as JSON. A model that
-kills its process kills that one.
+`python -m everloop.tracking.formats.fresh TOLERANCE FOLDER…` loads, answers the stored rows and prints the comparisons as JSON.
+A model that kills its process kills that one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,45 +25,60 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 
 def fresh_parity(folder: str | Path, *, tolerance: float = 0.0, python: str = sys.executable) -> Parity:
-    """Load the model in a fresh process, in an empty folder and with a bare environment, and compare its answers with the stored
-    ones. Raises what loading raised there, Failed when the process died, Unavailable when it took too long."""
-    command = [
-        python,
-        "-I",
-        "-m",
-        "everloop.tracking.formats.fresh",
-        str(Path(folder).resolve()),
-        str(tolerance),
-    ]
+    """Load the model in a fresh process, in an empty folder and with a bare environment, and compare its answers with the
+    stored ones. Raises what loading raised there, Failed when the process died, Unavailable when it took too long."""
+    return fresh_parities([folder], tolerance=tolerance, python=python)[0]
+
+
+def fresh_parities(
+    folders: Sequence[str | Path],
+    *,
+    tolerance: float = 0.0,
+    python: str = sys.executable,
+    meanwhile: Callable[[], None] | None = None,
+) -> list[Parity]:
+    """The same for several models, one after the other in one process: starting it is most of the time. `meanwhile` is called
+    while that process works."""
+    command = [python, "-I", "-m", "everloop.tracking.formats.fresh", str(tolerance)]
+    command += [str(Path(folder).resolve()) for folder in folders]
     bare = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory(prefix="everloop-fresh-") as empty:
+    named = ", ".join(map(str, folders))
+    with (
+        tempfile.TemporaryDirectory(prefix="everloop-fresh-") as empty,
+        subprocess.Popen(
+            command, cwd=empty, env=bare, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+    ):
         try:
-            done = subprocess.run(
-                command, cwd=empty, env=bare, capture_output=True, timeout=TIMEOUT, check=False
-            )
+            if meanwhile is not None:
+                meanwhile()
+            out, said = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             raise Unavailable(
-                f"the model in {folder} did not answer within {TIMEOUT:g} seconds",
+                f"the model in {named} did not answer within {TIMEOUT:g} seconds",
                 hint="is the machine very busy?",
             ) from None
-    if done.returncode not in (0, 2):
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise Failed(f"a fresh process that loaded the model in {folder} died ({done.returncode}): {last}")
-    answer = msgspec.json.decode(done.stdout)
-    if done.returncode == 2:
+        finally:
+            process.kill()
+    if process.returncode not in (0, 2):
+        last = said.decode(errors="replace").strip().rpartition("\n")[2]
+        raise Failed(f"a fresh process that loaded the model in {named} died ({process.returncode}): {last}")
+    answer = msgspec.json.decode(out)
+    if process.returncode == 2:
         raise from_dict(answer)
-    return msgspec.convert(answer, Parity)
+    return msgspec.convert(answer, list[Parity])
 
 
 def main(arguments: list[str]) -> int:
     from everloop.tracking.formats import load_model
 
+    tolerance, *folders = arguments
     try:
-        parity = load_model(arguments[0]).parity(tolerance=float(arguments[1]))
+        parities = [load_model(folder).parity(tolerance=float(tolerance)) for folder in folders]
     except EverloopError as error:
         sys.stdout.buffer.write(msgspec.json.encode(error.to_dict()))
         return 2
-    sys.stdout.buffer.write(msgspec.json.encode(parity))
+    sys.stdout.buffer.write(msgspec.json.encode(parities))
     return 0
 
 
