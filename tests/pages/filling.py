@@ -76,13 +76,18 @@ def add_runs(workspace: LocalWorkspace) -> None:
         ) as run:
             workspace.data.dataset("flights").to_arrow(columns=["delay"])
             for step in range(60):
-                run.log_metric("loss", 0.7 * math.exp(-step / (12 + 3 * at)) + 0.05 * alpha * (step % 5), step=step)
+                run.log_metric(
+                    "loss", 0.7 * math.exp(-step / (12 + 3 * at)) + 0.05 * alpha * (step % 5), step=step
+                )
                 run.log_metric("val/loss", 0.72 * math.exp(-step / (12 + 2 * at)) + 0.1, step=step)
             run.log_metrics({"rmse": 66.4 + alpha * 10, "r2": 0.42 + ratio / 100, "mae": 53.1 - at / 7})
     with workspace.tracking.start("delay", name=NASTY, params={"alpha": 1}, tags={NASTY[1:7]: NASTY}) as run:
         run.log_text(NASTY, "notes/readme.txt")
         run.log_text("<h1>Report</h1><script>document.title = 'taken over'</script>", "report.html")
-        run.log_text('<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><circle cx="40" cy="40" r="30"/></svg>', "plot.svg")
+        run.log_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><circle cx="40" cy="40" r="30"/></svg>',
+            "plot.svg",
+        )
         run.log_dict({"threshold": 0.15, "name": NASTY}, "settings.json")
         run.log_text(f"name,value\n{NASTY},1\nplain,2\n", "table.csv")
         run.checkpoint({"step": 3}, step=3)
@@ -106,7 +111,11 @@ def add_models(workspace: LocalWorkspace, folder: Path) -> None:
     workspace.serving.deploy("delay", "model:delay@v1")
     workspace.serving.set_arms(
         "delay",
-        [Arm("champion", "delay@v1", weight=0.9), Arm("candidate", "delay@v2", weight=0.1), Arm("watched", "delay@v3", 0, Mode.SHADOW)],
+        [
+            Arm("champion", "delay@v1", weight=0.9),
+            Arm("candidate", "delay@v2", weight=0.1),
+            Arm("watched", "delay@v3", 0, Mode.SHADOW),
+        ],
         "canary of v2",
     )
 
@@ -130,5 +139,3 @@ def add_monitoring(workspace: LocalWorkspace) -> None:
     for start, (_, labels) in days.items():
         room.add_actuals("delay", labels, received=start + DAY + timedelta(hours=6))
         room.evaluate("delay", start + DAY + timedelta(hours=7))
-
-

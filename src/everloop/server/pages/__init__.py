@@ -3,16 +3,48 @@
 - `rendering`: templates, assets, the frame of every page
 - `navigation`: the rooms that have pages
 - `addresses`: the state of a page, which is its address
-- `plots`, `run_plots`, `lineage`: pictures as data
+- `plots`, `run_plots`, `monitor_plots`, `lineage`: pictures as data
 - `signing`: /login and /logout
 """
 
 from starlette.routing import BaseRoute
 
-from everloop.server.pages import artifacts, audit, data, overview, run, runs, search, signing
+from everloop.server.pages import (
+    alerts,
+    artifacts,
+    audit,
+    data,
+    endpoints,
+    features,
+    models,
+    overview,
+    pipelines,
+    predictions,
+    rollouts,
+    run,
+    runs,
+    search,
+    signing,
+)
 from everloop.server.pages.rendering import Pages
 
-ROOMS = (overview, search, data, runs, artifacts, run, audit, signing)
+ROOMS = (
+    overview,
+    search,
+    data,
+    features,
+    runs,
+    artifacts,
+    run,
+    pipelines,
+    models,
+    endpoints,
+    rollouts,
+    predictions,
+    alerts,
+    audit,
+    signing,
+)
 """In this order, since the first address that fits answers: ``/runs/compare`` is no run."""
 
 

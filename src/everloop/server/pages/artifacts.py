@@ -37,9 +37,7 @@ PICTURES = {
 }
 PAGES = frozenset({"html", "htm"})
 TABLES = frozenset({"csv", "tsv"})
-SANDBOX = (
-    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; frame-ancestors 'self'"
-)
+SANDBOX = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; frame-ancestors 'self'"
 
 
 def routes(pages: Pages) -> list[BaseRoute]:

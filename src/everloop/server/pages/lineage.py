@@ -43,7 +43,9 @@ def graph_of(workspace: Workspace, why: Why) -> Graph | None:
     return {
         "columns": [COLUMNS[column] for column in used],
         "nodes": nodes,
-        "edges": [[link.source, link.target] for link in links if link.source in shown and link.target in shown],
+        "edges": [
+            [link.source, link.target] for link in links if link.source in shown and link.target in shown
+        ],
     }
 
 

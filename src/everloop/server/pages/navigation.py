@@ -17,6 +17,11 @@ class NavigationEntry(msgspec.Struct, frozen=True):
 NAVIGATION = (
     NavigationEntry("overview", "Overview", "/", "o"),
     NavigationEntry("data", "Data", "/data", "d"),
+    NavigationEntry("features", "Features", "/features", "f"),
     NavigationEntry("runs", "Runs", "/runs", "r"),
+    NavigationEntry("pipelines", "Pipelines", "/pipelines", "p"),
+    NavigationEntry("models", "Models", "/models", "m"),
+    NavigationEntry("endpoints", "Endpoints", "/endpoints", "e"),
+    NavigationEntry("alerts", "Alerts", "/alerts", "a"),
     NavigationEntry("audit", "Audit", "/audit", "u"),
 )

@@ -110,7 +110,9 @@ def _pipelines(workspace: Workspace, now: datetime) -> Phase:
     if not found:
         return Phase("pipelines", "Pipelines", "/pipelines")
     newest = found[0]
-    tone = {"finished": "good", "failed": "bad", "killed": "bad", "running": "live"}.get(newest.status, "warn")
+    tone = {"finished": "good", "failed": "bad", "killed": "bad", "running": "live"}.get(
+        newest.status, "warn"
+    )
     return Phase(
         "pipelines",
         "Pipelines",
@@ -162,12 +164,21 @@ def _alerts(workspace: Workspace, now: datetime) -> Phase:
 
 
 def _loop(workspace: Workspace, now: datetime) -> Phase:
-    events = workspace.governance.log(actions=["loop.*"], limit=1, newest_first=True)
-    if not events:
-        return Phase("retrain", "Retraining", "/audit?action=loop.*", "never triggered")
-    newest = events[0]
-    return Phase("retrain", "Retraining", f"/audit?action=loop.*&subject={newest.subject}",
-                 event_words(newest.action), ago(newest.time, now))  # fmt: skip
+    found = workspace.loop.retrainings(limit=1)
+    if not found:
+        policies = len(workspace.loop.policies())
+        value = (
+            f"{policies} policies wait" if policies > 1 else "1 policy waits" if policies else "no policy yet"
+        )
+        return Phase("retrain", "Retraining", "/models", value)
+    newest = found[0]
+    tone = {"running": "live", "queued": "live", "rolling_out": "good", "waiting": "warn"}.get(
+        newest.status, ""
+    )
+    value = newest.candidate.partition(":")[2] if newest.candidate else newest.model
+    word = str(newest.status).replace("_", " ")
+    href = link_to(f"model:{newest.model}") + "#retrainings"
+    return Phase("retrain", "Retraining", href, value, ago(newest.requested, now), tone, word)
 
 
 PHASES: tuple[Callable[[Workspace, datetime], Phase], ...] = (
@@ -185,22 +196,38 @@ PHASES: tuple[Callable[[Workspace, datetime], Phase], ...] = (
 def next_steps(workspace: Workspace, alerts: list[Alert]) -> list[Step]:
     """What makes sense now, the most urgent first."""
     steps = [
-        Step(f"Look at the open alert: {alert.report.what}.", f"everloop why alert:{alert.alert_id[:12]}",
-             f"/alerts/{alert.alert_id}")  # fmt: skip
+        Step(
+            f"Look at the open alert: {alert.report.what}.",
+            f"everloop why alert:{alert.alert_id[:12]}",
+            f"/alerts/{alert.alert_id}",
+        )  # fmt: skip
         for alert in alerts[:1]
     ]
     counts = workspace.provenance.status().counts
     if not counts["datasets"] and not counts["runs"]:
-        steps.append(Step("See the whole life cycle on real flights, in a minute and a half.", "everloop demo flights"))
+        steps.append(
+            Step("See the whole life cycle on real flights, in a minute and a half.", "everloop demo flights")
+        )
     if not counts["datasets"]:
-        steps.append(Step("Keep the data a model learns from, version by version.", "everloop data add PATH --name NAME"))
+        steps.append(
+            Step(
+                "Keep the data a model learns from, version by version.", "everloop data add PATH --name NAME"
+            )
+        )
     if not counts["runs"]:
         steps.append(Step("Track an experiment: with ev.start_run() as run, or run a pipeline.",
                           "everloop run train.py:pipeline"))  # fmt: skip
     elif not counts["models"]:
-        steps.append(Step("Register the best run's model, with all it came from.", "everloop models register RUN --name NAME"))
+        steps.append(
+            Step(
+                "Register the best run's model, with all it came from.",
+                "everloop models register RUN --name NAME",
+            )
+        )
     elif not counts["endpoints"]:
         steps.append(Step("Let a model answer over HTTP.", "everloop serve model:NAME@champion"))
     elif not workspace.monitoring.monitors():
-        steps.append(Step("Watch what the endpoint answers, and be told when it gets worse.", "everloop monitors list"))
+        steps.append(
+            Step("Watch what the endpoint answers, and be told when it gets worse.", "everloop monitors list")
+        )
     return steps[:3]

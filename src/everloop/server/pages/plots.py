@@ -52,7 +52,9 @@ def history_points(history: History, *, by_time: bool) -> list[list[float | None
     places = np.frombuffer(history.times if by_time else history.steps, "<i8")
     kept = thinned(values)
     scale = 1000 if by_time else 1
-    return [[int(places[at]) / scale if by_time else int(places[at]), finite(float(values[at]))] for at in kept]
+    return [
+        [int(places[at]) / scale if by_time else int(places[at]), finite(float(values[at]))] for at in kept
+    ]
 
 
 def finite(value: float | None) -> float | None:

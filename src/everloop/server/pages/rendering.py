@@ -103,7 +103,9 @@ class Pages:
             "rooms": NAVIGATION,
             "here": Address.of(request),
             "may_change": may_change,
-            "why_not": "" if may_change or actor is None else f"You are {actor.role} here; ask an owner for the role engineer",
+            "why_not": ""
+            if may_change or actor is None
+            else f"You are {actor.role} here; ask an owner for the role engineer",
             "workspace": self.workspace.settings.name,
             "user": actor.user if actor else "nobody",
             "version": __version__,

@@ -8,8 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
+from everloop.domain.pipelines import PipelineRunRecord, StepRecord
 from everloop.domain.runs import Captured, RunDetail
-from everloop.errors import EverloopError
+from everloop.errors import EverloopError, NotFound
 from everloop.server.pages import lineage, run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
@@ -44,6 +45,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "artifact_count": len(detail.artifacts),
         "checkpoints": detail.checkpoints,
         "captured": detail.captured,
+        "pipeline": pipeline_of(workspace, run.run_id),
         "children": children,
         "child_count": len(detail.children),
         "parent": workspace.tracking.run(run.parent) if run.parent else None,
@@ -55,6 +57,14 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "graph": lineage.graph(workspace, run.reference),
         "command": f"everloop runs show {run.run_id[:12]}",
     }
+
+
+def pipeline_of(workspace: Workspace, run_id: str) -> tuple[PipelineRunRecord, list[StepRecord]] | None:
+    """The pipeline that this run is a run of, with its steps."""
+    try:
+        return workspace.pipelines.pipeline_run(run_id), workspace.pipelines.steps(run_id)
+    except NotFound:
+        return None
 
 
 def delete(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
@@ -82,5 +92,8 @@ def _stored(workspace: Workspace, digest: str, kind: Any) -> Any:
         return None
     try:
         return msgspec.json.decode(workspace.objects.read(digest), type=kind)
-    except (EverloopError, msgspec.MsgspecError):  # a run reads well without it; `audit verify` names the fault
+    except (
+        EverloopError,
+        msgspec.MsgspecError,
+    ):  # a run reads well without it; `audit verify` names the fault
         return None

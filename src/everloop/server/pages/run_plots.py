@@ -59,7 +59,9 @@ def parallel(comparison: Comparison) -> plots.Spec | None:
     axes, columns = [], []
     for row in rows:
         numbers = [None if value is None else param_number(value) for value in row.values]
-        if all(number is not None or value is None for number, value in zip(numbers, row.values, strict=True)):
+        if all(
+            number is not None or value is None for number, value in zip(numbers, row.values, strict=True)
+        ):
             axes.append({"name": row.key})
             columns.append(numbers)
         else:

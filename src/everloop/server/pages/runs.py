@@ -301,4 +301,3 @@ def shell_quoted(text: str) -> str:
     "'metrics.rmse < 1'"
     """
     return shlex.quote(text)
-

@@ -33,7 +33,9 @@ def event_words(action: str) -> str:
     return words if room in _SUBJECTS else f"{room} {words}"
 
 
-_SUBJECTS = frozenset({"data", "feature", "run", "pipeline", "model", "endpoint", "alert", "rollout", "experiment"})
+_SUBJECTS = frozenset(
+    {"data", "feature", "run", "pipeline", "model", "endpoint", "alert", "rollout", "experiment"}
+)
 _ICONS = {
     "data": "data",
     "checks": "data",

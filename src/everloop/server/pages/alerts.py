@@ -1,0 +1,81 @@
+"""Alerts: what is wrong, since when, how much, what was tested, what to do; and saying that one looks after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from everloop.domain.alerts import Alert, AlertState
+from everloop.server.pages import monitor_plots
+from everloop.server.pages.addresses import Address
+from everloop.server.pages.rendering import Pages
+from everloop.workspace.workspace import Workspace
+
+PAGE = 50
+STATES = ("open", "firing", "acknowledged", "pending", "resolved", "all")
+
+
+def routes(pages: Pages) -> list[BaseRoute]:
+    return [
+        pages.page("/alerts", "alerts/list.html", alerts, active="alerts"),
+        pages.action("/alerts/{alert}/ack", acknowledge),
+        pages.page("/alerts/{alert}", "alerts/alert.html", show, active="alerts"),
+    ]
+
+
+def alerts(request: Request, workspace: Workspace) -> dict[str, Any]:
+    here = Address.of(request)
+    state, endpoint, first = here.choice("state", STATES), here.get("endpoint"), here.number("from")
+    found: list[Alert] = workspace.monitoring.alerts(
+        endpoint=endpoint, state="" if state == "all" else state, limit=first + PAGE + 1
+    )
+    open_now: list[Alert] = workspace.monitoring.alerts(state="open")
+    counts = {"open": len(open_now)} | {
+        each: sum(alert.state == each for alert in open_now) for each in ("firing", "acknowledged", "pending")
+    }
+    return {
+        "crumbs": [("Alerts", None)],
+        "here": here,
+        "state": state,
+        "endpoint": endpoint,
+        "alerts": found[first : first + PAGE],
+        "next": here.but({"from": first + PAGE}) if len(found) > first + PAGE else None,
+        "choices": [
+            (
+                each.capitalize() + (f" {counts[each]}" if counts.get(each) else ""),
+                here.but({"state": each if each != STATES[0] else None, "from": None, "acknowledged": None}),
+                each == state,
+            )
+            for each in STATES
+        ],
+        "monitored": bool(workspace.monitoring.monitors()),
+        "acknowledged": here.get("acknowledged"),
+        "command": "everloop alerts list" + (f" --state {state}" if state not in ("open", "all") else ""),
+    }
+
+
+def show(request: Request, workspace: Workspace) -> dict[str, Any]:
+    alert: Alert = workspace.monitoring.alert(request.path_params["alert"])
+    names = [each["monitor"] for each in alert.report.findings]
+    days = monitor_plots.Days(workspace, alert.endpoint, monitor_plots.DAYS_SHOWN)
+    return {
+        "crumbs": [("Alerts", "/alerts"), (alert.report.what[:60], None)],
+        "subject": f"alert:{alert.alert_id}",
+        "alert": alert,
+        "may_ack": alert.state in (AlertState.FIRING, AlertState.PENDING),
+        "charts": [chart for chart in days.monitor_charts() if chart["name"] in names],
+        "heat": days.heat_maps(only=set(names)),
+        "retrainings": [each for each in workspace.loop.retrainings() if each.alert == alert.alert_id],
+        "to_do": alert.report.to_do.replace("alert:…", f"alert:{alert.alert_id[:12]}"),
+        "command": f"everloop alerts show {alert.alert_id[:12]}",
+    }
+
+
+def acknowledge(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    because = form.get("because", [""])[0].strip()[:500]
+    alert = workspace.monitoring.ack(request.path_params["alert"], because=because)
+    if form.get("from", [""])[0] == "list":
+        return f"/alerts?acknowledged={alert.alert_id}"
+    return f"/alerts/{alert.alert_id}"

@@ -1,0 +1,169 @@
+"""Registered models, their versions with gates and cards, and the names (aliases) by which the rest of the world knows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute
+
+from everloop.domain.gates import HIGHER_IS_BETTER, GateResult
+from everloop.domain.models import ModelState, ModelVersionRecord
+from everloop.errors import NotFound
+from everloop.server.pages import lineage, plots
+from everloop.server.pages.addresses import Address
+from everloop.server.pages.rendering import Pages, link_to
+from everloop.workspace.workspace import Workspace
+
+VERSIONS = 100
+MOST_METRICS = 5
+ALIAS_CHANGES = 20
+RETRAININGS = 20
+
+
+def routes(pages: Pages) -> list[BaseRoute]:
+    return [
+        pages.page("/models", "models/list.html", models, active="models"),
+        pages.action("/models/{name:path}@v{version:int}/deprecate", deprecate),
+        pages.page("/models/{name:path}@v{version:int}", "models/version.html", version, active="models"),
+        pages.page("/models/{name:path}@{alias}", "models/version.html", by_alias, active="models"),
+        pages.page("/models/{name:path}", "models/model.html", model, active="models"),
+    ]
+
+
+def models(request: Request, workspace: Workspace) -> dict[str, Any]:
+    found = workspace.registry.models()
+    serving: dict[str, list[str]] = {}
+    for endpoint in workspace.serving.endpoints():
+        for name in {arm.model.partition("@")[0] for arm in endpoint.arms if arm.mode == "live"}:
+            serving.setdefault(name.partition(":")[2], []).append(endpoint.name)
+    return {
+        "crumbs": [("Models", None)],
+        "models": found,
+        "serving": serving,
+        "command": "everloop models list",
+    }
+
+
+def model(request: Request, workspace: Workspace) -> dict[str, Any]:
+    here, name = Address.of(request), request.path_params["name"]
+    record = next((each for each in workspace.registry.models() if each.name == name), None)
+    if record is None:
+        workspace.registry.version(name)  # says which names are near
+        raise NotFound(f"there is no model '{name}'")
+    versions: list[ModelVersionRecord] = workspace.registry.versions(name)
+    first = here.number("from")
+    shown = versions[first : first + VERSIONS]
+    metrics = sorted({key for each in shown for key in each.metrics})[:MOST_METRICS]
+    verdicts = {}
+    for each in shown[:20]:
+        promotions = workspace.registry.promotions(each.reference)
+        if promotions:
+            verdicts[each.reference] = promotions[0]
+    return {
+        "crumbs": [("Models", "/models"), (name, None)],
+        "here": here,
+        "subject": f"model:{name}",
+        "model": record,
+        "versions": shown,
+        "count": len(versions),
+        "next": here.but({"from": first + VERSIONS}) if first + VERSIONS < len(versions) else None,
+        "metrics": metrics,
+        "verdicts": verdicts,
+        "history": workspace.registry.alias_history(name)[:ALIAS_CHANGES],
+        "retrainings": workspace.loop.retrainings(name, limit=RETRAININGS),
+        "policies": workspace.loop.policies(name),
+        "by_version": by_version(versions, metrics),
+        "command": f"everloop models show {name}",
+        "best": f"everloop best {name}",
+    }
+
+
+def by_alias(request: Request, workspace: Workspace) -> Response:
+    """An alias leads to the version it means now; the version's page is the one to keep."""
+    name, alias = request.path_params["name"], request.path_params["alias"]
+    return RedirectResponse(link_to(workspace.registry.version(f"{name}@{alias}").reference), 303)
+
+
+def version(request: Request, workspace: Workspace) -> dict[str, Any]:
+    reference = f"model:{request.path_params['name']}@v{request.path_params['version']}"
+    record: ModelVersionRecord = workspace.registry.version(reference)
+    promotions = workspace.registry.promotions(reference)
+    endpoints = [
+        (each, arm)
+        for each in workspace.serving.endpoints()
+        for arm in each.arms
+        if arm.model == reference and arm.mode != "off"
+    ]
+    latest = promotions[0] if promotions else None
+    return {
+        "crumbs": [
+            ("Models", "/models"),
+            (record.name, f"/models/{record.name}"),
+            (f"v{record.version}", None),
+        ],
+        "subject": reference,
+        "record": record,
+        "deprecated": record.state is ModelState.DEPRECATED,
+        "latest": latest,
+        "earlier": promotions[1:6],
+        "comparison": comparison(latest.gates) if latest else None,
+        "card": workspace.registry.card(reference) if record.card else None,
+        "endpoints": endpoints,
+        "missing": workspace.registry.missing_provenance(reference),
+        "reproductions": workspace.pipelines.reproductions(reference)[:5],
+        "predictions": workspace.provenance.why(reference).predictions.get(reference, 0),
+        "graph": lineage.graph(workspace, reference),
+        "command": f"everloop models show {record.name}@v{record.version}",
+    }
+
+
+def deprecate(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    reference = f"model:{request.path_params['name']}@v{request.path_params['version']}"
+    workspace.registry.deprecate(reference, reason=form.get("reason", [""])[0][:500])
+    return link_to(reference)
+
+
+def comparison(gates: list[GateResult]) -> plots.Spec | None:
+    """What the gates measured against the other model, on the same rows: one estimate with its interval a row."""
+    rows = []
+    for gate in gates:
+        for key in ("metrics", "slices"):
+            for each in gate.evidence.get(key) or []:
+                if not isinstance(each, dict) or each.get("low") is None or each.get("gain") is None:
+                    continue
+                name = each.get("metric") or f"{each.get('column')} = {each.get('value')}"
+                rows.append(
+                    {
+                        "name": name,
+                        "estimate": each["gain"],
+                        "low": each["low"],
+                        "high": each["high"],
+                        "key": key,
+                    }
+                )
+    if not rows:
+        return None
+    return {
+        "kind": "forest",
+        "name": "gains",
+        "x": {"name": "gain over the other model (right is better)"},
+        "rows": rows[:30],
+        "reference": {"at": 0, "label": "equal"},
+    }
+
+
+def by_version(versions: list[ModelVersionRecord], metrics: list[str]) -> list[tuple[str, plots.Spec]]:
+    """The gates' own metrics by version, where there are enough versions to compare."""
+    charts = []
+    for key in metrics:
+        points = [
+            [each.version, each.metrics[key]]
+            for each in reversed(versions)
+            if each.metrics.get(key) is not None
+        ]
+        if len(points) > 2 and key in HIGHER_IS_BETTER:
+            series = [{"name": key, "points": points}]
+            charts.append((key, plots.line(key, series, x={"name": "version"}, y={"name": key})))
+    return charts[:2]
