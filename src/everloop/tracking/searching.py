@@ -66,15 +66,29 @@ class Compiler:
             case Compare(field, operator, value):
                 return self._compare(field, operator, value)
 
-    def order(self, orders: Sequence[Order], query: sa.Select[Any]) -> sa.Select[Any]:
-        """Sort: what is missing last, NaN just before it, in both directions; the newest run first where all else is equal."""
+    def order(
+        self, orders: Sequence[Order], query: sa.Select[Any], *, numbers_only: bool = False
+    ) -> sa.Select[Any]:
+        """Sort: what is missing last, NaN just before it, in both directions; the newest run first where all else is equal.
+
+        `numbers_only` leaves out the runs in which the metric sorted by first is missing or NaN. What remains is the beginning
+        of the whole order, and can be read along the metric's index, from its end to as far as is wanted.
+        """
         for number, order in enumerate(orders):
             field = order.field
             if field.entity == "metric":
                 joined = run_metrics.alias(f"order{number}")
-                query = query.outerjoin(joined, sa.and_(joined.c.run == runs.c.id, joined.c.key == field.key))
+                of_key = sa.and_(joined.c.run == runs.c.id, joined.c.key == field.key)
                 column = joined.c[field.aggregate]
-                query = query.order_by(joined.c.key.is_(None), column.is_(None), _directed(column, order))
+                if numbers_only and number == 0:
+                    query = (
+                        query.join(joined, of_key)
+                        .where(column.is_not(None))
+                        .order_by(_directed(column, order))
+                    )
+                else:
+                    query = query.outerjoin(joined, of_key)
+                    query = query.order_by(joined.c.key.is_(None), column.is_(None), _directed(column, order))
             elif field.entity in {"param", "tag"}:
                 table = run_params if field.entity == "param" else run_tags
                 joined = table.alias(f"order{number}")
@@ -197,6 +211,15 @@ class Compiler:
 
     def _bytewise(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return column if self._dialect == "sqlite" else sa.collate(column, "C")
+
+
+def follows_index(orders: Sequence[Order]) -> bool:
+    """Whether a sort begins with a metric that has an index of its own."""
+    return (
+        bool(orders)
+        and orders[0].field.entity == "metric"
+        and orders[0].field.aggregate in ("last", "min", "max")
+    )
 
 
 def page_token(offset: int) -> str:
