@@ -25,6 +25,8 @@ def fill(workspace: LocalWorkspace, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     add_data(workspace)
     add_runs(workspace)
+    add_pipeline(workspace)
+    add_features(workspace)
     add_models(workspace, folder)
     add_monitoring(workspace)
 
@@ -139,3 +141,47 @@ def add_monitoring(workspace: LocalWorkspace) -> None:
     for start, (_, labels) in days.items():
         room.add_actuals("delay", labels, received=start + DAY + timedelta(hours=6))
         room.evaluate("delay", start + DAY + timedelta(hours=7))
+
+
+PIPELINE = """
+import everloop as ev
+
+@ev.step
+def load(rows: int):
+    return list(range(rows))
+
+@ev.step
+def fit(rows, strength: float):
+    return {"strength": strength, "score": sum(rows) / 100 + strength}
+
+@ev.step
+def best(fits):
+    return max(fits, key=lambda each: each["score"])
+
+@ev.pipeline
+def train(rows: int = 50, strengths: tuple = (0.1, 0.2)):
+    values = load(rows)
+    return best([fit(values, strength) for strength in strengths])
+"""
+
+
+def add_pipeline(workspace: LocalWorkspace) -> None:
+    """Three runs: the first executes everything, the second nothing, the third what a parameter touches."""
+    workspace.project.mkdir(parents=True, exist_ok=True)
+    (workspace.project / "train.py").write_text(PIPELINE)
+    workspace.pipelines.run("train.py:train", {}, executor="inline")
+    workspace.pipelines.run("train.py:train", {}, executor="inline")
+    workspace.pipelines.run("train.py:train", {"rows": 80}, executor="inline")
+
+
+def add_features(workspace: LocalWorkspace) -> None:
+    view = ev.feature_view(
+        "weather",
+        entity=ev.entity("airport", keys=["origin"]),
+        source="team/weather",
+        event_time="to_timestamp(flight)",
+        available="52min",
+        ttl="3h",
+        features=["temp", ev.aggregate("mean", "delay", over="3h", name="mean_delay", min_count=5)],
+    )
+    workspace.features.apply([view])

@@ -25,6 +25,10 @@ export function linePlot(spec: LineSpec, look: Look): Option {
   const time = spec.x.type === "time";
   const place = (at: Place): Place => (time ? new Date(at).getTime() : at);
   const marks = (spec.marks ?? []).map((mark) => ({ ...mark, at: place(mark.at) }));
+  const ends = spec.series.flatMap((each) => [each.points[0], each.points.at(-1)]).flatMap((point) => (point ? [Number(place(point[0]))] : []));
+  const [from, to] = [Math.min(...ends), Math.max(...ends)];
+  // A label on the right would leave the picture: it stands on the other side of its line.
+  const isLate = (at: Place): boolean => Number(at) > from + 0.7 * (to - from);
   const lines = spec.series.map((series, index) => {
     const colour = colourOf(series.key ?? series.name, look);
     return {
@@ -42,7 +46,7 @@ export function linePlot(spec: LineSpec, look: Look): Option {
       // Among many lines the one pointed at stands out.
       emphasis: { focus: spec.series.length > 3 ? "series" : "none", lineStyle: { width: 2.25 } },
       blur: { lineStyle: { opacity: 0.25 }, itemStyle: { opacity: 0.25 } },
-      markLine: index === 0 ? markLines(look, marks, spec.thresholds) : undefined,
+      markLine: index === 0 ? markLines(look, marks, spec.thresholds, isLate) : undefined,
       z: 3,
     };
   });

@@ -2,7 +2,7 @@ import type { EChartsCoreOption } from "echarts/core";
 import type { Look } from "./look";
 import { faded } from "./look";
 import { axisTitle, short } from "./numbers";
-import type { Axis, Mark, Threshold } from "./spec";
+import type { Axis, Mark, Place, Threshold } from "./spec";
 
 export type Option = EChartsCoreOption;
 
@@ -103,10 +103,16 @@ export function axis(spec: Axis, look: Look, side: "x" | "y"): Option {
   };
 }
 
+const MOST_WORDS = 5;
 const SIGNS: Record<NonNullable<Mark["kind"]>, string> = { deployment: "▲", alert: "!", retrain: "↻", note: "•" };
 
 /** Upright lines where something happened, thresholds as level ones. */
-export function markLines(look: Look, marks: Mark[] = [], thresholds: Threshold[] = []): Option | undefined {
+export function markLines(
+  look: Look,
+  marks: Mark[] = [],
+  thresholds: Threshold[] = [],
+  isLate: (at: Place) => boolean = () => false,
+): Option | undefined {
   if (marks.length + thresholds.length === 0) return undefined;
   const colours = { deployment: look.accent, alert: look.bad, retrain: look.good, note: look.muted };
   return {
@@ -121,13 +127,14 @@ export function markLines(look: Look, marks: Mark[] = [], thresholds: Threshold[
           name: mark.label,
           lineStyle: { color: colours[kind], type: kind === "alert" ? "solid" : "dashed", width: 1.25 },
           label: {
-            formatter: `${SIGNS[kind]} ${mark.label}`,
+            // Many marks leave no room for words; hover says them.
+            formatter: marks.length > MOST_WORDS ? SIGNS[kind] : `${SIGNS[kind]} ${mark.label}`,
             position: "insideEndTop",
             rotate: 0,
-            align: "left",
+            align: isLate(mark.at) ? "right" : "left",
             // Neighbours stand on two lines, so that their words do not run into each other.
             offset: [0, (index % 2) * 13],
-            padding: [0, 0, 0, 4],
+            padding: [0, 4],
             color: colours[kind],
           },
         };

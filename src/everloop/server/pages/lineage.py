@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from everloop.domain.references import Kind
+from everloop.domain.references import IDENTIFIED, Kind
 from everloop.domain.runs import RunRecord
 from everloop.errors import EverloopError
 from everloop.server.pages.rendering import link_to
 from everloop.workspace.provenance import Link, Why
 from everloop.workspace.workspace import Workspace
 
-COLUMNS = ("Data", "Features", "Runs", "Models", "Endpoints")
-COLUMN_OF = {Kind.DATA: 0, Kind.FEATURE: 1, Kind.RUN: 2, Kind.MODEL: 3, Kind.ENDPOINT: 4}
+COLUMNS = ("Data", "Features", "Runs", "Models", "Endpoints", "Alerts and rollouts")
+COLUMN_OF = {
+    Kind.DATA: 0,
+    Kind.FEATURE: 1,
+    Kind.RUN: 2,
+    Kind.MODEL: 3,
+    Kind.ENDPOINT: 4,
+    Kind.ALERT: 5,
+    Kind.ROLLOUT: 5,
+}
 RUNS_COLUMN = 2
+MOST_LEVELS = 4
 MOST_NODES = 150
 """Nodes that are sent; beyond fifty the page itself folds them (`lineage.ts`)."""
 
@@ -30,23 +39,39 @@ def graph(workspace: Workspace, reference: str) -> Graph | None:
 
 def graph_of(workspace: Workspace, why: Why) -> Graph | None:
     """The same, from provenance that is at hand."""
-    links = list(dict.fromkeys([*why.upward, *why.downward]))
+    links = [each for each in dict.fromkeys([*why.upward, *why.downward]) if not _same_dataset(each)]
     if not links:
         return None
     names = _nearest(why.reference, links)
     runs = _runs(workspace, [each for each in names if each.startswith("run:")])
     nodes = [_node(each, runs, focus=each == why.reference) for each in names]
-    used = sorted({node["column"] for node in nodes})
-    for node in nodes:
-        node["column"] = used.index(node["column"])
     shown = set(names)
+    links = [each for each in links if each.source in shown and each.target in shown]
+    level = _levels({node["id"]: node["column"] for node in nodes}, links)
+    used = sorted({(node["column"], level[node["id"]]) for node in nodes})
+    for node in nodes:
+        node["column"] = used.index((node["column"], level[node["id"]]))
     return {
-        "columns": [COLUMNS[column] for column in used],
+        "columns": [COLUMNS[column] if at == 0 else "" for column, at in used],
         "nodes": nodes,
-        "edges": [
-            [link.source, link.target] for link in links if link.source in shown and link.target in shown
-        ],
+        "edges": [[link.source, link.target] for link in links],
     }
+
+
+def _same_dataset(link: Link) -> bool:
+    """A version that was appended to the one before: the dataset's page shows that line; here it would hide the rest."""
+    source, target = link.source.rpartition("@")[0], link.target.rpartition("@")[0]
+    return source == target and source.startswith("data:")
+
+
+def _levels(columns: dict[str, int], links: list[Link]) -> dict[str, int]:
+    """How deep an object lies among its own kind (a run within a run, rows derived from rows), so that no edge runs back."""
+    inner = [each for each in links if columns[each.source] == columns[each.target]]
+    level = dict.fromkeys(columns, 0)
+    for _ in range(MOST_LEVELS):
+        for each in inner:
+            level[each.target] = min(MOST_LEVELS, max(level[each.target], level[each.source] + 1))
+    return level
 
 
 def consumers(workspace: Workspace, reference: str, limit: int = 20) -> list[RunRecord]:
@@ -104,6 +129,6 @@ def _node(reference: str, runs: dict[str, RunRecord], *, focus: bool) -> dict[st
         node["label"] = run.name
         if run.status in ("failed", "killed"):
             node["state"] = "bad"
-    elif head == "run":
+    elif head in IDENTIFIED:
         node["label"] = label[:8]
     return node

@@ -159,11 +159,12 @@ def by_version(versions: list[ModelVersionRecord], metrics: list[str]) -> list[t
     charts = []
     for key in metrics:
         points = [
-            [each.version, each.metrics[key]]
+            [f"v{each.version}", each.metrics[key]]
             for each in reversed(versions)
             if each.metrics.get(key) is not None
         ]
         if len(points) > 2 and key in HIGHER_IS_BETTER:
             series = [{"name": key, "points": points}]
-            charts.append((key, plots.line(key, series, x={"name": "version"}, y={"name": key})))
+            x = {"name": "version", "type": "category", "categories": [place for place, _ in points]}
+            charts.append((key, plots.line(key, series, x=x, y={"name": key})))
     return charts[:2]

@@ -155,7 +155,7 @@ def _alerts(workspace: Workspace, now: datetime) -> Phase:
     if loud:
         newest = loud[0]
         return Phase("alerts", "Monitoring", link_to(f"alert:{newest.alert_id}"), newest.report.what,
-                     f"since {ago(newest.fired or newest.opened, now)}", "bad", str(newest.state))  # fmt: skip
+                     f"since {newest.fired or newest.opened:%Y-%m-%d}", "bad", str(newest.state))  # fmt: skip
     if workspace.monitoring.monitors():
         past = [each for each in found if each.state == AlertState.RESOLVED]
         return Phase("alerts", "Monitoring", "/alerts", "no open alert",
@@ -200,7 +200,7 @@ def next_steps(workspace: Workspace, alerts: list[Alert]) -> list[Step]:
             f"Look at the open alert: {alert.report.what}.",
             f"everloop why alert:{alert.alert_id[:12]}",
             f"/alerts/{alert.alert_id}",
-        )  # fmt: skip
+        )
         for alert in alerts[:1]
     ]
     counts = workspace.provenance.status().counts

@@ -59,8 +59,9 @@ class Pages:
         self._templates.globals["asset"] = asset
         self._templates.globals["link_to"] = link_to
 
-    def page(self, path: str, template: str, view: View, *, active: str) -> Route:
-        """A page at an address: `view` runs in a thread, in the name of who is signed in."""
+    def page(self, path: str, template: str, view: View, *, active: str, rows: str = "") -> Route:
+        """A page at an address: `view` runs in a thread, in the name of who is signed in. `rows`: the template of what comes
+        next in its list, for a page that is there already and asks for more (`more_rows`)."""
 
         async def show(request: Request) -> Response:
             actor: Actor = request.state.actor
@@ -68,7 +69,11 @@ class Pages:
             if isinstance(context, Response):
                 return context
             status = context.pop("http_status", 200)
-            return self.render(request, template, context | {"active": active}, status)
+            wanted = rows if rows and "hx-request" in request.headers else template
+            answer = self.render(request, wanted, context | {"active": active}, status)
+            if rows:
+                answer.headers["Vary"] = "HX-Request"
+            return answer
 
         return Route(path, show, methods=["GET"])
 
@@ -124,7 +129,12 @@ class Pages:
 
     def _view(self, view: View, request: Request, actor: Actor) -> dict[str, Any] | Response:
         with acting_as(actor):
-            return view(request, self.workspace)
+            context = view(request, self.workspace)
+            if isinstance(context, dict):
+                context.setdefault(
+                    "open_alerts", len(self.workspace.monitoring.alerts(state="firing", limit=100))
+                )
+            return context
 
     def _file(
         self, make: Callable[[Request, Workspace], Response], request: Request, actor: Actor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from starlette.requests import Request
@@ -106,7 +107,7 @@ def evidence(decisions: list[RolloutDecision], alpha: float) -> plots.Spec | Non
 def _changes(decisions: list[RolloutDecision]) -> list[dict[str, Any]]:
     """Where the rollout went from one stage to the next."""
     marks = []
-    for before, after in zip(decisions, decisions[1:], strict=False):
+    for before, after in itertools.pairwise(decisions):
         if before.state != after.state or before.weight != after.weight:
             share = f" {after.weight:.0%}" if after.weight else ""
             marks.append(

@@ -55,7 +55,7 @@ UNSORTABLE = frozenset({"duration"})
 
 def routes(pages: Pages) -> list[BaseRoute]:
     return [
-        pages.page("/runs", "runs/table.html", table, active="runs"),
+        pages.page("/runs", "runs/table.html", table, active="runs", rows="runs/rows.html"),
         pages.file("/runs.csv", as_csv),
         pages.page("/runs/compare", "runs/compare.html", compare, active="runs"),
         pages.action("/runs/delete", delete),
@@ -102,7 +102,17 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
         "known": known,
         "first": first,
         "total": total,
-        "next": here.but({"page": following, "from": first + PAGE, "picked": None}) if following else None,
+        # Rows that come later have the columns of the first ones.
+        "next": here.but(
+            {
+                "page": following,
+                "from": first + PAGE,
+                "picked": None,
+                "column": [column.id for column in columns],
+            }
+        )
+        if following
+        else None,
         "sorted_by": sorted_by(here.get("sort")),
         "sort_link": lambda column: sort_link(here, column),
         "cell": cell,
