@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 REFERENCE_ARTIFACT = "reference.parquet"
 """What a training run logs, so that its model is watched without another step: see `Monitoring.set_reference`."""
-HISTORY = 400
-"""Final days of a model that a look reads: more than any trailing rule looks back on."""
+HISTORY = 120
+"""Final days of a model that a look reads: what trailing rules and the search for an onset look back on."""
 
 
 class Monitoring(Room):
