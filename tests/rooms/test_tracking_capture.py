@@ -115,6 +115,20 @@ def test_a_file_that_is_too_large_is_named_instead(
     assert (code.files, code.skipped) == ([], ["data.bin"])
 
 
+def test_files_of_secrets_are_named_and_not_kept(workspace: LocalWorkspace, project: Path) -> None:
+    secrets = [".env", "conf/.env.production", "conf/secrets.yaml", "deploy.pem", "id_ed25519"]
+    (project / "conf").mkdir()
+    for path in secrets:
+        (project / path).write_text("PASSWORD=hunter2")
+    (project / "key_features.py").write_text("x = 1\n")
+    found, code = captured(workspace, project)
+    assert sorted(code.skipped) == sorted(secrets)
+    assert [each.path for each in code.files] == ["key_features.py"]
+    assert found.dirty
+    for held in found.holds:
+        assert b"hunter2" not in workspace.objects.read(held.digest)
+
+
 def test_without_git_the_file_that_was_started_is_kept(
     workspace: LocalWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,10 @@ _IN_ADDRESS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 _LOOKS_SECRET = re.compile(
     r"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_\-]{20,}|xox[abprs]-[A-Za-z0-9\-]{10,}|eyJ[\w\-]{10,}\.[\w\-]{10,}\.[\w\-]+)"
 )
+_SECRET_FILE = re.compile(
+    r"(?i)(?:^|/)(?:\.env(?:\.[^/]*)?|\.netrc|\.pgpass|\.pypirc|\.htpasswd|id_(?:rsa|dsa|ecdsa|ed25519)|[^/]*\.(?:pem|p12|pfx|key|keystore)"
+    r"|[^/]*credentials?(?:\.[^/]*)?|[^/]*secrets?\.(?:ya?ml|json|toml|ini|txt)|\.aws/.*|\.ssh/.*)$"
+)
 MASK = "***"
 
 
@@ -87,7 +91,7 @@ class Code(msgspec.Struct, frozen=True):
     files: list[CodeFile]
     deleted: list[str]
     skipped: list[str]
-    """Files that were too large to keep, or not readable."""
+    """Files that are not kept: too large, not readable, or of a kind that holds secrets."""
 
 
 def capture(
@@ -152,6 +156,15 @@ def is_secret(name: str) -> bool:
     [True, True, True, True, False, False, False]
     """
     return bool(_SECRET.search(name)) and not _HARMLESS.search(name)
+
+
+def holds_secrets(path: str) -> bool:
+    """Whether a file is one that people keep secrets in: its content is not kept, only that it was there.
+
+    >>> [holds_secrets(path) for path in (".env", "deploy/.env.local", "keys/id_rsa", "server.pem", "environment.py")]
+    [True, True, True, True, False]
+    """
+    return bool(_SECRET_FILE.search(path))
 
 
 def masked_command(command: Sequence[str]) -> list[str]:
@@ -297,6 +310,9 @@ def _contents(kept: _Kept, top: Path, paths: Iterable[str]) -> tuple[list[CodeFi
         place = top / path
         try:
             found = place.lstat()
+            if holds_secrets(path):
+                skipped.append(path)
+                continue
             if stat.S_ISLNK(found.st_mode):
                 held, mode = kept.keep(os.readlink(place).encode()), "120000"
             elif (

@@ -50,9 +50,9 @@ def load(data: bytes, format: Format) -> Any:
     return _DECODER.decode(data) if format == "plain" else pickle.loads(data)
 
 
-def check_trusted(record: CheckpointRecord, *, user: str, place: str, trust: bool) -> None:
+def check_trusted(record: CheckpointRecord, *, user: str, place: str) -> None:
     """Raise Refused for a pickle that somebody else wrote, or that was written elsewhere."""
-    if record.format == "pickle" and not trust and (record.user != user or record.place != place):
+    if record.user != user or record.place != place:
         where = record.place.split()[0] if record.place else "another machine"
         raise Refused(
             f"checkpoint {record.number} is a pickle of {record.user} on {where}, and reading it may run any code",
