@@ -221,6 +221,21 @@ def test_missing_columns_are_named():
         conform({"t": ["x"], "b": [True], "w": [None]}, TAKES)
 
 
+def test_a_count_that_was_never_missing_in_training_may_be_missing_later(tmp_path):
+    """What decides is whether the model can answer without it, not whether the example happened to be complete."""
+    counts = np.arange(400) % 7
+    save_model(
+        HistGradientBoostingClassifier(max_iter=5).fit(np.c_[X[:, 0], counts], Y),
+        tmp_path / "m",
+        example={"x0": X[:, 0], "x1": counts},
+    )
+    model = load_model(tmp_path / "m")
+    assert model.signature.inputs[1] == Field("x1", Type.LONG, nullable=True)
+    assert model.predict({"x0": [1.0, 2.0], "x1": [3, None]})["probability"].shape == (2,)
+    with pytest.raises(InvalidInput, match=r"column 'x1' takes whole numbers; row 1 has 2.5"):
+        model.predict({"x0": [1.0, 2.0], "x1": [None, 2.5]})
+
+
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
 def test_numbers_survive_json_exactly(values):
     column = conform({**{k: v * len(values) for k, v in GOOD.items()}, "d": values}, TAKES)["d"]

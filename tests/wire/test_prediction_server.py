@@ -165,8 +165,7 @@ BAD = {
     "missing column": json.dumps({"rows": [{"temp": 1.0}]}).encode(),
     "unknown column": json.dumps({"rows": [{**ROW, "tmp": 1.0}]}).encode(),
     "half a number": json.dumps({"rows": [{**ROW, "hour": 2.5}]}).encode(),
-    "no number": json.dumps({"rows": [{**ROW, "hour": None}]}).encode(),
-    "NaN": b'{"rows": [{"temp": 1, "wind": 1, "hour": NaN, "carrier": "AA"}]}',
+    "a number as an object": json.dumps({"rows": [{**ROW, "hour": {"is": 7}}]}).encode(),
     "infinite": b'{"rows": [{"temp": Infinity, "wind": 1, "hour": 1, "carrier": "AA"}]}',
     "text for a number": json.dumps({"rows": [{**ROW, "temp": "70"}]}).encode(),
     "a number for text": json.dumps({"rows": [{**ROW, "carrier": 1}]}).encode(),
@@ -197,8 +196,33 @@ def test_bad_input_is_a_sentence_never_a_500(client, served, what):
     assert log_of(served.folder).num_rows == before
 
 
-def test_a_value_the_model_never_saw_is_answered(client):
+def test_what_the_model_can_do_without_may_be_missing(client):
     assert client.post("/predict", json={"rows": [{**ROW, "carrier": "ZZ"}]}).status_code == 200
+    rows = b'{"rows": [{"temp": NaN, "wind": NaN, "hour": null, "carrier": "AA"}]}'
+    assert client.post("/predict", content=rows).status_code == 200
+
+
+def test_what_the_model_needs_may_not_be_missing(tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    from everloop.tracking.formats import save_model
+
+    matrix = [[float(row % 5), row % 3] for row in range(30)]
+    model = LogisticRegression().fit(matrix, [row % 2 for row in range(30)])
+    example = {"temp": [row[0] for row in matrix], "hour": [row[1] for row in matrix]}
+    save_model(model, tmp_path / "model", example=example)
+    deploy_by_hand(
+        tmp_path / "e", {"model:delay@v1": tmp_path / "model"}, [Arm("champion", "model:delay@v1")]
+    )
+    with Started(tmp_path / "e") as server:
+        for body in (
+            b'{"rows": [{"temp": null, "hour": 1}]}',
+            b'{"rows": [{"temp": NaN, "hour": 1}]}',
+            b'{"rows": [{"temp": 1, "hour": null}]}',
+        ):
+            reply = httpx.post(f"{server.url}/predict", content=body)
+            assert reply.status_code == 400
+            assert "may not be empty; row 0 has no value" in reply.json()["error"]
 
 
 def test_bodies_and_batches_have_a_limit(client):

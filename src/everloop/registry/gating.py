@@ -124,7 +124,7 @@ class _Bench:
     def _reproduces(self, gate: Reproduces) -> GateResult:
         from everloop.pipelines.pipelines import Pipelines
 
-        report = self._registry.context.room(Pipelines).reproduce(f"run:{self._record.run}")
+        report = self._registry.context.room(Pipelines).reproduce(self._record.reference)
         evidence = {
             "run": f"run:{report.run}",
             "evidence": list(report.evidence),

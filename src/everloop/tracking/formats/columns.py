@@ -1,7 +1,7 @@
 """Tables as columns (name -> array of one dimension), and the check of columns against a signature.
 
-A column of type double is float64 with NaN for nothing, long is int64, boolean is bool, string is an array of
-objects (str or None), datetime is datetime64[us] with NaT for nothing.
+A column of type double is float64 with NaN for nothing, long is int64 (float64 with NaN when rows lack it), boolean is bool,
+string is an array of objects (str or None), datetime is datetime64[us] with NaT for nothing.
 """
 
 from __future__ import annotations
@@ -211,21 +211,26 @@ def _longs(field: Field, values: Any) -> Column:
     values = _listed(values, field)
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
         return values.astype(np.int64, copy=False)
-    kinds = {type(value) for value in values}
-    if not isinstance(values, np.ndarray) and kinds <= {int}:
-        try:
-            return np.array(values, dtype=np.int64)
-        except OverflowError:
-            raise _wrong(field, values, lambda value: not -(2**63) <= value < 2**63) from None
-
-    def whole(value: Any) -> bool:
-        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        return number and value == value and abs(value) < 2**63 and int(value) == value
-
     listed = values.tolist() if isinstance(values, np.ndarray) else values
-    if not all(whole(value) for value in listed):
-        raise _wrong(field, listed, lambda value: not whole(value))
+    if {type(value) for value in listed} <= {int}:
+        try:
+            return np.array(listed, dtype=np.int64)
+        except OverflowError:
+            raise _wrong(field, listed, lambda value: not -(2**63) <= value < 2**63) from None
+
+    def fits(value: Any) -> bool:
+        return _is_whole(value) or (field.nullable and _is_missing(value))
+
+    if not all(fits(value) for value in listed):
+        raise _wrong(field, listed, lambda value: not fits(value))
+    if any(_is_missing(value) for value in listed):
+        return np.array([np.nan if _is_missing(value) else float(value) for value in listed])
     return np.array([int(value) for value in listed], dtype=np.int64)
+
+
+def _is_whole(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and value == value and abs(value) < 2**63 and int(value) == value
 
 
 def _booleans(field: Field, values: Any) -> Column:

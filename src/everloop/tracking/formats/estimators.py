@@ -213,11 +213,9 @@ def _nullable(model: Any, signature: Signature, layout: Layout, columns: Columns
     fields = []
     for field in signature.inputs:
         nullable = field.nullable
-        if not nullable and field.type in {Type.DOUBLE, Type.STRING}:
-            without = dict(one)
-            without[field.name] = (
-                np.array([np.nan]) if field.type is Type.DOUBLE else np.array([None], dtype=object)
-            )
+        if not nullable and field.type in {Type.DOUBLE, Type.LONG, Type.STRING}:
+            gap = np.array([None], dtype=object) if field.type is Type.STRING else np.array([np.nan])
+            without = one | {field.name: gap}
             try:
                 _raw(model, arranged(without, signature, layout))
                 nullable = True
