@@ -4,6 +4,7 @@
 - `navigation`: the rooms that have pages
 - `addresses`: the state of a page, which is its address
 - `plots`, `run_plots`, `monitor_plots`, `lineage`: pictures as data
+- `live`: the stream that keeps a page up to date
 - `signing`: /login and /logout
 """
 
@@ -16,6 +17,7 @@ from everloop.server.pages import (
     data,
     endpoints,
     features,
+    live,
     models,
     overview,
     pipelines,
@@ -43,6 +45,7 @@ ROOMS = (
     predictions,
     alerts,
     audit,
+    live,
     signing,
 )
 """In this order, since the first address that fits answers: ``/runs/compare`` is no run."""

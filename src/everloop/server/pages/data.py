@@ -69,6 +69,7 @@ def dataset(request: Request, workspace: Workspace) -> dict[str, Any]:
         "first": first,
         "next": here.but({"from": first + VERSIONS}) if first + VERSIONS < len(versions) else None,
         "verdicts": verdicts,
+        "verdict": verdict,
         "rejected": rejected,
         "readers": lineage.consumers(workspace, f"data:{name}", 20),
         "growth": growth(versions),
@@ -94,6 +95,7 @@ def version(request: Request, workspace: Workspace) -> dict[str, Any]:
         "older": next((each for each in siblings if each.version < record.version), None),
         "newer": next((each for each in reversed(siblings) if each.version > record.version), None),
         "siblings": [each for each in siblings if each.version != record.version][:VERSIONS],
+        "verdict": verdict,
         "report": reports[0] if reports else None,
         "earlier_reports": len(reports) - 1,
         "rejected": None,
@@ -145,6 +147,17 @@ def rows(dataset: Dataset, first: int) -> list[list[Any]]:
             if len(found) >= ROWS:
                 return found
     return found
+
+
+def verdict(report: CheckReport | None) -> tuple[str, str] | None:
+    """What came of the checks, as a word and its tone: rows that were put aside are no failure of the rows that stayed."""
+    if report is None:
+        return None
+    if report.passed:
+        return "passed", "good"
+    if all(each.severity != "fail" for each in report.failed):
+        return "rows rejected", "warn"
+    return "failed", "bad"
 
 
 def growth(versions: list[VersionRecord]) -> plots.Spec | None:

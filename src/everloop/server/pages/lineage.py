@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from everloop.domain.references import IDENTIFIED, Kind
@@ -11,7 +12,7 @@ from everloop.server.pages.rendering import link_to
 from everloop.workspace.provenance import Link, Why
 from everloop.workspace.workspace import Workspace
 
-COLUMNS = ("Data", "Features", "Runs", "Models", "Endpoints", "Alerts and rollouts")
+COLUMNS = ("Data", "Features", "Runs", "Models", "Endpoints", "What came of it")
 COLUMN_OF = {
     Kind.DATA: 0,
     Kind.FEATURE: 1,
@@ -37,12 +38,13 @@ def graph(workspace: Workspace, reference: str) -> Graph | None:
         return None
 
 
-def graph_of(workspace: Workspace, why: Why) -> Graph | None:
-    """The same, from provenance that is at hand."""
-    links = [each for each in dict.fromkeys([*why.upward, *why.downward]) if not _same_dataset(each)]
-    if not links:
-        return None
+def graph_of(workspace: Workspace, why: Why, more: Sequence[Link] = ()) -> Graph | None:
+    """The same, from provenance that is at hand; `more`: links the ledger does not keep (a prediction's to its model)."""
+    everything = dict.fromkeys([*why.upward, *why.downward, *more])
+    links = [each for each in everything if not _same_dataset(each)]
     names = _nearest(why.reference, links)
+    if len(names) == 1:
+        return None
     runs = _runs(workspace, [each for each in names if each.startswith("run:")])
     nodes = [_node(each, runs, focus=each == why.reference) for each in names]
     shown = set(names)
@@ -86,24 +88,16 @@ def consumers(workspace: Workspace, reference: str, limit: int = 20) -> list[Run
 
 
 def _nearest(focus: str, links: list[Link]) -> list[str]:
-    """The objects of some links, those first that are fewest steps away from the focus, as many as a page can show."""
+    """The objects that hang together with the focus, nearest first, as many as a page can show."""
     beside: dict[str, list[str]] = {}
     for link in links:
         beside.setdefault(link.source, []).append(link.target)
         beside.setdefault(link.target, []).append(link.source)
-    names, at = [focus], 0
-    seen = {focus}
-    everything = [*beside]
-    while len(names) < min(MOST_NODES, len({focus, *everything})):
-        if at == len(names):  # a part that hangs together with the focus only through what is left out
-            names.append(next(each for each in everything if each not in seen))
-            seen.add(names[-1])
-        for each in beside.get(names[at], []):
-            if each not in seen and len(names) < MOST_NODES:
-                seen.add(each)
-                names.append(each)
+    names, at = {focus: None}, 0
+    while at < len(names) and len(names) < MOST_NODES:
+        names |= dict.fromkeys(beside.get(list(names)[at], []))
         at += 1
-    return names
+    return list(names)[:MOST_NODES]
 
 
 def _runs(workspace: Workspace, references: list[str]) -> dict[str, RunRecord]:

@@ -12,11 +12,26 @@ from starlette.routing import BaseRoute
 
 from everloop.domain.alerts import Alert, AlertState
 from everloop.domain.datasets import QUARANTINE
+from everloop.domain.events import Event
 from everloop.server.pages.rendering import Pages, link_to
 from everloop.server.pages.wording import ago, event_icon, event_words
 from everloop.workspace.workspace import Workspace
 
 EVENTS = 14
+LOOKED_AT = 400
+ROUTINE = frozenset(
+    {
+        "monitoring.evaluated",
+        "monitoring.actuals_added",
+        "endpoint.predictions_collected",
+        "run.logged",
+        "run.artifacts",
+        "run.checkpoint",
+        "run.consumed",
+        "run.produced",
+        "run.changed",
+    }
+)
 LOUD = frozenset({AlertState.FIRING, AlertState.ACKNOWLEDGED})
 
 
@@ -58,12 +73,18 @@ def overview(request: Request, workspace: Workspace) -> dict[str, Any]:
         },
         "alerts": alerts[:5],
         "steps": next_steps(workspace, alerts),
-        "events": workspace.governance.log(limit=EVENTS, newest_first=True),
+        "events": recent(workspace),
         "words": event_words,
         "icon_of": event_icon,
         "counts": status.counts,
         "command": "everloop status",
     }
+
+
+def recent(workspace: Workspace) -> list[Event]:
+    """The newest events without those that come with every run and every day."""
+    events = workspace.governance.log(limit=LOOKED_AT, newest_first=True)
+    return [each for each in events if each.action not in ROUTINE][:EVENTS]
 
 
 def _data(workspace: Workspace, now: datetime) -> Phase:
@@ -154,7 +175,7 @@ def _alerts(workspace: Workspace, now: datetime) -> Phase:
     loud = [each for each in found if each.state in LOUD]
     if loud:
         newest = loud[0]
-        return Phase("alerts", "Monitoring", link_to(f"alert:{newest.alert_id}"), newest.report.what,
+        return Phase("alerts", "Monitoring", link_to(f"alert:{newest.alert_id}"), f"{newest.endpoint}: {newest.family}",
                      f"since {newest.fired or newest.opened:%Y-%m-%d}", "bad", str(newest.state))  # fmt: skip
     if workspace.monitoring.monitors():
         past = [each for each in found if each.state == AlertState.RESOLVED]

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from everloop.domain.references import Kind, Reference
 from everloop.server.pages import lineage
 from everloop.server.pages.rendering import Pages
-from everloop.workspace.provenance import Why
+from everloop.workspace.provenance import Link, Why
 from everloop.workspace.workspace import Workspace
 
 
@@ -38,6 +38,10 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any] | Response:
         "model": model,
         "types": {field.name: field.type for field in model.model.signature.inputs},
         "run": workspace.tracking.run(model.run),
-        "graph": lineage.graph_of(workspace, why),
+        "graph": lineage.graph_of(
+            workspace,
+            why,
+            [Link(each, why.reference, "answered") for each in (found.model, *model.model.features)],
+        ),
         "command": f"everloop why {why.reference[:23]}",
     }
