@@ -14,6 +14,7 @@ from everloop._version import __version__
 from everloop.errors import EverloopError, InvalidInput, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("everloop.cli.demo:demo", "the whole life cycle on real data, told as a story"),
     "up": ("everloop.cli.up:up", "start the server: API, pages, scheduler, loop"),
     "why": ("everloop.cli.why:why", "where a result comes from, and what was made with it"),
     "status": ("everloop.cli.why:status", "what is in this workspace"),

@@ -1,7 +1,7 @@
-"""What runs beside the API while `everloop up` is there: the endpoints' prediction servers as children, and the chores that
-bring in what they and killed processes left behind.
+"""What runs beside the API while `everloop up` is there: the endpoints' prediction servers as children, and the chores of the
+loop: bring in what was logged, close days and judge them, act on policies, move rollouts on.
 
-Each chore is small, may be done twice, and failing it once harms nobody: it is logged and done again the next time.
+Each chore may be done twice, and failing once harms nobody: it is logged and done again the next time.
 """
 
 from __future__ import annotations
@@ -10,58 +10,54 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
+from everloop.domain.rollouts import TERMINAL
 from everloop.errors import EverloopError
 from everloop.serving.process import PredictionServer
 from everloop.workspace.workspace import Workspace
 
 log = logging.getLogger("everloop.server")
 
-EVERY = 1.0
-"""Seconds between two rounds of looking after the endpoints."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the endpoints' servers."""
 CHORES_EVERY = 30.0
-"""Seconds between two rounds of chores."""
+"""Seconds between two rounds of chores. A retraining is waited for: the next round comes after it."""
 PATIENCE = 60.0
-"""The longest pause before a prediction server that keeps failing is tried again."""
+"""The longest pause, in seconds, before a prediction server that keeps failing is tried again."""
+QUIET = timedelta(days=3)
+"""How long after its last prediction an endpoint is still watched: a day without traffic is worth a look, a year is not."""
 
 
 class Supervisor:
-    """Looks after a workspace from a thread of its own; `stop` ends the thread and the children."""
+    """Looks after a workspace from two threads of its own; `stop` ends them and the children."""
 
     def __init__(self, workspace: Workspace, *, timer: Callable[[], float] = time.monotonic) -> None:
         self._workspace = workspace
         self._timer = timer
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="everloop-supervisor", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(self.serve, LOOK_EVERY), name="everloop-servers"),
+            threading.Thread(target=self._repeat, args=(self.chores, CHORES_EVERY), name="everloop-chores"),
+        ]
         self._servers: dict[str, PredictionServer] = {}
         self._failures: dict[str, tuple[int, float]] = {}
-        self._chores_at = 0.0
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Stop looking, let the prediction servers drain and end."""
+        """Stop looking; let the prediction servers drain and end."""
         self._ending.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         for server in self._servers.values():
             server.stop()
         self._servers.clear()
 
-    def round(self) -> None:
-        """One round: endpoints without a server get one, and now and then the chores are done."""
-        self._tried("looking after the endpoints", self._serve)
-        if self._timer() >= self._chores_at:
-            self._chores_at = self._timer() + CHORES_EVERY
-            self._tried("bringing in journals of runs", self._workspace.tracking.ship_pending)
-            for endpoint in self._workspace.serving.endpoints():
-                self._tried(f"collecting predictions of {endpoint.name}", self._collect(endpoint.name))
-
-    def _watch(self) -> None:
-        while not self._ending.wait(EVERY):
-            self.round()
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Give every endpoint that nobody serves a prediction server; one that keeps failing is tried ever more rarely."""
         serving = self._workspace.serving
         for endpoint in serving.endpoints():
             name = endpoint.name
@@ -72,18 +68,38 @@ class Supervisor:
                 log.warning("the prediction server of %s ended; starting it again", name)
                 self._servers.pop(name).stop()
             failures, again_at = self._failures.get(name, (0, 0.0))
-            if self._timer() < again_at or serving.address(name) is not None:
+            if self._ending.is_set() or self._timer() < again_at or serving.address(name) is not None:
                 continue
             try:
                 self._servers[name] = serving.start(name)
                 self._failures.pop(name, None)
             except EverloopError as error:
-                pause = min(PATIENCE, 2.0**failures)
-                self._failures[name] = (failures + 1, self._timer() + pause)
+                self._failures[name] = (failures + 1, self._timer() + min(PATIENCE, 2.0**failures))
                 log.error("the prediction server of %s does not start: %s", name, error.message)
 
-    def _collect(self, endpoint: str) -> Callable[[], object]:
-        return lambda: self._workspace.serving.collect(endpoint)
+    def chores(self) -> None:
+        """One round of the loop, in the order of the life cycle."""
+        workspace = self._workspace
+        self._tried("bringing in journals of runs", workspace.tracking.ship_pending)
+        for endpoint in workspace.serving.endpoints():
+            self._tried(f"watching {endpoint.name}", lambda name=endpoint.name: self._watch(name))
+        self._tried("acting on policies", lambda: workspace.loop.tick(workspace.clock()))
+
+    def _watch(self, endpoint: str) -> None:
+        workspace = self._workspace
+        workspace.serving.collect(endpoint)
+        segments = workspace.serving.segments(endpoint)
+        if not segments:
+            return
+        until = min(workspace.clock(), max(each.last for each in segments) + QUIET)
+        workspace.monitoring.evaluate(endpoint, until)
+        current = workspace.rollout.current(endpoint)
+        if current is not None and current.state not in TERMINAL:
+            workspace.rollout.advance(endpoint, until)
+
+    def _repeat(self, work: Callable[[], object], pause: float) -> None:
+        while not self._ending.wait(pause):
+            self._tried(work.__name__, work)
 
     def _tried(self, what: str, chore: Callable[[], object]) -> None:
         try:
