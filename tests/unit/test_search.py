@@ -19,6 +19,7 @@ from everloop.domain.search import (
     like,
     parse_filter,
     parse_order,
+    quoted,
 )
 from everloop.errors import InvalidInput
 
@@ -50,6 +51,8 @@ TREE = Compare(Field("param", "model"), "=", "tree")
          Or((OneOf(Field("text", "name"), ("a", "b"), False), OneOf(Field("text", "run_id"), ("c",), True)))),
         ("not (metrics.rmse < 1 or params.model = 'tree')", Not(Or((RMSE, TREE)))),
         ("metrics.rmse < 1 or metrics.rmse < 1 and params.model = 'tree'", Or((RMSE, And((RMSE, TREE))))),
+        ("tags.x = 'it''s' or tags.x = '' or tags.x = \"say \"\"hi\"\"\"",
+         Or(tuple(Compare(Field("tag", "x"), "=", text) for text in ("it's", "", 'say "hi"')))),
         ("min(metrics.loss) < 3", Compare(Field("metric", "loss", "min"), "<", 3)),
         ("COUNT( metrics.loss ) >= 10", Compare(Field("metric", "loss", "count"), ">=", 10)),
         ('"Run name" = \'A\'', Compare(Field("text", "name"), "=", "A")),
@@ -151,6 +154,13 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
         parse_filter(text)
     except InvalidInput as error:
         assert re.match(r"the filter (cannot be read|ends too early) at column \d+: ", error.message)  # noqa: PT017
+
+
+@given(st.text(max_size=50))
+def test_any_text_can_be_asked_for(text: str) -> None:
+    assert parse_filter(f"params.x = {quoted(text)} and name = {quoted(text)}") == And(
+        (Compare(Field("param", "x"), "=", text), Compare(Field("text", "name"), "=", text))
+    )
 
 
 @given(st.text(alphabet="ab%_\\*?[]\n", max_size=6), st.text(alphabet="abAB%_\\*?[]\n", max_size=6))

@@ -9,7 +9,7 @@
     operator   := = | != | <> | > | >= | < | <= | [not] like | [not] ilike
     field      := [entity "."] key | ("first" | "last" | "min" | "max" | "mean" | "count") "(" metric ")"
     entity     := metric(s) | param(s), parameter(s) | tag(s) | attribute(s), attr, run          none: an attribute, data or model
-    value      := number | 'text' | "text"
+    value      := number | 'text' | "text"                         a quote within a text is doubled: 'it''s'
 
 It is a superset of MLflow's: every filter that MLflow takes means the same here. Keywords are written in any case; keys that
 are not plain words are put in double quotes or backticks. A test of something that a run does not have is false, so
@@ -202,6 +202,21 @@ def fold(text: str) -> str:
     return text.translate(_FOLDED)
 
 
+def quoted(text: str) -> str:
+    """`text` as a value of a filter, whatever is in it.
+
+    >>> quoted("it's")
+    "'it''s'"
+    >>> parse_filter("name = " + quoted("it's")).value
+    "it's"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _unquoted(token: str) -> str:
+    return token[1:-1] if token[0] == "`" else token[1:-1].replace(token[0] * 2, token[0])
+
+
 _FOLDED = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
@@ -271,8 +286,8 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+)
     | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
     | (?P<word>\w(?:[\w/\-]*\w)?)
-    | (?P<text>'[^']*')
-    | (?P<quoted>"[^"]*"|`[^`]*`)
+    | (?P<text>'(?:[^']|'')*')
+    | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
     | (?P<symbol>!=|<>|>=|<=|==|[=<>(),.])
     | (?P<bad>.)""",
     re.VERBOSE | re.DOTALL,
@@ -367,7 +382,7 @@ class _Parser:
         start, name = self.column, self.token
         if self.kind == "quoted":
             self.advance()
-            return self.attribute(name[1:-1], start)
+            return self.attribute(_unquoted(name), start)
         if self.kind != "word":
             raise self.error(
                 "a field is missing, such as metrics.rmse"
@@ -397,7 +412,7 @@ class _Parser:
     def key(self) -> str:
         """A key after its entity: quoted, or words joined by dots without space."""
         if self.kind == "quoted":
-            key = self.token[1:-1]
+            key = _unquoted(self.token)
             self.advance()
             return key
         if self.kind not in {"word", "number"}:
@@ -471,7 +486,7 @@ class _Parser:
                 if self.kind == "end"
                 else f"expected a text in quotes, not {self.token!r}"
             )
-        text = self.token[1:-1]
+        text = _unquoted(self.token)
         self.advance()
         return text.lower() if field.key == "status" and field.entity == "text" else text
 
