@@ -62,16 +62,18 @@ class RunJournal:
 
     def __init__(self, path: Path, run_id: str, first: int, destination: Destination) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = JournalWriter(path)
-        self._run_id, self._destination = run_id, destination
+        self._path, self._run_id, self._destination = path, run_id, destination
+        # Others look for journals without a writer: this one takes its name when it has its head and is locked.
+        begun = path.with_suffix(".begun")
+        self._writer = JournalWriter(begun)
+        self._writer.append(records.encode((records.HEAD, run_id, first)))
+        begun.rename(path)
         self._append = threading.Lock()
         self._send = threading.Lock()
         self._waiting: list[bytes] = []
         self._sent = first
         self._wake, self._closing = threading.Event(), False
         self._warned: set[str] = set()
-        self._refused: list[str] = []
-        self._writer.append(records.encode((records.HEAD, run_id, first)))
         self._thread = threading.Thread(target=self._work, name=f"everloop-{run_id[:8]}", daemon=True)
         self._thread.start()
 
@@ -112,7 +114,7 @@ class RunJournal:
             self.flush()
         except EverloopError as error:
             self._warn(
-                f"the run could not be sent ({error.message}); it is kept in {self._writer.path} and sent later"
+                f"the run could not be sent ({error.message}); it is kept in {self._path} and sent later"
             )
             return False
         return True
@@ -125,7 +127,7 @@ class RunJournal:
             self._thread.join()
         arrived = self.try_flush()
         if arrived:
-            self._writer.path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
         self._writer.close()
 
     def abandon(self) -> None:
