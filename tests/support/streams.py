@@ -1,4 +1,4 @@
-"""Synthetic endpoints: days of predictions and labels that depend on each other within a day, as real ones do, with planted faults."""
+"""Synthetic endpoints: days of predictions whose labels depend on each other, as real ones do, with planted faults."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class FedMonitoring(Monitoring):
         super().__init__(context)
         self.days = days
 
-    def _predictions(self, endpoint: str, since: datetime | None, until: datetime) -> pa.Table:
+    def _predictions(
+        self, endpoint: str, since: datetime | None, until: datetime, *, settle: bool = False
+    ) -> pa.Table:
         parts = [
             log
             for start, (log, _) in self.days.items()

@@ -11,7 +11,7 @@ import msgspec
 from everloop.domain.alerts import Alert, AlertState, Report, Signal, fingerprint, next_state
 from everloop.domain.ids import Ids
 from everloop.monitoring.records import Evaluation
-from everloop.monitoring.rows import open_alerts, put_alert
+from everloop.monitoring.rows import open_alerts, put_alert, silenced_before
 from everloop.store.ledger import Transaction
 
 
@@ -46,6 +46,11 @@ def step_alerts(tx: Transaction, new_id: Ids, endpoint: str, evaluation: Evaluat
                 updated=step.window_end,
                 report=step.report,
             )
+            silent = silenced_before(tx, label, step.window_end)
+            if silent is not None:
+                alert = msgspec.structs.replace(
+                    alert, silenced_until=silent.silenced_until, silenced_because=silent.silenced_because
+                )
             put_alert(tx, alert)
             tx.edge(f"endpoint:{endpoint}", f"alert:{alert.alert_id}", "watched")
             tx.edge(step.model, f"alert:{alert.alert_id}", "concerns")

@@ -620,8 +620,13 @@ class Monitoring(Room):
         table = pq.read_table(pa.BufferReader(self.objects.read(logged[0].digest)))
         return self.set_reference(model, table, day_starts_at=day_starts_at)
 
-    def _predictions(self, endpoint: str, since: datetime | None, until: datetime) -> "pa.Table":
-        return self.context.room(Serving).predictions(endpoint, since=since or EPOCH, until=until)
+    def _predictions(
+        self, endpoint: str, since: datetime | None, until: datetime, *, settle: bool = False
+    ) -> "pa.Table":
+        """Rows of the log. A live answer is in it before it is given; `settle` waits for shadow answers still computed."""
+        return self.context.room(Serving).predictions(
+            endpoint, since=since or EPOCH, until=until, settle=settle
+        )
 
     def _match(self, endpoint: str, table: "pa.Table", received: datetime, outcome: Outcome) -> "pa.Table":
         """Find the predictions of a batch: first among the days its rows name, or the newest ones, then
@@ -703,9 +708,11 @@ class _RoomSources:
     def __init__(self, room: Monitoring, endpoint: str, outcome: Outcome, until: datetime) -> None:
         self._room, self._endpoint, self._outcome, self._until = room, endpoint, outcome, until
         self._references: dict[str, ModelReference | None] = {}
+        self._settled = False
 
     def predictions(self, since: datetime | None, until: datetime) -> "pa.Table":
-        return self._room._predictions(self._endpoint, since, until)
+        settle, self._settled = not self._settled, True  # once a look: what it reads is over
+        return self._room._predictions(self._endpoint, since, until, settle=settle)
 
     def labels(self, start: datetime, rows: "pa.Table") -> "pa.Table":
         return self._room._labels_of_day(self._endpoint, start, rows, self._outcome)

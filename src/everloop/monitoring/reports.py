@@ -97,7 +97,9 @@ def _tested(monitor: Monitor) -> str:
     persistence = f"{monitor.persistence} days in a row"
     if monitor.trailing:
         rule = f"Welch's t, one-sided, p <= {monitor.significance:g}, effect >= {monitor.effect:g}, {persistence}"
-        return f"{monitor.name}: mean of the last {monitor.trailing} days against the reference's days ({rule})"
+        return (
+            f"{monitor.name}: mean of the last {monitor.trailing} days against the reference's days ({rule})"
+        )
     if monitor.measure in {Measure.LATENCY, Measure.ERRORS}:
         return f"{monitor.name}: each day against the limit {monitor.effect:g}, {persistence}"
     rule = f"Benjamini-Hochberg at {monitor.significance:.3f}, effect above the floor, {persistence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -61,6 +62,13 @@ def open_alerts(look: Reader, endpoint: str, family: str) -> list[Alert]:
         alerts.c.endpoint == endpoint, alerts.c.family == family, alerts.c.state.in_(states)
     )
     return [alert_of(row) for row in look.all(query)]
+
+
+def silenced_before(look: Reader, fingerprint: str, moment: datetime) -> Alert | None:
+    """The newest alert of a fingerprint that is silenced beyond a moment."""
+    same = sa.and_(alerts.c.fingerprint == fingerprint, alerts.c.silenced_until > moment)
+    row = look.first(sa.select(alerts).where(same).order_by(alerts.c.opened.desc()).limit(1))
+    return alert_of(row) if row is not None else None
 
 
 def find_alert(look: Reader, ref: str) -> Alert:

@@ -480,7 +480,9 @@ class Rollouts(Room):
             )
         }
         for start in sorted(final):
-            rows = serving.predictions(record.endpoint, since=max(start, record.started), until=start + DAY)
+            rows = serving.predictions(
+                record.endpoint, since=max(start, record.started), until=start + DAY, settle=False
+            )
             labels = monitoring.labels(record.endpoint, start, start + DAY)
             paired, gain = paired_gain(rows, labels, record.champion, record.candidate, record.plan.loss)
             progress = msgspec.structs.replace(progress, judged=start)
