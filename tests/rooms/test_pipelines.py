@@ -496,3 +496,138 @@ def test_a_read_of_the_newest_version_is_seen_when_it_moves(project: Project) ->
         if edge[2] == "consumed"
     }
     assert {edge[0] for edge in consumed} >= {"data:flights@v2", "data:weather@v2"}
+
+
+def test_a_script_runs_its_own_pipeline_in_workers_without_being_started_again(project: Project) -> None:
+    import subprocess
+
+    project.write(
+        "script.py",
+        """
+        import sys
+        from dataclasses import dataclass
+        from pathlib import Path
+        import everloop as ev
+
+        @dataclass
+        class Fold:
+            number: int
+
+        FIRST = Fold(1)
+
+        @ev.step
+        def fold(number): return Fold(number + FIRST.number)
+
+        @ev.step
+        def number(fold): return fold.number
+
+        @ev.pipeline
+        def main(): return number(fold(2))
+
+        print("started")
+        if __name__ == "__main__":
+            with ev.connect(Path(__file__).parent) as ws:
+                run = ws.pipelines.run(main, executor="local")
+                print(run.status, run.error, run.value(), run.executed)
+        """,
+    )
+    command = [sys.executable, str(project.folder / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project.folder)
+    assert done.stdout.split() == ["started", "finished", "3", "2"], done.stdout + done.stderr
+
+
+def test_a_value_that_workers_do_not_share_is_refused_by_name(project: Project) -> None:
+    project.write(
+        "clock.py",
+        """
+        import time, os
+        import everloop as ev
+
+        STARTED = (time.time_ns(), os.getpid())
+
+        @ev.step
+        def since(): return STARTED
+
+        @ev.pipeline
+        def main(): return since()
+        """,
+    )
+    run = project.run("clock.py:main", executor="local")
+    assert "STARTED of clock.py is not the same in a worker process" in run.error
+    assert project.run("clock.py:main").status == "finished"
+
+
+def test_steps_that_no_worker_can_import_are_refused_with_a_way_out(project: Project) -> None:
+    import everloop as ev
+
+    @ev.step
+    def inner(x: int) -> int:
+        return x + 1
+
+    @ev.pipeline
+    def local(x: int = 1) -> int:
+        return inner(x)
+
+    with pytest.raises(InvalidInput, match="cannot import it") as caught:
+        project.room.run(local, executor="local")
+    assert "inline" in caught.value.hint
+    run = project.room.run(local, executor="inline")
+    assert run.value() == 2
+    assert project.room.run(local, executor="inline").executed == 0
+
+
+def test_constants_changed_at_run_time_count(project: Project) -> None:
+    project.write(
+        "settings.py",
+        """
+        import everloop as ev
+        RATES = {"low": 1}
+
+        @ev.step
+        def rate(): return RATES["low"]
+
+        @ev.pipeline
+        def main(): return rate()
+        """,
+    )
+    project.forget()
+    assert project.room.run("settings.py:main", executor="inline").value() == 1
+    sys.modules["settings"].RATES["low"] = 5
+    changed = project.room.run("settings.py:main", executor="inline")
+    assert changed.value() == 5
+    assert changed.step("rate").reason == "value RATES changed (settings.py)"
+    assert "RATES of settings.py" in project.room.run("settings.py:main", executor="local", force=True).error
+
+
+def test_ctrl_c_gives_claims_back_and_records_what_was_done(project: Project) -> None:
+    project.write(
+        "stop.py",
+        """
+        import everloop as ev
+
+        @ev.step
+        def first(): return 1
+
+        @ev.step
+        def second(x):
+            import os
+            if os.path.exists("stop"):
+                raise KeyboardInterrupt
+            return x + 1
+
+        @ev.pipeline
+        def main(): return second(first())
+        """,
+    )
+    (project.folder / "stop").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        with pytest.raises(KeyboardInterrupt):
+            project.run("stop.py:main")
+        (project.folder / "stop").unlink()
+        stopped = project.room.runs()[0]
+        assert stopped.status == "interrupted"
+        assert project.workspace.room(Tracking).run(stopped.run).status == "interrupted"
+        resumed = project.room.resume(stopped.run)
+    assert statuses(resumed) == {"first": "cached", "second": "executed"}
+    assert resumed.resumed_from == stopped.run

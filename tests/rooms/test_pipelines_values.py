@@ -146,7 +146,13 @@ COLUMNS: dict[str, pa.Array] = {
     "text": pa.array(["a", "", None, "long " * 9]),
     "flag": pa.array([True, None, False, True]),
     "time": pa.array(
-        [None, datetime.datetime(2013, 1, 1), None, datetime.datetime(2013, 1, 2)], pa.timestamp("us", "UTC")
+        [
+            None,
+            datetime.datetime(2013, 1, 1, tzinfo=datetime.UTC),
+            None,
+            datetime.datetime(2013, 1, 2, tzinfo=datetime.UTC),
+        ],
+        pa.timestamp("us", "UTC"),
     ),
     "day": pa.array([datetime.date(2013, 1, 1), None, None, None]),
     "list": pa.array([[1], [], None, [2, 3]]),

@@ -75,7 +75,7 @@ class Newest:
         found = []
         for each in sorted(set(seen) - set(given)):
             reference = Reference.parse(each)
-            if reference.kind not in (Kind.DATA, Kind.FEATURE):
+            if reference.kind not in (Kind.DATA, Kind.FEATURE, Kind.MODEL):
                 continue
             asked = f"{reference.kind}:{reference.name}"
             found.append(Read(asked if self.of(asked) == each else each, each))
@@ -85,7 +85,15 @@ class Newest:
         """Whether a step that read these would read the same now."""
         return all(read.asked == read.found or self.of(read.asked) == read.found for read in reads)
 
+    def said(self, read: Read) -> str:
+        """Why a step that read this is executed again."""
+        if Reference.parse(read.found).kind is Kind.MODEL:
+            return f"it reads {read.asked} by itself, and an alias may have moved"
+        return f"{read.asked} is now {self.of(read.asked).rpartition('@')[2]}"
+
     def _find(self, reference: Reference) -> str | None:
+        if reference.kind is Kind.MODEL:
+            return None  # aliases belong to a room above: a step that asks for models by itself is never taken from the cache
         if reference.kind is Kind.DATA:
             from everloop.data.data import Data
 

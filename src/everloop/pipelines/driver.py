@@ -48,6 +48,7 @@ from everloop.pipelines.keys import Keys
 from everloop.pipelines.steps import Mapped, Pipeline, Result, Step, conducted_by
 from everloop.pipelines.tracked import StepRun, begin_whole, finish_whole, texts
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
+from everloop.pipelines.values.plain import importable
 from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, served_here
 from everloop.tracking.places import this_process
 from everloop.tracking.starting import RESUME
@@ -196,6 +197,7 @@ class _Driver:
         self.dependents: dict[int, list[Node]] = {}
         self.finished: list[FinishedStep] = []
         self.unrecorded: set[int] = set()
+        self.held: set[str] = set()
         self.flushed_at = time.monotonic()
         self.renewed_at = time.monotonic()
         self.parts: dict[int, KeyParts] = {}
@@ -223,6 +225,7 @@ class _Driver:
             self.context,
             experiment=experiment,
             name=self.pipeline.name,
+            source=source,
             params=arguments,
             root=self.root,
             resumed_from=resumed_from,
@@ -252,9 +255,8 @@ class _Driver:
         finally:
             self.executor.close()
             self._flush()
-            held = [each.key for each in (*self.claimed, *self.running.values()) if each.key]
-            if held:
-                self.room.release(held, self.run_id)
+            if self.held:
+                self.room.release(sorted(self.held), self.run_id)
             self.room.end(self.run_id, status, output)
             finish_whole(run, status)
         return self._summary(status, begun, output, resumed_from)
@@ -539,6 +541,7 @@ class _Driver:
         for node, claim in zip(once.values(), claims, strict=True):
             if claim.granted:
                 node.previous = claim.run
+                self.held.add(node.key)
                 self.claimed.append(node)
                 granted += 1
             elif claim.result is not None and self.newest.still(claim.result.reads):
@@ -556,6 +559,7 @@ class _Driver:
         claim = self.room.claim([node.key], self.run_id, this_process(), [node.run or ""], again=True)[0]
         if claim.granted:
             node.previous = claim.run
+            self.held.add(node.key)
             self.claimed.append(node)
         else:
             node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
@@ -576,9 +580,12 @@ class _Driver:
         node.attempts += 1
         node.state = "running"
         function = node.step.function
-        module = function.__module__
-        file = sys.modules["__main__"].__dict__.get("__file__") if module == "__main__" else None
-        place = str(Path(file).resolve()) if file else module
+        place = importable(function.__module__)
+        if self.executor.name != "inline" and (place == "__main__" or "<locals>" in function.__qualname__):
+            raise InvalidInput(
+                f"step {node.step.name} is not at the top level of a file, so a worker process cannot import it",
+                hint="move it into a module, or use the executor 'inline'",
+            )
         identity = (place, function.__qualname__)
         self.local[identity] = node.step
         step_run = None
@@ -591,6 +598,7 @@ class _Driver:
             step_run = StepRun(
                 node.run, self.run_id, self.experiment, node.name, texts(params), self.captured, node.previous
             )
+        code = self.keys.code_of(node.step)
         task = StepTask(
             location=self.context.location,
             root=str(self.root),
@@ -601,7 +609,8 @@ class _Driver:
             arguments=node.stored_arguments,
             seed=node.step.options.seed,
             run=step_run,
-            code=self.keys.code_of(node.step).code,
+            code=code.code,
+            constants={each.name: each.digest for each in code.code_components if each.kind == "value"},
         )
         node.log = str(self.logs / f"{node.number}.log")
         job = Job(
@@ -685,6 +694,7 @@ class _Driver:
         self.finished.append(FinishedStep(node.record, self.parts[node.number], log_size=size))
         self.failure = self.failure or node.record.error
         self.room.release([node.key], self.run_id)
+        self.held.discard(node.key)
         self._settled(node, "failed")
 
     def _skip(self, node: Node, why: str) -> None:
@@ -758,13 +768,13 @@ class _Driver:
             batch, self.finished = self.finished, []
             self.unrecorded.clear()
             self.room.commit(self.run_id, batch)
+            self.held.difference_update(each.record.key for each in batch if each.record.status == "executed")
 
     def _renew(self) -> None:
         if time.monotonic() - self.renewed_at > RENEW_SECONDS:
             self.renewed_at = time.monotonic()
-            held = [node.key for node in (*self.claimed, *self.running.values())]
-            if held:
-                self.room.renew(held, self.run_id)
+            if self.held:
+                self.room.renew(sorted(self.held), self.run_id)
 
 
 @dataclass

@@ -190,6 +190,10 @@ def _edges(run: str, finished: Sequence[FinishedStep]) -> list[tuple[str, str, s
     for each in finished:
         own = f"run:{each.record.run}" if each.record.run else whole
         found += [(reference, target, "consumed") for reference in each.consumed for target in (whole, own)]
-        if each.record.status == "cached" and own != whole:
-            found.append((own, whole, "reused"))
+        if (
+            own != whole
+        ):  # a step that goes on from an older run's checkpoint is a part of this run all the same
+            found.append(
+                (whole, own, "child") if each.record.status == "executed" else (own, whole, "reused")
+            )
     return found

@@ -12,6 +12,10 @@
         return fit(tables, recipe)
 
 Outside a pipeline they are what they look like: ``fit(load(1), "boosting")`` calls the functions.
+
+A step's stored result is used while its code, arguments and seed are the same, and what it reads through Everloop is. Files
+opened by path, environment variables, the clock and the network cannot be seen: pass them in as arguments, or declare
+``cache=False``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,7 @@ def begin_whole(
     experiment: str,
     name: str,
     params: Mapping[str, Any],
+    source: str,
     root: Path,
     resumed_from: str | None,
 ) -> tuple[Run, Captured]:
@@ -54,8 +56,15 @@ def begin_whole(
     tracking.settle()
     captured = capture(tracking.objects, project=root, seeds={}, leave_out=[context.folder])
     code = keep_code(tracking.objects, root)
+    commit, branch, dirty = _revision(root)
     captured = msgspec.structs.replace(
-        captured, source=name, code=code[0].digest, holds=[*captured.holds[:1], *dict.fromkeys(code)]
+        captured,
+        source=source or name,
+        commit=commit,
+        branch=branch,
+        dirty=dirty,
+        code=code[0].digest,
+        holds=[*captured.holds[:1], *dict.fromkeys(code)],
     )
     record = tracking.create_run(
         run_id=context.ids(),
@@ -139,6 +148,32 @@ def keep_code(objects: Objects, root: Path) -> list[HeldObject]:
     ]
     record = objects.put(canonical(Code("", "", entries, [], skipped)))
     return [HeldObject(record.digest, record.size), *(HeldObject(each.digest, each.size) for each in entries)]
+
+
+def _revision(root: Path) -> tuple[str, str, bool]:
+    """Commit, branch and whether there are changes, of the project's repository: not of the one the command was started in."""
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", "."]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "", "", False
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
+    commit = facts.get("branch.oid", "")
+    branch = facts.get("branch.head", "")
+    changed = any(not line.startswith("#") for line in lines)
+    return (
+        ("", "", False)
+        if commit in {"", "(initial)"}
+        else (commit, "" if branch == "(detached)" else branch, changed)
+    )
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from everloop.domain.pipelines import StoredValue
 from everloop.errors import Conflict, InvalidDefinition
 from everloop.governance.definitions import load
 from everloop.governance.rooms import Context
-from everloop.pipelines.code.closure import Closures
+from everloop.pipelines.code.closure import Closure, Closures
 from everloop.pipelines.datasets import lifted_datasets, lowered_dataset
 from everloop.pipelines.rebuild import opened
 from everloop.pipelines.steps import Step, conducted_by, declared_steps
@@ -32,7 +32,8 @@ class StepTask(msgspec.Struct, frozen=True):
     """What a worker is told.
 
     location: of the workspace. module: where the step is defined, a dotted name or a file; qualname: its function there.
-    path: the driver's import path. code: the digest of the closure that the key was made from; empty: not to be checked.
+    path: the driver's import path. code: the digest of the closure that the key was made from, and `constants` the digests of
+    the values in it.
     """
 
     location: str
@@ -45,6 +46,7 @@ class StepTask(msgspec.Struct, frozen=True):
     seed: int | None
     run: StepRun | None
     code: str
+    constants: dict[str, str]
 
 
 class StepAnswer(msgspec.Struct, frozen=True):
@@ -98,26 +100,38 @@ def find_step(task: StepTask) -> Step[..., Any]:
     for each in vars(module).values():
         if isinstance(each, Step) and each.function.__qualname__ == task.qualname:
             found = _closures(task.root, task.module).get(task.qualname)
-            if task.code and found is not None and found != task.code:
-                raise Conflict(
-                    f"the code of step {task.name} is not the same here as where the pipeline was started",
-                    hint="a file was edited meanwhile, or a value was changed after import: run it again",
-                )
+            if found is not None and found.digest != task.code:
+                raise _other_code(task, found)
             return each
     raise InvalidDefinition(
         f"{task.module} has no step {task.qualname} in a worker process", hint="define it at the top level"
     )
 
 
+def _other_code(task: StepTask, here: Closure) -> Conflict:
+    for each in here.components:
+        if each.kind == "value" and task.constants.get(each.name, each.digest) != each.digest:
+            file, _, name = each.name.partition("::")
+            return Conflict(
+                f"step {task.name}: {name} of {file} is not the same in a worker process as where the pipeline was started",
+                hint="it was changed after import, or differs at each import (a clock, a random number): pass it as an argument",
+            )
+    return Conflict(
+        f"the code of step {task.name} is not the same in a worker process as where the pipeline was started",
+        hint="a file was edited meanwhile: run it again",
+    )
+
+
 @cache
-def _closures(root: str, module: str) -> dict[str, str]:
-    """Digests of the closures of all steps of a module, taken when it has just been imported: later, steps may have changed
-    what it holds."""
+def _closures(root: str, module: str) -> dict[str, Closure]:
+    """The closures of all steps of a module, taken when it has just been imported: later, steps may have changed what it
+    holds."""
     closures = Closures(Path(root))
+    name = load(module, Path(root)).__name__
     return {
-        each.function.__qualname__: closures.of(each.function).digest
+        each.function.__qualname__: closures.of(each.function)
         for each in declared_steps()
-        if each.function.__module__ == load(module, Path(root)).__name__
+        if each.function.__module__ == name
     }
 
 

@@ -140,7 +140,7 @@ class _Walk:
             value = value.__func__
         if isinstance(value, types.ModuleType):
             self._import(value.__name__, (), True, 0)
-            return value.__name__
+            return self._identity(value)
         if isinstance(value, types.FunctionType):
             self._function(value)
         elif isinstance(value, type):
@@ -149,9 +149,22 @@ class _Walk:
             self._import(
                 module, (getattr(value, "__name__", ""),) if hasattr(value, "__name__") else (), True, 0
             )
-        return (
-            f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+        return self._identity(value)
+
+    def _identity(self, value: Any) -> str:
+        """A name that is the same whether a file was imported or started as a script."""
+        value = unwrapped(value)
+        name = (
+            value.__name__
+            if isinstance(value, types.ModuleType)
+            else str(getattr(value, "__module__", None) or "")
         )
+        file = getattr(sys.modules.get(name), "__file__", None)
+        path = Path(file).resolve() if file else None
+        place = self._label(path) if path is not None and path.is_relative_to(self.root) else name
+        if isinstance(value, types.ModuleType):
+            return place
+        return f"{place}::{getattr(value, '__qualname__', type(value).__qualname__)}"
 
     def _function(self, function: types.FunctionType) -> None:
         if id(function) in self.followed:
@@ -254,7 +267,7 @@ class _Walk:
 
         def current() -> str | None:
             try:
-                return fingerprint(get(), self._name_only, self.root)
+                return fingerprint(get(), self._identity, self.root)
             except Opaque:
                 return None
 
@@ -272,9 +285,6 @@ class _Walk:
         self.values.append((current, current()))
         self._add("value", name, digest)
         return True
-
-    def _name_only(self, value: Any) -> str:
-        return f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
 
     def _instance(self, value: Any) -> None:
         """An object whose content cannot be told: at least its class's code counts."""

@@ -12,6 +12,7 @@ import datetime
 import decimal
 import importlib
 import math
+import sys
 import types
 import uuid
 from collections.abc import Callable
@@ -97,8 +98,8 @@ def lower(value: Any, deeper: Lower, where: str, types_: set[str]) -> Any:
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
         return {"~code": _type_label(value, types_)}
     if isinstance(value, types.ModuleType):
-        types_.add(f"{value.__name__}:")
-        return {"~code": f"{value.__name__}:"}
+        types_.add(f"{importable(value.__name__)}:")
+        return {"~code": f"{importable(value.__name__)}:"}
     raise NotPlain
 
 
@@ -160,7 +161,7 @@ def _canonical(tree: Any) -> Any:
 
 
 def _type_label(value: Any, types_: set[str]) -> str:
-    label = f"{value.__module__}:{value.__qualname__}"
+    label = f"{importable(value.__module__)}:{value.__qualname__}"
     try:
         found = named(label)
     except (ImportError, AttributeError):
@@ -174,10 +175,22 @@ def _type_label(value: Any, types_: set[str]) -> str:
     return label
 
 
+def importable(module: str) -> str:
+    """The name by which another process imports a module: a script that was started is ``__main__`` only here."""
+    if module != "__main__":
+        return module
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    file = getattr(main, "__file__", None)
+    return str(spec.name) if spec is not None else Path(file).stem if file else module
+
+
 def named(label: str) -> Any:
     """What ``module:Name`` names."""
     module, _, path = label.partition(":")
-    found: Any = importlib.import_module(module)
+    found: Any = (
+        sys.modules["__main__"] if module == importable("__main__") else importlib.import_module(module)
+    )
     for part in path.split(".") if path else ():
         found = getattr(found, part)
     return found
