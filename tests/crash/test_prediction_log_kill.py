@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import httpx
+import psutil
 from tests.wire.prediction_servers import Started, deploy_by_hand, save_flights_model, training_rows
 
 from everloop.domain.deployments import Arm
@@ -44,3 +47,19 @@ def test_acknowledged_predictions_survive_a_kill(tmp_path):
         frame for path in (folder / "log").glob("*.journal") for _, _, frame in Segment(path).frames()
     )
     assert set(answered) <= set(logged["prediction_id"].to_pylist())
+
+
+def test_a_server_ends_with_the_process_that_started_it(tmp_path):
+    save_flights_model(tmp_path / "model", depth=1)
+    folder = tmp_path / "delay"
+    deploy_by_hand(folder, {"model:delay@v1": tmp_path / "model"}, [Arm("champion", "model:delay@v1")])
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom everloop.serving.process import start\n"
+        "print(start(Path(sys.argv[1])).pid, flush=True)\ntime.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    child.wait(30)
+    assert not (folder / "server.json").exists()

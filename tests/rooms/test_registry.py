@@ -228,6 +228,8 @@ def test_without_rows_best_says_that_runs_judged_themselves(registered):
     best = registered.best("delay")
     assert best.reference == "model:delay@v2"
     assert "on rows of their own" in best.rule
+    registered.set_alias("delay@v1", "champion")
+    assert registered.best("delay").reference == "model:delay@v1"  # both logged the same: no reason to switch
 
 
 def test_a_package_stands_alone(registered, tmp_path):

@@ -95,9 +95,8 @@ def _by_runs(ready: list[ModelVersionRecord], metric: str) -> Best:
     """Without rows, by what the runs logged: comparable only if they logged it on the same rows, which is said."""
     sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
     candidates = [_plain(record, metric, {}) for record in ready]
-    known = sorted(
-        (each for each in candidates if each.value is not None), key=lambda each: -sign * (each.value or 0.0)
-    )
+    known = [each for each in candidates if each.value is not None]
+    known.sort(key=lambda each: (-sign * (each.value or 0.0), "champion" not in each.aliases))
     rule = f"{'highest' if sign > 0 else 'lowest'} {metric} that the runs logged, on rows of their own"
     if not known:
         return Best(None, f"no run logged {metric}, and no rows are declared to compare on", candidates)

@@ -308,7 +308,8 @@ class Registry(Room):
         record = self.version(reference)
         if record.card is None:
             raise NotFound(
-                f"{record.reference} has no model card", hint="it is written by: Registry.write_card"
+                f"{record.reference} has no model card",
+                hint="write it: ev.workspace().registry.write_card(reference)",
             )
         return msgspec.json.decode(self.objects.read(record.card), type=ModelCard)
 
