@@ -1,16 +1,15 @@
-"""A version as one table to pyarrow and DuckDB: columns and rows are read from the object store as they are needed."""
+"""A version as one table to pyarrow and DuckDB, and the DuckDB that rooms use."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.fs
 
 from everloop.domain.datasets import FileEntry
 from everloop.errors import Corrupted, InvalidInput
@@ -19,14 +18,18 @@ if TYPE_CHECKING:
     from everloop.store.objects import Objects
 
 
-def scan(objects: Objects, files: Iterable[FileEntry], schema: pa.Schema | None = None) -> pa.dataset.Dataset:
-    """Parquet or CSV files, all of one kind and schema, as a dataset that pushes down columns and filters."""
+def scan(objects: Objects, files: Iterable[FileEntry]) -> pa.dataset.Dataset:
+    """Parquet or CSV files, all of one kind and schema, as a dataset that decodes only the columns and rows asked for.
+
+    The files' bytes are fetched, checked and held in memory as they are stored, compressed. Handing Arrow a Python file
+    instead, to fetch pieces as it goes, deadlocks under DuckDB: a thread of Arrow waits for Python's lock to read, while the one
+    that has the lock waits for that thread to end.
+    """
     listed = list(files)
-    filesystem = pa.fs.PyFileSystem(_StoredFiles(objects, listed))
-    kind = "csv" if listed[0].path.lower().endswith(".csv") else "parquet"
-    return pa.dataset.dataset(
-        [file.path for file in listed], schema=schema, format=kind, filesystem=filesystem
-    )
+    is_csv = listed[0].path.lower().endswith(".csv")
+    kind = pa.dataset.CsvFileFormat() if is_csv else pa.dataset.ParquetFileFormat()
+    fragments = [kind.make_fragment(pa.py_buffer(objects.read(file.digest))) for file in listed]
+    return pa.dataset.FileSystemDataset(fragments, fragments[0].physical_schema, kind)
 
 
 @contextmanager
@@ -120,53 +123,3 @@ def _corruption(error: BaseException) -> Corrupted | None:
             return seen
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-class _StoredFiles(pa.fs.FileSystemHandler):
-    """The files of a version as Arrow's file system wants them. Arrow reads one file from several threads but asks it for one
-    piece at a time."""
-
-    def __init__(self, objects: Objects, files: Iterable[FileEntry]) -> None:
-        self._objects = objects
-        self._files = {file.path: file for file in files}
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        return self is not other
-
-    def get_type_name(self) -> str:
-        return "everloop"
-
-    def normalize_path(self, path: str) -> str:
-        return path
-
-    def get_file_info(self, paths: list[str]) -> list[Any]:
-        return [self._info(path) for path in paths]
-
-    def get_file_info_selector(self, selector: Any) -> list[Any]:
-        return [self._info(path) for path in self._files]
-
-    def open_input_file(self, path: str) -> Any:
-        return pa.PythonFile(self._stream(path), mode="r")
-
-    def open_input_stream(self, path: str) -> Any:
-        return pa.PythonFile(self._stream(path), mode="r")
-
-    def _info(self, path: str) -> Any:
-        file = self._files.get(path)
-        if file is None:
-            return pa.fs.FileInfo(path, pa.fs.FileType.NotFound)
-        return pa.fs.FileInfo(path, pa.fs.FileType.File, size=file.size)
-
-    def _stream(self, path: str) -> BinaryIO:
-        if path not in self._files:
-            raise FileNotFoundError(path)
-        return self._objects.open(self._files[path].digest)
-
-    def _read_only(self, *_: object) -> None:
-        raise PermissionError("a dataset version is never written to")
-
-    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _read_only
-    move = copy_file = open_output_stream = open_append_stream = _read_only
