@@ -60,3 +60,33 @@ def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path: Path, photos: Path
     with LocalWorkspace(project) as workspace:
         assert workspace.data.add(photos, "photos", append=True).files == 300
         assert workspace.governance.verify().ok
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from everloop.errors import StorageError
+from everloop.workspace.local import LocalWorkspace
+with LocalWorkspace(Path(sys.argv[1])) as workspace:
+    workspace.data.newest("photos")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # as if the disk were full
+    try:
+        workspace.data.add(sys.argv[2], "photos")
+    except StorageError as error:
+        print(error.message)
+"""
+
+
+def test_a_full_disk_is_said_and_nothing_is_added(tmp_path: Path, photos: Path) -> None:
+    project = tmp_path / "project"
+    with LocalWorkspace(project) as workspace:
+        workspace.data.add(photos / "0" / "7.bin", "one")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(project), str(photos)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip(), done.stderr
+    with LocalWorkspace(project) as workspace:
+        assert workspace.data.newest("photos") is None
+        assert workspace.governance.verify().ok
+        assert workspace.data.add(photos, "photos").files == 300

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -27,6 +27,9 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.schema.features import materializations
+
+if TYPE_CHECKING:
+    from everloop.features.reader import FeatureReader, Selected
 
 KIND = "feature"
 
@@ -59,7 +62,7 @@ class Features(Room):
 
     def prepare(
         self, features: Sequence[str], *, at: Mapping[str, int | str] | None = None, full_names: bool = False
-    ) -> Any:
+    ) -> "FeatureReader":
         """A reader of features, with the data it needs in memory: for asking many times. See `FeatureReader`.
 
         features: ``view:feature``, ``view@v2:feature``, or ``view`` for all of it. at: data versions by dataset (a number or a
@@ -103,8 +106,7 @@ class Features(Room):
         tolerance: float | None = None,
     ) -> ParityReport:
         """Compare logged features (a table with keys, instants and features) with those recomputed from history."""
-        report: ParityReport = self.prepare(features, at=at).parity(logged, time=time, tolerance=tolerance)
-        return report
+        return self.prepare(features, at=at).parity(logged, time=time, tolerance=tolerance)
 
     # The online store
 
@@ -168,7 +170,7 @@ class Features(Room):
     def _online(self) -> OnlineStore:
         return OnlineStore(self.context.folder)
 
-    def _selected(self, features: Sequence[str], full_names: bool) -> list[Any]:
+    def _selected(self, features: Sequence[str], full_names: bool) -> "list[Selected]":
         from everloop.features.reader import Selected
 
         if isinstance(features, str) or not features:
