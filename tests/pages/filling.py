@@ -28,6 +28,7 @@ def fill(workspace: LocalWorkspace, folder: Path) -> None:
     add_pipeline(workspace)
     add_features(workspace)
     add_models(workspace, folder)
+    add_predictions(workspace)
     add_monitoring(workspace)
 
 
@@ -185,3 +186,17 @@ def add_features(workspace: LocalWorkspace) -> None:
         features=["temp", ev.aggregate("mean", "delay", over="3h", name="mean_delay", min_count=5)],
     )
     workspace.features.apply([view])
+
+
+def add_predictions(workspace: LocalWorkspace) -> None:
+    """A few answers of a real prediction server."""
+    import httpx
+
+    with workspace.serving.start("delay") as server:
+        body = {
+            "columns": {"temp": [60.0, 71.5, 48.0], "wind": [10.0, 3.5, 18.0]},
+            "keys": ["UA 1", "AA 2", NASTY],
+            "time": "2013-04-30T12:00:00Z",
+        }
+        httpx.post(f"{server.url}/predict", json=body, timeout=30).raise_for_status()
+    workspace.serving.collect("delay")

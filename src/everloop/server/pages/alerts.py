@@ -61,7 +61,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
     names = [each["monitor"] for each in alert.report.findings]
     days = monitor_plots.Days(workspace, alert.endpoint, monitor_plots.DAYS_SHOWN)
     return {
-        "crumbs": [("Alerts", "/alerts"), (alert.report.what[:60], None)],
+        "crumbs": [("Alerts", "/alerts"), (f"{alert.family} of {alert.endpoint}", None)],
         "subject": f"alert:{alert.alert_id}",
         "alert": alert,
         "may_ack": alert.state in (AlertState.FIRING, AlertState.PENDING),

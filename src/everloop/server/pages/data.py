@@ -162,8 +162,9 @@ def verdict(report: CheckReport | None) -> tuple[str, str] | None:
 
 def growth(versions: list[VersionRecord]) -> plots.Spec | None:
     """Rows by version, where there are enough versions to see something."""
-    points = [[each.version, each.rows] for each in reversed(versions) if each.rows is not None]
+    points = [[f"v{each.version}", each.rows] for each in reversed(versions) if each.rows is not None][-400:]
     if len(points) < 3:
         return None
-    series = [{"name": "rows", "points": points[-400:]}]
-    return plots.line("rows", series, x={"name": "version"}, y={"name": "rows", "zero": True})
+    series = [{"name": "rows", "points": points}]
+    x = {"name": "version", "type": "category", "categories": [place for place, _ in points]}
+    return plots.line("rows", series, x=x, y={"name": "rows", "zero": True})

@@ -14,6 +14,7 @@ from everloop.server.pages import lineage, rollouts
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.monitor_plots import Days
 from everloop.server.pages.rendering import Pages
+from everloop.workspace.provenance import Link
 from everloop.workspace.workspace import Workspace
 
 SPANS = ("90", "30", "365")
@@ -69,7 +70,11 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "day_charts": days.day_charts(),
         "monitors": days.monitors,
         "predictions": newest_predictions(workspace, name),
-        "graph": lineage.graph(workspace, record.reference),
+        "graph": lineage.graph(
+            workspace,
+            record.reference,
+            [Link(arm.model, record.reference, "deployed") for arm in record.arms if arm.mode != "off"],
+        ),
         "command": f"everloop health {name}",
     }
 

@@ -30,10 +30,11 @@ MOST_NODES = 150
 Graph = dict[str, Any]
 
 
-def graph(workspace: Workspace, reference: str) -> Graph | None:
-    """The graph around a reference, as `lineage.ts` draws it; None when nothing is connected with it."""
+def graph(workspace: Workspace, reference: str, more: Sequence[Link] = ()) -> Graph | None:
+    """The graph around a reference, as `lineage.ts` draws it; None when nothing is connected with it. `more`: links that
+    belong to it too."""
     try:
-        return graph_of(workspace, workspace.provenance.why(reference))
+        return graph_of(workspace, workspace.provenance.why(reference), more)
     except EverloopError:  # a part of the past is gone; the page about the object itself stands
         return None
 

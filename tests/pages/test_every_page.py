@@ -1,0 +1,145 @@
+"""What holds for every page: it opens, quietly and alone, in light and dark, on narrow screens, for readers with aids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+from tests.pages.conftest import opened
+from tests.pages.filling import NASTY
+
+from everloop.workspace.local import LocalWorkspace
+
+AXE = Axe()
+
+
+def addresses(workspace: LocalWorkspace) -> dict[str, str]:
+    """One address for each kind of page."""
+    runs = workspace.tracking.search("metrics.rmse > 0").runs
+    nasty = workspace.tracking.search("name like '%script%'").runs[0].run_id
+    return {
+        "overview": "/",
+        "search": "/search?q=l",
+        "data": "/data",
+        "dataset": "/data/flights",
+        "version": "/data/flights@v3?against=2",
+        "quarantine": "/data/flights/quarantine@v1",
+        "features": "/features",
+        "view": "/features/weather@v1",
+        "runs": "/runs",
+        "run": f"/runs/{runs[0].run_id}",
+        "run by time": f"/runs/{runs[0].run_id}?x=time",
+        "nasty run": f"/runs/{nasty}",
+        "text": f"/runs/{nasty}/artifacts/notes/readme.txt",
+        "compare": "/runs/compare?" + "&".join(f"ref={run.run_id}" for run in runs[:4]),
+        "pipelines": "/pipelines",
+        "pipeline": "/pipelines/train",
+        "models": "/models",
+        "model": "/models/delay",
+        "model version": "/models/delay@v1",
+        "refused version": "/models/delay@v3",
+        "endpoints": "/endpoints",
+        "endpoint": "/endpoints/delay",
+        "prediction": f"/predictions/{newest_prediction(workspace)}",
+        "alerts": "/alerts?state=all",
+        "alert": f"/alerts/{workspace.monitoring.alerts()[0].alert_id}",
+        "audit": "/audit",
+        "verify": "/audit/verify",
+    }
+
+
+def newest_prediction(workspace: LocalWorkspace) -> str:
+    table = workspace.serving.predictions("delay", settle=False)
+    found: str = table["prediction_id"][-1].as_py()
+    return found
+
+
+DRAWN = """
+    () => [...document.querySelectorAll("[data-plot], [data-lineage]")]
+        .every((each) => each.querySelector(".canvas").childElementCount > 0)
+"""
+"""Whether all plots and graphs of a page are there."""
+
+
+def test_every_page_opens_quietly_alone_and_within_its_width(
+    browser: Browser, site: str, filled: LocalWorkspace, theme: str
+) -> None:
+    page, watched = opened(browser, site, theme, width=1280 if theme == "light" else 1024)
+    for name, address in addresses(filled).items():
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, (name, page.inner_text("main"))
+        page.wait_for_function(DRAWN)
+        assert watched.said == [], name
+        assert watched.elsewhere == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
+        assert page.locator(".plot .wrong").count() == 0, f"a plot of {name} cannot be drawn"
+        assert page.locator(".as-command code").count() > 0, f"{name} does not say its command"
+    page.context.close()
+
+
+def test_axe_finds_nothing_serious(browser: Browser, site: str, filled: LocalWorkspace, theme: str) -> None:
+    page, _ = opened(browser, site, theme)
+    found = {}
+    for name, address in addresses(filled).items():
+        page.goto(address)
+        page.wait_for_function(DRAWN)
+        serious = [
+            (each["id"], [node["html"][:160] for node in each["nodes"][:3]])
+            for each in AXE.run(page).response["violations"]
+            if each["impact"] in ("serious", "critical")
+        ]
+        if serious:
+            found[name] = serious
+    page.context.close()
+    assert found == {}
+
+
+@pytest.mark.parametrize("kind", ["run", "data", "parameter"])
+def test_a_hostile_name_is_only_a_name(
+    browser: Browser, site: str, filled: LocalWorkspace, kind: str
+) -> None:
+    page, watched = opened(browser, site)
+    dialogs: list[Any] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+    places = {
+        "run": ["runs", "nasty run", "text", "search", "overview", "audit"],
+        "data": ["data", "dataset"],
+        "parameter": ["compare", "run"],
+    }[kind]
+    everything = addresses(filled) | {
+        "search": "/search?q=%3Cscript%3E",
+        "dataset": "/data/team/weather",
+        "compare": "/runs/compare?"
+        + "&".join(f"ref={run.run_id}" for run in filled.tracking.search("experiment = 'delay'").runs[:3]),
+    }
+    for name in places:
+        page.goto(everything[name])
+        assert page.locator("main script:not([type='application/json'])").count() == 0, name
+    assert dialogs == []
+    assert watched.said == []
+    page.context.close()
+
+
+def test_the_name_is_shown_as_it_is(browser: Browser, site: str, filled: LocalWorkspace) -> None:
+    page, _ = opened(browser, site)
+    page.goto("/runs")
+    assert page.get_by_role("link", name=NASTY).is_visible()
+    page.get_by_role("link", name=NASTY).click()
+    assert page.get_by_role("heading", level=1).inner_text() == NASTY
+    page.context.close()
+
+
+def test_what_does_not_exist_says_so_and_names_the_nearest(browser: Browser, site: str) -> None:
+    page, _ = opened(browser, site)
+    answer = page.goto("/models/delya")
+    assert answer is not None
+    assert answer.status == 404
+    assert "delay" in page.inner_text("main")
+    for address in ("/runs/ffff", "/data/nothing@v1", "/alerts/ffffffff", "/nowhere"):
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 404, address
+    page.context.close()
