@@ -233,7 +233,7 @@ def test_one_retraining_of_a_model_at_a_time(loop: Loop) -> None:
 
 def test_definitions_of_a_module_take_effect(workspace: LocalWorkspace) -> None:
     workspace.project.mkdir(parents=True, exist_ok=True)
-    (workspace.project / "watching.py").write_text(
+    (workspace.project / "loop_watching.py").write_text(
         "from everloop.domain.monitors import monitor, outcome\n"
         "from everloop.domain.policies import policy, trigger\n"
         "from everloop.domain.rollouts import rollout_plan\n"
@@ -242,12 +242,12 @@ def test_definitions_of_a_module_take_effect(workspace: LocalWorkspace) -> None:
         "careful = rollout_plan('delay', weights=(0.2,))\n"
         "fresh = policy('fresh', endpoint='delay', model='delay', pipeline='a:b', on=trigger(alert='performance'))\n"
     )
-    applied = workspace.room(Loop).apply("watching.py")
+    applied = workspace.room(Loop).apply("loop_watching.py")
     assert (applied.monitors, applied.plans, applied.policies) == (("loss",), ("delay",), ("fresh",))
     assert workspace.monitoring.outcome("delay").day_starts_at == 5
     assert workspace.room(Rollouts).plan("delay").weights == (0.2,)
     before = workspace.ledger.head()
-    workspace.room(Loop).apply("watching.py")
+    workspace.room(Loop).apply("loop_watching.py")
     assert workspace.ledger.head() == before, "the same declarations again change nothing"
 
 

@@ -56,6 +56,9 @@ VALUE_OF: dict[Measure, str] = {
 """Which value of a day each trailing measure judges."""
 
 LIVE = "live"
+CHAMPION_ARM = "champion"
+WATCHED = "watched"
+"""The value that marks the window of the model that monitors judge."""
 
 
 class Sources(Protocol):
@@ -136,7 +139,7 @@ class Look:
         groups = by_model(rows)
         champion = champion_of(groups)
         for (model, mode), part in groups.items():
-            values = service_values(part)
+            values = service_values(part) | {WATCHED: float(model == champion and mode == LIVE)}
             state, size = None, 0
             reference = self._sources.reference(model)
             if reference is not None:
@@ -405,9 +408,17 @@ def by_model(rows: pa.Table) -> dict[tuple[str, str], pa.Table]:
 
 
 def champion_of(groups: Mapping[tuple[str, str], pa.Table]) -> str | None:
-    """The model that answered most of a day's live requests: the one that is watched."""
-    live = {model: part.num_rows for (model, mode), part in groups.items() if mode == LIVE}
-    return max(live, key=lambda model: (live[model], model)) if live else None
+    """The model that is watched: the one whose arm is called champion, else the one that answered most live requests. A canary
+    that got a little more than half of a day's traffic does not take the champion's place."""
+    live = {model: part for (model, mode), part in groups.items() if mode == LIVE}
+    if not live:
+        return None
+
+    def weight(model: str) -> tuple[bool, int, str]:
+        arms = live[model]["arm"]
+        return bool(pc.any(pc.equal(arms, CHAMPION_ARM)).as_py()), live[model].num_rows, model
+
+    return max(live, key=weight)
 
 
 def day_values(windows: Sequence[WindowRecord], name: str) -> list[judging.DayValue]:

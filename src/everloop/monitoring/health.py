@@ -10,7 +10,7 @@ import msgspec
 from everloop.domain.alerts import Alert
 from everloop.domain.monitors import Measure, Monitor
 from everloop.monitoring import judging
-from everloop.monitoring.evaluation import day_values
+from everloop.monitoring.evaluation import WATCHED, day_values
 from everloop.monitoring.records import Health, ResultRecord, WindowRecord
 from everloop.stats.estimate import ASSUMPTION
 
@@ -19,12 +19,13 @@ HEALTH_WINDOWS = 28
 SERVICE_WINDOWS = 7
 
 
-def busiest_model(windows: Sequence[WindowRecord]) -> str:
-    """The model that answers most of the newest day's requests."""
+def watched_model(windows: Sequence[WindowRecord]) -> str:
+    """The model that monitors judged on the newest day; empty without windows."""
     if not windows:
         return ""
     newest = max(window.start for window in windows)
-    return max((window for window in windows if window.start == newest), key=lambda window: window.rows).model
+    of_day = [window for window in windows if window.start == newest]
+    return max(of_day, key=lambda window: (window.values.get(WATCHED) or 0.0, window.rows)).model
 
 
 def health_of(

@@ -558,7 +558,7 @@ class Monitoring(Room):
 
         import sqlalchemy as sa
 
-        from everloop.monitoring.health import HEALTH_WINDOWS, busiest_model, health_of
+        from everloop.monitoring.health import HEALTH_WINDOWS, health_of, watched_model
         from everloop.monitoring.rows import alert_of, monitors_of, result_of, window_of
         from everloop.store.schema.monitoring import alerts as alerts_table
         from everloop.store.schema.monitoring import monitoring_results as results
@@ -573,7 +573,7 @@ class Monitoring(Room):
                 query.order_by(windows.c.start.desc(), windows.c.rows.desc()).limit(4 * HEALTH_WINDOWS)
             )
             found = [window_of(row) for row in reversed(rows)]
-            model = busiest_model(found[-3:])
+            model = watched_model(found[-3:])
             newest = sa.select(results).where(results.c.endpoint == endpoint, results.c.model == model)
             if bound is not None:
                 newest = newest.where(results.c.start < bound)

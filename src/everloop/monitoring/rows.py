@@ -56,12 +56,11 @@ def alert_of(row: Any) -> Alert:
     return Alert(**fields)
 
 
-def open_alerts(look: Reader, endpoint: str, family: str) -> list[Alert]:
+def open_alerts(look: Reader, endpoint: str) -> list[Alert]:
+    """An endpoint's alerts that are not resolved."""
     states = [str(each) for each in OPEN]
-    query = sa.select(alerts).where(
-        alerts.c.endpoint == endpoint, alerts.c.family == family, alerts.c.state.in_(states)
-    )
-    return [alert_of(row) for row in look.all(query)]
+    query = sa.select(alerts).where(alerts.c.endpoint == endpoint, alerts.c.state.in_(states))
+    return [alert_of(row) for row in look.all(query.order_by(alerts.c.opened, alerts.c.alert_id))]
 
 
 def silenced_before(look: Reader, fingerprint: str, moment: datetime) -> Alert | None:
