@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -146,8 +144,8 @@ class Addition:
             files = [files[0]._replace(path=checked_path(self._file))]
         parts = []
         for file in files:
-            with _readable(file) as stream:
-                parts.append(_Part(file.path, file, tables.inspect(file.path, stream)))
+            _require_readable(file)
+            parts.append(_Part(file.path, file, tables.inspect(file.path, file.source)))
         return parts
 
     def _shape(self, parts: list[_Part]) -> _Shape:
@@ -361,10 +359,8 @@ def _next_part(base: Manifest) -> str:
     return f"part-{number:05d}.parquet"
 
 
-@contextlib.contextmanager
-def _readable(file: Found) -> Iterator[Any]:
+def _require_readable(file: Found) -> None:
     try:
-        with file.source.open("rb") as stream:
-            yield stream
-    except PermissionError:
-        raise InvalidInput(f"{file.source} cannot be read: permission denied") from None
+        file.source.open("rb").close()
+    except OSError as error:
+        raise InvalidInput(f"{file.source} cannot be read: {error.strerror}") from None

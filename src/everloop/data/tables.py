@@ -75,22 +75,22 @@ def columns_of(schema: pa.Schema) -> list[Column]:
     return [Column(field.name, str(field.type)) for field in schema]
 
 
-def inspect(path: str, stream: BinaryIO) -> tuple[pa.Schema, int] | None:
-    """Schema and rows of a file, or None when it is no table. A Parquet file that cannot be read is an error; a CSV file that
-    cannot be read as a table is merely a file."""
-    lowered = path.lower()
+def inspect(name: str, file: Path) -> tuple[pa.Schema, int] | None:
+    """Schema and rows of a file that will be called `name`, or None when it is no table. A Parquet file that cannot be read is an
+    error; a CSV file that cannot be read as a table is merely a file."""
+    lowered = name.lower()
     if lowered.endswith(PARQUET):
         try:
-            found = pq.ParquetFile(stream)
-            return found.schema_arrow, found.metadata.num_rows
+            with pq.ParquetFile(file) as found:
+                return found.schema_arrow, found.metadata.num_rows
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError) as error:
             raise InvalidInput(
-                f"{path} is not readable Parquet: {str(error).splitlines()[0]}",
+                f"{name} is not readable Parquet: {str(error).splitlines()[0]}",
                 hint="write it again, or add it under another ending",
             ) from None
     if lowered.endswith(CSV):
         try:
-            with pa.csv.open_csv(stream) as reader:
+            with pa.csv.open_csv(file) as reader:
                 return reader.schema, sum(batch.num_rows for batch in reader)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
