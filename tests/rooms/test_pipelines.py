@@ -166,6 +166,13 @@ def test_a_dry_run_says_what_would_be_executed_and_records_nothing(project: Proj
     assert len(project.room.runs()) == 1
 
 
+def test_steps_are_told_as_they_end(project: Project) -> None:
+    told: list[str] = []
+    run = project.run(on_step=lambda step: told.append(f"{step.name} {step.status}"))
+    assert sorted(told) == sorted(f"{each.name} {each.status}" for each in run.steps)
+    assert told[0] == "load executed"
+
+
 def test_force_executes_everything(project: Project) -> None:
     project.run()
     run = project.run(force=True)

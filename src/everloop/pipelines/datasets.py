@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from everloop.domain.pipelines import Read
 from everloop.domain.references import Kind, Reference
 from everloop.errors import InvalidReference, NotFound
 from everloop.governance.rooms import Context
+
+_VERSION = re.compile(r"data:[^@:]+@v[1-9][0-9]*\Z")
 
 
 def lowered_dataset(value: Any) -> Any:
@@ -32,7 +35,7 @@ def lifted_datasets(context: Context) -> Mapping[str, Callable[[Any], Any]]:
 
 
 def references_in(tree: Any) -> Iterable[str]:
-    """The datasets whose handles are in a tree."""
+    """The dataset versions that are in a tree: handles, and names with their version."""
     waiting = [tree]
     while waiting:
         each = waiting.pop()
@@ -43,6 +46,8 @@ def references_in(tree: Any) -> Iterable[str]:
                 waiting.extend(each.values())
         elif isinstance(each, list):
             waiting.extend(each)
+        elif isinstance(each, str) and _VERSION.match(each):
+            yield each
 
 
 class Newest:

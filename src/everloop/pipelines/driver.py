@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everloop.domain.canonical import canonical
 from everloop.domain.pipelines import (
     CachedResult,
     Component,
@@ -46,7 +47,7 @@ from everloop.pipelines.datasets import Newest, lifted_datasets, lowered_dataset
 from everloop.pipelines.graph import Graph, Node
 from everloop.pipelines.keys import Keys
 from everloop.pipelines.steps import Mapped, Pipeline, Result, Step, conducted_by
-from everloop.pipelines.tracked import StepRun, begin_whole, finish_whole, texts
+from everloop.pipelines.tracked import StepRun, begin_whole, finish_whole
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
 from everloop.pipelines.values.plain import importable
 from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, served_here
@@ -122,6 +123,7 @@ def run_pipeline(
     force: bool,
     experiment: str,
     resumed_from: str | None,
+    on_step: Callable[[StepRecord], None] | None,
 ) -> PipelineRun:
     """See `Pipelines.run`."""
     declared, source = find_pipeline(pipeline, room.context.project)
@@ -131,7 +133,7 @@ def run_pipeline(
     root = project_of(declared, room.context.project)
     chosen = open_executor(executor)
     begun = time.perf_counter()
-    driver = _Driver(room, declared, root, chosen, newest, dry_run=dry_run, force=force)
+    driver = _Driver(room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step)
     try:
         return driver.run(source, arguments, params, experiment or declared.name, resumed_from, begun)
     finally:
@@ -178,9 +180,11 @@ class _Driver:
         *,
         dry_run: bool,
         force: bool,
+        on_step: Callable[[StepRecord], None] | None,
     ) -> None:
         self.room, self.context, self.pipeline, self.root = room, room.context, pipeline, root
         self.executor, self.newest, self.dry_run, self.force = executor, newest, dry_run, force
+        self.on_step = on_step
         self.objects = room.context.objects
         self.keys = Keys(root)
         self.graph = Graph()
@@ -590,13 +594,15 @@ class _Driver:
         self.local[identity] = node.step
         step_run = None
         if node.run is not None:
-            params = {
-                each.name: each.digest
-                for each in self.parts[node.number].other_components
-                if each.kind == "parameter"
-            }
+            tree = tree_of(node.stored_arguments, self.objects)
+            given = [
+                each.name for each in self.parts[node.number].other_components if each.kind == "parameter"
+            ]
+            params = {name: _shown(tree[name]) for name in given}
+            seed = node.step.options.seed
+            captured = msgspec.structs.replace(self.captured, seeds={} if seed is None else {"seed": seed})
             step_run = StepRun(
-                node.run, self.run_id, self.experiment, node.name, texts(params), self.captured, node.previous
+                node.run, self.run_id, self.experiment, node.name, params, captured, node.previous
             )
         code = self.keys.code_of(node.step)
         task = StepTask(
@@ -724,6 +730,8 @@ class _Driver:
         return f"not begun: {failed} failed"
 
     def _settled(self, node: Node, state: str) -> None:
+        if self.on_step is not None and node.record is not None:
+            self.on_step(node.record)
         self._is_over(node, state)
         gate = self.gates.pop(node.number, None)
         if gate is None:
@@ -797,6 +805,18 @@ def _own_frames(trace: str) -> str:
         if not (skipping and line.startswith("  ")):
             kept.append(line)
     return "\n".join(kept)
+
+
+def _shown(tree: Any) -> str:
+    """A parameter as the run shows it: text as it is, anything else as Python or JSON writes it, not too long."""
+    text = (
+        tree
+        if isinstance(tree, str)
+        else repr(tree)
+        if not isinstance(tree, dict | list)
+        else canonical(tree).decode()
+    )
+    return text if len(text) <= 500 else text[:499] + "…"
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """The room: what the ledger knows of pipelines, and the way to run and reproduce them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -59,12 +59,14 @@ class Pipelines(Room):
         force: bool = False,
         experiment: str = "",
         resumed_from: str | None = None,
+        on_step: Callable[[StepRecord], None] | None = None,
     ) -> "PipelineRun":
         """Run a pipeline: a declared one, or ``FILE:NAME`` / ``MODULE:NAME``.
 
         Steps whose key is known return their stored result; the others are executed. `executor`: ``local`` (worker
         processes, the default), ``inline`` (this process). `dry_run` executes nothing and says what would be and why. `force`
-        executes every step. A step that fails does not raise: see `PipelineRun.status`.
+        executes every step. `on_step` is told of each step when it is over. A step that fails does not raise: see
+        `PipelineRun.status`.
         """
         from everloop.pipelines.driver import run_pipeline
 
@@ -77,6 +79,7 @@ class Pipelines(Room):
             force=force,
             experiment=experiment,
             resumed_from=resumed_from,
+            on_step=on_step,
         )
 
     def resume(self, run_id: str, *, executor: str = "") -> "PipelineRun":
