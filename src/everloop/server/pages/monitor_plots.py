@@ -186,7 +186,7 @@ class Days:
                 "estimated_auc", "expected", dashed=True, band=("estimated_auc_low", "estimated_auc_high")
             ),
         ]
-        charts = [
+        charts: list[tuple[str, str, list[dict[str, Any]], dict[str, Any]]] = [
             ("Predictions and outcomes", "mean of the day", rate, {"name": "share"}),
             ("AUC", "expected before labels, with its interval", auc, {"name": "AUC"}),
             ("Predictions", "a day", list(self._rows()), {"name": "predictions", "zero": True}),

@@ -56,7 +56,8 @@ def parallel(comparison: Comparison) -> plots.Spec | None:
     rows = [row for row in (*comparison.params, *comparison.metrics) if row.differs][:MOST_AXES]
     if len(rows) < 2 or len(comparison.runs) < 3:
         return None
-    axes, columns = [], []
+    axes: list[dict[str, Any]] = []
+    columns: list[Sequence[str | float | None]] = []
     for row in rows:
         numbers = [None if value is None else param_number(value) for value in row.values]
         if all(
@@ -67,7 +68,7 @@ def parallel(comparison: Comparison) -> plots.Spec | None:
         else:
             names = sorted({value for value in row.values if value is not None})
             axes.append({"name": row.key, "type": "category", "categories": names})
-            columns.append(row.values)  # type: ignore[arg-type]
+            columns.append(row.values)
     names_of = labels(comparison.runs)
     lines = [
         {

@@ -19,11 +19,12 @@ from everloop.errors import InvalidInput, NotFound
 from everloop.server.pages import run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
+from everloop.tracking.tracking import State
 from everloop.workspace.workspace import Workspace
 
 PAGE = 100
 CSV_PAGE = 10_000
-STATES = ("active", "deleted", "all")
+STATES: tuple[State, ...] = ("active", "deleted", "all")
 MOST_PARAMS, MOST_METRICS = 6, 5
 """Columns of each group that are shown until someone chooses."""
 MOST_COMPARED = 20
@@ -65,7 +66,7 @@ def routes(pages: Pages) -> list[BaseRoute]:
 
 def table(request: Request, workspace: Workspace) -> dict[str, Any]:
     here = Address.of(request)
-    where, experiment, state = here.get("where").strip(), here.get("experiment"), here.choice("state", STATES)
+    where, experiment, state = here.get("where").strip(), here.get("experiment"), _state(here)
     first = here.number("from") if here.get("page") else 0
     said, status = None, 200
     found: list[RunRecord] = []
@@ -137,7 +138,7 @@ def as_csv(request: Request, workspace: Workspace) -> Response:
         answer = workspace.tracking.search(
             here.get("where").strip(),
             experiment=[experiment] if experiment else [],
-            state=here.choice("state", STATES),
+            state=_state(here),
             order_by=[here.get("sort")] if here.get("sort") else [],
             limit=CSV_PAGE,
             page=page,
@@ -199,6 +200,10 @@ def delete(request: Request, workspace: Workspace, form: dict[str, list[str]]) -
 def restore(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
     back = workspace.tracking.restore_runs(form.get("ref", []))
     return _came_from(request).but({"restored": len(back), "deleted": None, "picked": None})
+
+
+def _state(here: Address) -> State:
+    return next((each for each in STATES if each == here.get("state")), STATES[0])
 
 
 def _came_from(request: Request) -> Address:
