@@ -210,10 +210,13 @@ class TestQuarantine:
         assert good["id"].to_pylist() == [0, 1, 3, 4, 6, 7, 8, 9]
         assert good.schema == bad.schema
 
-    def test_a_second_time_changes_nothing(self, workspace: LocalWorkspace) -> None:
+    @pytest.mark.parametrize("file", ["jan.parquet", ""])
+    def test_a_second_time_changes_nothing(self, workspace: LocalWorkspace, file: str) -> None:
+        """Not even with a check of uniqueness: the rows that are there already are these rows."""
         bad = flights(0, (2, "distance", 9000))
-        workspace.data.add(bad, "flights", checks=FLIGHTS, file="jan.parquet")
-        again = workspace.data.add(bad, "flights", append=True, checks=FLIGHTS, file="jan.parquet")
+        suite = ev.checks("f", dataset="flights", checks=[*FLIGHTS.checks, ev.check.unique("id")])
+        workspace.data.add(bad, "flights", checks=suite, file=file)
+        again = workspace.data.add(bad, "flights", append=True, checks=suite, file=file)
         assert (again.unchanged, again.reference, again.quarantine) == (
             True,
             "data:flights@v1",

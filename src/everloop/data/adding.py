@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -128,7 +129,7 @@ class Addition:
             table = tables.arrow_table(self._source)
             # A reader or relation can be read only once: what another attempt needs is the table.
             self._source = table
-            path = checked_path(self._file or _next_part(base))
+            path = checked_path(self._file) if self._file else self._part_name(table, base)
             if not path.endswith(tables.PARQUET):
                 raise InvalidInput(f"a table is kept as Parquet, so '{path}' should end in .parquet")
             return [_Part(path, table, (table.schema, table.num_rows))]
@@ -147,6 +148,16 @@ class Addition:
             _require_readable(file)
             parts.append(_Part(file.path, file, tables.inspect(file.path, file.source)))
         return parts
+
+    def _part_name(self, table: pa.Table, base: Manifest) -> str:
+        """A number, so that parts stand in the order they came, and the beginning of a digest, so that the same table is known
+        when it comes again, whatever the checks take out of it."""
+        with tables.as_parquet(table, self._room.context.folder) as stream:
+            digest = file_digest(stream, "sha256").hexdigest()[:12]
+        for file in base.files:
+            if file.path.endswith(f"-{digest}.parquet"):
+                return file.path
+        return f"part-{len(base.files):05d}-{digest}.parquet"
 
     def _shape(self, parts: list[_Part]) -> _Shape:
         if any(part.shape is None for part in parts):
@@ -215,17 +226,12 @@ class Addition:
 
     def _combined(self, base: Manifest, stored: list[FileEntry]) -> Manifest:
         known = {file.path: file for file in base.files}
-        digests = {file.digest for file in base.files}
         for file in stored:
             if file.path in known and known[file.path].digest != file.digest:
                 raise Conflict(
                     f"'{self._name}' has a file {file.path} with other content",
                     hint="name the file otherwise, or add without appending to replace the version's content",
                 )
-            if file.path in known or (
-                not self._file and tables.is_arrow(self._source) and file.digest in digests
-            ):
-                continue
             known[file.path] = file
         return Manifest.of(known.values())
 
@@ -349,14 +355,6 @@ def _told(failed: list[Any]) -> str:
         else f"{check.name} failed for {check.failed_rows} of {check.of} rows"
         for check in failed
     )
-
-
-def _next_part(base: Manifest) -> str:
-    taken = {file.path for file in base.files}
-    number = len(base.files)
-    while f"part-{number:05d}.parquet" in taken:
-        number += 1
-    return f"part-{number:05d}.parquet"
 
 
 def _require_readable(file: Found) -> None:

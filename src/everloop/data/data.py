@@ -174,8 +174,8 @@ class Data(Room):
         """Make a version of a file, a folder, or a table (anything that speaks Arrow: pyarrow, DuckDB, pandas, polars).
 
         Content equal to the newest version's makes no new one. With `append` the version has the files of the newest one and
-        these too; a file that is there already under its name is not added twice. A table is kept as Parquet under `file`
-        (default: the next part number).
+        these too; a file that is there already under its name is not added twice. A table is kept as Parquet under `file`,
+        else under a name by which the same table is known when it comes again.
 
         With `checks`, every incoming row is looked at first. A failing check of severity ``fail`` raises Refused, and nothing
         is added; rows that fail one of severity ``quarantine`` go to dataset ``NAME/quarantine``, with a column

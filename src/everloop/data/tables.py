@@ -6,8 +6,9 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -53,7 +54,7 @@ def arrow_table(source: Any) -> pa.Table:
 
 
 @contextmanager
-def as_parquet(table: pa.Table, folder: Path) -> Iterator[BinaryIO]:
+def as_parquet(table: pa.Table, folder: Path) -> Iterator[BufferedRandom]:
     """The table as a Parquet file without a name in `folder`, at its start."""
     with contextlib.ExitStack() as stack:
         try:
