@@ -10,7 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.support.workspaces import FakeClock
 
+from everloop.domain.runs import Owner
 from everloop.errors import Failed, InvalidDefinition, InvalidInput
 from everloop.pipelines.driver import PipelineRun
 from everloop.pipelines.pipelines import Pipelines
@@ -638,3 +640,18 @@ def test_ctrl_c_gives_claims_back_and_records_what_was_done(project: Project) ->
         resumed = project.room.resume(stopped.run)
     assert statuses(resumed) == {"first": "cached", "second": "executed"}
     assert resumed.resumed_from == stopped.run
+
+
+def test_a_claim_that_ran_out_is_taken_over_with_its_run(workspace: LocalWorkspace, clock: FakeClock) -> None:
+    room = workspace.room(Pipelines)
+    elsewhere = Owner("another machine", 7, 0.0)
+    key, begun = "a" * 64, "b" * 32
+    assert room.claim([key], "one", elsewhere, [begun])[0].granted
+    clock.advance(seconds=50)
+    room.renew([key], "one")
+    clock.advance(seconds=50)
+    assert not room.claim([key], "two", elsewhere, [""])[0].granted
+    clock.advance(seconds=20)
+    taken = room.claim([key], "two", elsewhere, [""])[0]
+    assert (taken.granted, taken.run) == (True, begun)
+    assert not room.claim([key], "one", elsewhere, [""])[0].granted
