@@ -305,7 +305,7 @@ class Loop(Room):
         command = [
             sys.executable,
             "-m",
-            "everloop.loop.worker",
+            "everloop.client.retraining",
             self.context.location,
             retraining,
             now.isoformat(),

@@ -69,7 +69,8 @@ class AnnouncingServer(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket, or Unavailable when the port is taken. Bound before anything starts: nothing is half-started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, asyncio sends small answers at once; else each waits 40 ms for a delayed acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from everloop.domain.rollouts import TERMINAL
 from everloop.errors import EverloopError
@@ -81,8 +82,9 @@ class Supervisor:
         """One round of the loop, in the order of the life cycle."""
         workspace = self._workspace
         self._tried("bringing in journals of runs", workspace.tracking.ship_pending)
+        self._tried("telling runs that ended without a word", workspace.tracking.settle)
         for endpoint in workspace.serving.endpoints():
-            self._tried(f"watching {endpoint.name}", lambda name=endpoint.name: self._watch(name))
+            self._tried(f"watching {endpoint.name}", partial(self._watch, endpoint.name))
         self._tried("acting on policies", lambda: workspace.loop.tick(workspace.clock()))
 
     def _watch(self, endpoint: str) -> None:

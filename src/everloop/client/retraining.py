@@ -1,4 +1,4 @@
-"""The process that trains: ``python -m everloop.loop.worker WORKSPACE RETRAINING TIME``. It prints the
+"""The process that trains: ``python -m everloop.client.retraining WORKSPACE RETRAINING TIME``. It prints the
 outcome as one JSON object.
 
 User code runs here and nowhere else in the loop: a bad import or a crash ends this process, not the server.
