@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -253,6 +254,20 @@ def test_celsius_for_fahrenheit_is_stopped_before_any_label(replay: Callable[...
     assert "Celsius where Fahrenheit was meant" in stopped.reason
     assert [arm.model for arm in run.stage.arms] == [OLD]
     assert stopped.evidence.blocks == 0
+
+
+def test_a_feed_that_breaks_later_is_found_by_the_weekly_check(replay: Callable[..., Replay]) -> None:
+    run = replay({OLD: good, NEW: good})
+    run.rollouts.start("delay", NEW, time=run.now)
+    assert run.play(3)[-1].state is State.SHADOW
+    broken = {"temp": "(temp - 32) * 5 / 9"}
+    run.stage.arms = tuple(
+        msgspec.structs.replace(arm, transform=broken) if arm.model == NEW else arm for arm in run.stage.arms
+    )
+    last = run.play(10)[-1]
+    assert last.state is State.STOPPED
+    assert run.day <= 9
+    assert "'temp'" in last.reason
 
 
 def test_a_worse_model_forced_into_canary_is_rolled_back_by_itself(replay: Callable[..., Replay]) -> None:

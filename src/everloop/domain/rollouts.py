@@ -106,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
     parity_share: float = 0.005
     parity_tolerance: float = 1e-6
     parity_days: int = 3
+    parity_every_days: float = 7
     shadow_days: int = 42
     weights: tuple[float, ...] = (0.1, 0.5)
     step_days: int = 3
@@ -141,6 +142,7 @@ def plan(
     parity_share: float = 0.005,
     parity_tolerance: float = 1e-6,
     parity_days: int = 3,
+    parity_every_days: float = 7,
     shadow_days: int = 42,
     weights: Sequence[float] = (0.1, 0.5),
     step_days: int = 3,
@@ -153,9 +155,10 @@ def plan(
     cut to [-clip, clip] before they are bet on, in the unit of the loss; nothing is known about the mean
     otherwise. margin: how much worse still counts as no worse. minimum_blocks: day blocks before a gain may
     decide. minimum_rows: paired rows that make a block. parity_*: rows to compare, the share of rows of one
-    column that may differ, the relative tolerance, days before it holds. shadow_days, canary_days: after this
-    long without a decision the verdict is hold. weights: the canary's steps (an A/B test uses the first).
-    step_days, step_requests: what each step must have seen; a blue/green switch bakes for step_days.
+    column that may differ, the relative tolerance, days before it holds, days between later checks.
+    shadow_days, canary_days: after this long without a decision the verdict is hold. weights: the canary's
+    steps (an A/B test uses the first). step_days, step_requests: what each step must have seen; a blue/green
+    switch bakes for step_days.
 
     >>> plan(weights=(0.05, 0.25)).bar
     20.0
@@ -193,6 +196,7 @@ def plan(
         parity_share=parity_share,
         parity_tolerance=parity_tolerance,
         parity_days=parity_days,
+        parity_every_days=parity_every_days,
         shadow_days=shadow_days,
         weights=tuple(weights),
         step_days=step_days,

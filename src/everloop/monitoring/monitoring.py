@@ -34,6 +34,7 @@ from everloop.tracking.tracking import Tracking
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from everloop.governance.rooms import Context
     from everloop.monitoring.references import Reference as ModelReference
 
 REFERENCE_ARTIFACT = "reference.parquet"
@@ -51,6 +52,10 @@ class Monitoring(Room):
     """
 
     name = "monitoring"
+
+    def __init__(self, context: "Context") -> None:
+        super().__init__(context)
+        self._decoded: dict[str, ModelReference] = {}
 
     # What is watched
 
@@ -604,7 +609,11 @@ class Monitoring(Room):
         from everloop.monitoring.references import Reference as ModelReference
 
         record = self.reference(model=model) or self._adopted_reference(model, day_starts_at)
-        return None if record is None else ModelReference.decode(self.objects.read(record.digest))
+        if record is None:
+            return None
+        if record.digest not in self._decoded:  # an object never changes, so neither does what it decodes to
+            self._decoded[record.digest] = ModelReference.decode(self.objects.read(record.digest))
+        return self._decoded[record.digest]
 
     def _adopted_reference(self, model: str, day_starts_at: float) -> ReferenceRecord | None:
         import pyarrow as pa

@@ -17,6 +17,7 @@ class Ledgered(msgspec.Struct, frozen=True):
 
     judged: the start of the last day whose losses were bet on. read: the log was read for errors and parity
     up to then. rows: paired rows. requests, errors: of the candidate's live traffic in this step.
+    parity_checked: when features were last compared.
     """
 
     trial: PairedTrial
@@ -28,6 +29,7 @@ class Ledgered(msgspec.Struct, frozen=True):
     errors: int = 0
     parity_rows: int = 0
     parity: tuple[ColumnParity, ...] = ()
+    parity_checked: datetime | None = None
 
 
 class RolloutRecord(msgspec.Struct, frozen=True):

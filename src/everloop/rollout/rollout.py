@@ -459,7 +459,9 @@ class Rollouts(Room):
             candidate = requests_and_errors(rows, record.candidate)
             champion = requests_and_errors(rows, record.champion)
             live = requests_and_errors(rows, record.candidate, live_only=True)
-            looked = self._parity(record, sample_of(rows, record.candidate, record.plan.parity_rows))
+            looked: tuple[int, list[ColumnParity]] = (0, [])
+            if _parity_due(record, until):
+                looked = self._parity(record, sample_of(rows, record.candidate, record.plan.parity_rows))
             progress = msgspec.structs.replace(
                 progress,
                 read=until,
@@ -468,6 +470,7 @@ class Rollouts(Room):
                 errors=progress.errors + candidate[1],
                 parity_rows=progress.parity_rows + looked[0],
                 parity=merged_parity(progress.parity, looked[1]),
+                parity_checked=until if looked[0] else progress.parity_checked,
             )
         outcome = monitoring.outcome(endpoint=record.endpoint)
         since = (
@@ -520,6 +523,16 @@ class Rollouts(Room):
             names = [name.feature] if name.feature else [feature.name for feature in view.features]
             found += [f"{head}:{feature}" for feature in names if feature in logged]
         return found
+
+
+def _parity_due(record: RolloutRecord, moment: datetime) -> bool:
+    """At every look until it has passed; then now and again, for a feed can break later too."""
+    checked = record.progress.parity_checked
+    return (
+        record.state is State.PARITY
+        or checked is None
+        or moment - checked >= record.plan.parity_every_days * DAY
+    )
 
 
 def _champion(arms: tuple[Arm, ...]) -> Arm:
