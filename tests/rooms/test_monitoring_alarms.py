@@ -116,7 +116,7 @@ def _warm(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_drift_that_costs_nothing_is_noted_not_alarmed(workspace: LocalWorkspace) -> None:
     room = watched(workspace, make_days(3, 20, fault=Fault(8, _warm)))
     assert [alert for alert in replay(room) if alert.fired] == []
-    noted = [event for event in workspace.ledger.events(actions=["monitoring.noted"])]
+    noted = list(workspace.ledger.events(actions=["monitoring.noted"]))
     assert any("'temp'" in event.payload["text"] for event in noted)
     assert len(noted) < 6, "a note is said when it begins, not every day"
     assert {each["column"] for each in room.health("delay").drift} >= {"temp", "dewp"}
