@@ -90,6 +90,9 @@ class Below:
             return None
         return SimpleNamespace(state=State.SHADOW, reference="rollout:ab", candidate="model:delay@v2")
 
+    def rollout(self, ref: str) -> Any:
+        return SimpleNamespace(state=State.SHADOW)
+
     def start(self, endpoint: str, model: str, **_: Any) -> Any:
         self.rollouts.append(model)
         return SimpleNamespace(reference="rollout:" + "a" * 32, state=State.PARITY)
@@ -121,7 +124,12 @@ def fire(workspace: LocalWorkspace) -> Callable[..., str]:
         step = FamilyStep(
             family, model, when, over=not clear, sustained=not clear, clear=clear, report=report
         )
-        return workspace.monitoring.record_evaluation("delay", Evaluation(steps=(step,))).alerts[0].alert_id
+        workspace.monitoring.record_evaluation("delay", Evaluation(steps=(step,)))
+        return next(
+            each
+            for each in workspace.monitoring.alerts("delay")
+            if each.model == model and each.family == family
+        ).alert_id
 
     return fire
 
@@ -199,6 +207,21 @@ def test_the_cooldown_holds_the_second_alert_back(loop: Loop, below: Below, fire
     assert "cooldown" in loop.retrainings()[0].message
     fire(NOW + 11 * DAY, model="model:delay@v3")
     assert loop.tick(NOW + 11 * DAY, in_process=True) != []
+
+
+def test_an_alert_that_fires_on_after_a_refusal_is_tried_again_after_the_cooldown(
+    loop: Loop, below: Below, fire: Callable[..., str]
+) -> None:
+    below.allowed = False
+    fire()
+    assert [each.status for each in loop.tick(NOW, in_process=True)] == [Status.REFUSED]
+    below.allowed = True
+    done = []
+    for day in range(1, 12):
+        fire(NOW + day * DAY)
+        done += loop.tick(NOW + day * DAY, in_process=True)
+    assert [(each.status, each.requested) for each in done] == [(Status.ROLLING_OUT, NOW + 10 * DAY)]
+    assert "(attempt 2)" in done[0].because
 
 
 def test_a_champion_that_grows_old_is_trained_again(loop: Loop, below: Below) -> None:

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from tests.support.streams import MODEL, reference_table
@@ -104,6 +105,24 @@ def test_references_plans_and_policies_cross_the_wire(any_workspace: Workspace) 
     fresh = policy("fresh", endpoint="delay", model="delay", pipeline="a:b", on=trigger(alert="performance"))
     assert any_workspace.loop.declare([fresh]) == [fresh]
     assert any_workspace.loop.due(now=DAY_ONE) == []
+
+
+def test_a_table_the_training_run_logged_is_the_reference_of_its_model(workspace: LocalWorkspace) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    workspace.data.add(pa.table({"x": [0.0, 1.0]}), name="rows")
+    with workspace.tracking.start(params={"C": 1}) as run:
+        workspace.data.dataset("rows").to_arrow()
+        run.log_model(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), example={"x": np.array([0.0, 1.0])})
+        run.log_table(reference_table(1, days=4, rows=60), "reference.parquet")
+    version = workspace.registry.register(run.run_id, "delay")
+    assert workspace.monitoring.reference(model=version.reference) is None
+    found = workspace.monitoring.model_reference(version.reference)
+    assert found is not None
+    assert len(found.days["excess"].means) == 4
+    kept = workspace.monitoring.reference(model=version.reference)
+    assert kept is not None
+    assert kept.days == 4
 
 
 def test_what_is_wrong_is_said_in_one_sentence(any_workspace: Workspace) -> None:

@@ -2,8 +2,8 @@
 
 - `loop`: the room: policies, ticks, retrainings
 - `retraining`: one retraining, from the pipeline's run to the start of the rollout
-- `worker`: the process that does it: user code never runs in the server's
 - `records`: what the operations take and give
 
-Whether a policy acts is decided by pure rules: `everloop.domain.policies`.
+User code runs in a process of its own (`everloop.client.retraining`), never in the server's. Whether a policy
+acts is decided by pure rules: `everloop.domain.policies`.
 """

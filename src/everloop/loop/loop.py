@@ -15,7 +15,7 @@ from everloop.domain.events import Event
 from everloop.domain.monitors import Family, Monitor, Outcome
 from everloop.domain.policies import Cause, Policy, PolicyDecision, Situation
 from everloop.domain.references import Kind, Reference
-from everloop.domain.rollouts import TERMINAL, RolloutPlan
+from everloop.domain.rollouts import TERMINAL, RolloutPlan, State
 from everloop.domain.times import require_zone
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance
@@ -188,9 +188,9 @@ class Loop(Room):
             CONSUMER, handle, actor=current_actor().user, actions=["alert.firing"]
         ):
             pass
-        ages = self._aged(now)
+        causes = [*self._aged(now), *self._still_firing()]
         with self.change() as tx:
-            for policy, cause in ages:
+            for policy, cause in causes:
                 self._decide(tx, policy, cause, now)
             for row in tx.all(sa.select(retrainings).where(retrainings.c.status == str(Status.WAITING))):
                 self._ask_again(tx, _retraining(row), now)
@@ -344,6 +344,37 @@ class Loop(Room):
             what = f"model:{policy.model}@v{newest.version} is older than {limit:g} days"
             found.append((policy, Cause(f"age:{policy.model}@v{newest.version}", what, now)))
         return found
+
+    def _still_firing(self) -> list[tuple[Policy, Cause]]:
+        """Alerts that fire on although they were acted on: the candidate was refused, failed, or its rollout
+        ended without it. Each attempt is a cause of its own; the cooldown keeps them apart."""
+        found = []
+        alerts = [
+            alert for alert in self.context.room(Monitoring).alerts(state="open") if alert.state in CALLING
+        ]
+        for policy in self.policies() if alerts else []:
+            families = {trigger.alert for trigger in policy.on}
+            for alert in alerts:
+                if alert.endpoint != policy.endpoint or alert.family not in families:
+                    continue
+                tried = [
+                    each
+                    for each in self.retrainings(policy.model)
+                    if each.policy == policy.name and each.alert == alert.alert_id
+                ]
+                if not tried or not all(self._ended_without(each) for each in tried):
+                    continue
+                key = f"alert:{alert.alert_id}#{len(tried) + 1}"
+                what = f"{alert.report.what} (attempt {len(tried) + 1})"
+                found.append((policy, Cause(key, what, alert.updated, alert.alert_id, alert.report.since)))
+        return found
+
+    def _ended_without(self, tried: Retraining) -> bool:
+        """Whether an attempt is over and changed nothing."""
+        if tried.status is Status.ROLLING_OUT and tried.rollout is not None:
+            state = self.context.room(Rollouts).rollout(ref=tried.rollout).state
+            return state in TERMINAL and state is not State.PROMOTED
+        return tried.status in {Status.REFUSED, Status.FAILED}
 
     def _decide(self, tx: "Transaction", policy: Policy, cause: Cause, now: datetime) -> None:
         known = sa.and_(retrainings.c.policy == policy.name, retrainings.c.cause == cause.key)
