@@ -15,7 +15,7 @@ from tests.support.trained import add_flights, train
 
 from everloop.domain.deployments import Mode
 from everloop.domain.monitors import DAY, outcome
-from everloop.domain.rollouts import Plan, State
+from everloop.domain.rollouts import Plan, State, Verdict
 from everloop.loop.records import Status
 from everloop.workspace.local import LocalWorkspace
 
@@ -173,3 +173,17 @@ def test_an_alert_trains_a_candidate_in_a_worker_and_a_rollout_begins(versions: 
         upward = versions.ledger.edges_of(str(done.rollout), upward=True)
         assert (f"alert:{alert.alert_id}", done.rollout, "triggered") in upward
     assert set(world.statuses) == {200}
+
+
+def test_an_endpoint_nobody_has_asked_yet_is_healthy_and_empty(versions: LocalWorkspace) -> None:
+    versions.serving.deploy("delay", "model:delay@v1")
+    assert versions.monitoring.evaluate("delay", FIRST).closed == 0
+    health = versions.monitoring.health("delay")
+    assert (health.realised, health.latency, health.alerts) == (None, None, [])
+    versions.rollout.start("delay", "model:delay@v2", time=FIRST)
+    looked = versions.rollout.advance("delay", FIRST + DAY)
+    assert (looked.state, looked.evidence.blocks) == (State.SHADOW, 0)
+    assert "nothing to recompute" in looked.reason
+    assert versions.rollout.advance("delay", FIRST + 60 * DAY).verdict is Verdict.HOLD
+    early = pa.table({"key": ["nobody"], "label": [1.0]})
+    assert versions.monitoring.add_actuals("delay", early, received=FIRST).unmatched == 1
