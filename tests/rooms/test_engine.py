@@ -48,6 +48,8 @@ JOBS = """
         os._exit(7)
 
     def hangs(payload):
+        from everloop.engine.contract import begun
+        begun()
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         open(payload.decode(), "w").write(f"{child.pid} {os.getpid()}")
         time.sleep(60)

@@ -19,7 +19,7 @@ TAIL = 4000
 class Job(msgspec.Struct, frozen=True):
     """A call to make: ``module:function`` with `payload`, which returns bytes.
 
-    timeout: seconds, then the job is killed. cpus: threads its libraries may use. log: the file its output goes to.
+    timeout: seconds from `begun`, then the job is killed. cpus: threads its libraries may use. log: the file its output goes to.
     """
 
     id: str
@@ -72,6 +72,19 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+STARTUP = 120.0
+"""Seconds that a job may take, beyond its time limit, to import what it needs."""
+
+announcements: list[Callable[[], None]] = []
+"""Who wants to know that the real work begins: the connection of a worker process."""
+
+
+def begun() -> None:
+    """Called by a job's function when its real work begins: its time limit counts from here, not from importing libraries."""
+    for announce in announcements:
+        announce()
 
 
 def resolve(name: str) -> Callable[[bytes], bytes]:

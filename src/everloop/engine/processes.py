@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 
 import msgspec
 
-from everloop.engine.contract import Failure, Job, Outcome
+from everloop.engine.contract import STARTUP, Failure, Job, Outcome
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -36,12 +36,13 @@ class _Worker:
     cpus: int
     job: Job | None = None
     begun: float = 0.0
+    at_work: bool = False
 
     @property
     def deadline(self) -> float | None:
-        return (
-            self.begun + self.job.timeout if self.job is not None and self.job.timeout is not None else None
-        )
+        if self.job is None or self.job.timeout is None:
+            return None
+        return self.begun + self.job.timeout + (0.0 if self.at_work else STARTUP)
 
 
 class ProcessExecutor:
@@ -63,7 +64,7 @@ class ProcessExecutor:
 
     def submit(self, job: Job) -> None:
         worker = self._idle(job.cpus) or self._begin(job.cpus)
-        worker.job, worker.begun = job, time.monotonic()
+        worker.job, worker.begun, worker.at_work = job, time.monotonic(), False
         try:
             worker.connection.send_bytes(msgspec.msgpack.encode(job))
         except OSError:  # it died while idle: the job has not begun, so another worker takes it
@@ -80,7 +81,8 @@ class ProcessExecutor:
         outcomes = []
         for connection in wait(list(busy), timeout):
             assert isinstance(connection, Connection)
-            outcomes.append(self._outcome(busy.pop(connection)))
+            outcome = self._outcome(busy.pop(connection))
+            outcomes += [outcome] if outcome is not None else []
         now = time.monotonic()
         late = [each for each in busy.values() if each.deadline is not None and each.deadline <= now]
         return [*outcomes, *(self._timed_out(each) for each in late)]
@@ -125,18 +127,22 @@ class ProcessExecutor:
         code = worker.process.wait()
         return code if gone is None else gone
 
-    def _outcome(self, worker: _Worker) -> Outcome:
+    def _outcome(self, worker: _Worker) -> Outcome | None:
+        """What a worker has to say: its outcome, or (None) that the real work begins."""
         job = worker.job
         assert job is not None
         try:
-            outcome = msgspec.msgpack.decode(worker.connection.recv_bytes(), type=Outcome)
+            said = worker.connection.recv_bytes()
         except (EOFError, OSError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(1.0)
             seconds = time.monotonic() - worker.begun
             return Outcome(job.id, "killed", seconds, failure=Failure("killed", _how(self._end(worker))))
+        if not said:
+            worker.begun, worker.at_work = time.monotonic(), True
+            return None
         worker.job = None
-        return outcome
+        return msgspec.msgpack.decode(said, type=Outcome)
 
     def _timed_out(self, worker: _Worker) -> Outcome:
         job = worker.job

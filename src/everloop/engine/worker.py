@@ -15,13 +15,14 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from everloop.engine.contract import Job, Outcome, failure_of, resolve
+from everloop.engine.contract import Job, Outcome, announcements, failure_of, resolve
 
 
 def main(connection_number: int, lifeline: int) -> None:
     """Serve one parent."""
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     connection = Connection(connection_number)
+    announcements.append(lambda: connection.send_bytes(b""))
     while True:
         try:
             job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)

@@ -47,7 +47,7 @@ from everloop.pipelines.datasets import Newest, lifted_datasets, lowered_dataset
 from everloop.pipelines.graph import Graph, Node
 from everloop.pipelines.keys import Keys
 from everloop.pipelines.steps import Mapped, Pipeline, Result, Step, conducted_by
-from everloop.pipelines.tracked import StepRun, begin_whole, finish_whole
+from everloop.pipelines.tracked import StepRun, begin_whole
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
 from everloop.pipelines.values.plain import importable
 from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, served_here
@@ -202,6 +202,7 @@ class _Driver:
         self.finished: list[FinishedStep] = []
         self.unrecorded: set[int] = set()
         self.held: set[str] = set()
+        self.gates: dict[int, _Gate] = {}
         self.flushed_at = time.monotonic()
         self.renewed_at = time.monotonic()
         self.parts: dict[int, KeyParts] = {}
@@ -262,7 +263,7 @@ class _Driver:
             if self.held:
                 self.room.release(sorted(self.held), self.run_id)
             self.room.end(self.run_id, status, output)
-            finish_whole(run, status)
+            run.finish(status)
         return self._summary(status, begun, output, resumed_from)
 
     def _declare(self, source: str) -> None:
@@ -317,7 +318,7 @@ class _Driver:
     # What references ask of their conductor
 
     def call(self, step: Step[..., Any], arguments: inspect.BoundArguments) -> Result:
-        return self.graph.result(self, self._add(self.graph.call(self, step, arguments)))
+        return self.graph.result(self, self._add(self.graph.call(step, arguments)))
 
     def fan_out(self, step: Step[..., Any], sequences: tuple[Any, ...], constants: dict[str, Any]) -> Mapped:
         given = tuple(each if isinstance(each, Result | Mapped) else list(each) for each in sequences)
@@ -434,7 +435,7 @@ class _Driver:
             raise InvalidInput(
                 f"{node.step.name}.map() was given something that is no list", hint="map over a list"
             )
-        self.graph.expand(self, node, [each for each in lengths if each is not None])
+        self.graph.expand(node, [each for each in lengths if each is not None])
         assert node.parts is not None
         left = {part.number for part in node.parts}
         self.blocked[node.number] = 0
@@ -446,11 +447,6 @@ class _Driver:
         for part in node.parts:
             self.gates[part.number] = gate
             self._add(part)
-
-    @property
-    def gates(self) -> dict[int, _Gate]:
-        found: dict[int, _Gate] = self.__dict__.setdefault("_gates", {})
-        return found
 
     def _make_key(self, node: Node) -> None:
         assert node.arguments is not None
@@ -552,13 +548,13 @@ class _Driver:
                 self._hit(node, claim.result)
                 granted += 1
             elif claim.result is not None:
-                self.claim_moved(node)
+                self._claim_again(node)
             else:
                 node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
                 self.elsewhere.append(node)
         return granted
 
-    def claim_moved(self, node: Node) -> None:
+    def _claim_again(self, node: Node) -> None:
         """There is a result, but the step read datasets that have moved on: it is computed although the key has one."""
         claim = self.room.claim([node.key], self.run_id, this_process(), [node.run or ""], again=True)[0]
         if claim.granted:

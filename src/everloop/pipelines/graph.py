@@ -56,9 +56,7 @@ class Graph:
         self.nodes: list[Node] = []
         self._names: dict[str, int] = {}
 
-    def call(
-        self, conductor: Conductor, step: Step[..., Any], arguments: inspect.BoundArguments, name: str = ""
-    ) -> Node:
+    def call(self, step: Step[..., Any], arguments: inspect.BoundArguments, name: str = "") -> Node:
         """Add a call."""
         needs = frozenset(each.node for each in references(tuple(arguments.arguments.values())))
         node = Node(len(self.nodes), step, name or self._name(step.name), arguments, needs)
@@ -72,7 +70,7 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def expand(self, conductor: Conductor, node: Node, lengths: list[int]) -> None:
+    def expand(self, node: Node, lengths: list[int]) -> None:
         """Turn a map into its calls; `lengths` of its sequences must agree."""
         if len(set(lengths)) > 1:
             raise InvalidInput(
@@ -83,7 +81,7 @@ class Graph:
         for index in range(lengths[0]):
             each = tuple(sequence[index] for sequence in node.sequences)
             node.parts.append(
-                self.call(conductor, node.step, node.step.bind(each, node.constants), f"{node.name}[{index}]")
+                self.call(node.step, node.step.bind(each, node.constants), f"{node.name}[{index}]")
             )
 
     def result(self, conductor: Conductor, node: Node) -> Result:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from everloop.domain.canonical import canonical
-from everloop.domain.runs import FINISHED, MAX_PARAM, Captured, HeldObject, flat_params
+from everloop.domain.runs import MAX_PARAM, Captured, HeldObject, flat_params
 from everloop.errors import NotFound
 from everloop.governance.rooms import Context
 from everloop.store.objects import Objects
@@ -110,11 +110,6 @@ def tracked(context: Context, step: StepRun | None) -> Iterator[None]:
     )
     with Run(tracking, record).begin():
         yield
-
-
-def finish_whole(run: Run, status: str = FINISHED) -> None:
-    """End the pipeline's run."""
-    run.finish(status)
 
 
 def texts(params: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ import msgspec
 
 from everloop.domain.consumption import collecting
 from everloop.domain.pipelines import StoredValue
+from everloop.engine.contract import begun
 from everloop.errors import Conflict, InvalidDefinition
 from everloop.governance.definitions import load
 from everloop.governance.rooms import Context
@@ -86,9 +87,10 @@ def execute(payload: bytes) -> bytes:
     bound = step.signature.bind_partial()
     bound.arguments.update({name: arguments[name] for name in step.signature.parameters if name in arguments})
     with conducted_by(None), tracked(context, task.run), collecting() as seen, _seeded(task.seed):
-        begun = time.perf_counter()
+        begun()
+        start = time.perf_counter()
         value = step.function(*bound.args, **bound.kwargs)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         stored = encode(value, context.objects, f"what {step.name} returned", lowered_dataset)
     return msgspec.msgpack.encode(StepAnswer(stored, list(seen), seconds))
 
