@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tests.support.streams import Fault, FedMonitoring, make_days, reference_table
+from tests.support.streams import FIRST, Fault, FedMonitoring, make_days, reference_table
 from tests.support.trained import add_flights, train
 
 import everloop as ev
-from everloop.domain.deployments import Arm, Mode
 from everloop.domain.monitors import DAY, monitor
+from everloop.domain.rollouts import Evidence, decide
 from everloop.workspace.local import LocalWorkspace
 
 NASTY = "<script>alert(1)</script>"
@@ -112,15 +112,39 @@ def add_models(workspace: LocalWorkspace, folder: Path) -> None:
     registry.register(train(workspace, data, flipped=True), "delay")
     registry.write_card("delay@v1")
     workspace.serving.deploy("delay", "model:delay@v1")
-    workspace.serving.set_arms(
-        "delay",
-        [
-            Arm("champion", "delay@v1", weight=0.9),
-            Arm("candidate", "delay@v2", weight=0.1),
-            Arm("watched", "delay@v3", 0, Mode.SHADOW),
-        ],
-        "canary of v2",
+    add_rollout(workspace)
+    policy = ev.policy(
+        "when it gets worse",
+        endpoint="delay",
+        model="delay",
+        pipeline="train.py:train",
+        on=ev.trigger(alert="performance"),
     )
+    workspace.loop.declare([policy])
+    workspace.loop.request("delay", FIRST + 28 * DAY)
+
+
+def add_rollout(workspace: LocalWorkspace) -> None:
+    """A candidate that gains day by day, from the shadow into the canary; the rules decide, the evidence is made up."""
+    rollouts = workspace.rollout
+    record = rollouts.start("delay", "delay@v2", time=FIRST)
+    for day in range(1, 16):
+        evidence = Evidence(
+            days_in_stage=float(day),
+            days_in_step=float(day),
+            parity_applies=False,
+            blocks=day,
+            rows=600 * day,
+            gain=0.012 + 0.002 * math.sin(day),
+            gain_low=0.012 - 0.06 / math.sqrt(day),
+            gain_high=0.012 + 0.06 / math.sqrt(day),
+            e_gain=math.exp(0.22 * day),
+            e_harm=math.exp(-0.1 * day),
+            requests=60 * day,
+        )
+        decision = decide(record.plan, record.state, record.step, evidence)
+        time = FIRST + day * DAY
+        record = rollouts.record_decision(record.rollout_id, record.decisions + 1, decision, time, evidence)
 
 
 def add_monitoring(workspace: LocalWorkspace) -> None:

@@ -42,6 +42,7 @@ def addresses(workspace: LocalWorkspace) -> dict[str, str]:
         "refused version": "/models/delay@v3",
         "endpoints": "/endpoints",
         "endpoint": "/endpoints/delay",
+        "rollout": f"/rollouts/{workspace.rollout.rollouts()[0].rollout_id}",
         "prediction": f"/predictions/{newest_prediction(workspace)}",
         "alerts": "/alerts?state=all",
         "alert": f"/alerts/{workspace.monitoring.alerts()[0].alert_id}",

@@ -73,7 +73,7 @@ function ordered(graph: Graph): GraphNode[][] {
 
 function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: number) => void): SVGSVGElement {
   // The columns share the width there is; narrower than readable, and the graph scrolls.
-  const pitch = Math.min(240, Math.max(150, (room + 32) / graph.columns.length));
+  const pitch = Math.min(240, Math.max(124, (room + 32) / graph.columns.length));
   const gap = Math.round(pitch * 0.2);
   const wide = Math.floor(pitch - gap);
   const columns = ordered(graph);
@@ -237,6 +237,8 @@ export function drawLineage(part: ParentNode): void {
       );
     };
     show();
+    const focus = canvas.querySelector<SVGGraphicsElement>(".node.focus");
+    if (focus !== null) canvas.scrollLeft = focus.getBBox().x - canvas.clientWidth / 2;
     if (graph.nodes.length > 12) addSearch(figure, graph, canvas);
   }
 }

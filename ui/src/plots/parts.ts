@@ -29,7 +29,7 @@ export function frame(look: Look, legend: string[]): Option {
       itemHeight: 8,
       itemGap: 14,
       icon: "roundRect",
-      textStyle: { color: look.muted, fontSize: 12 },
+      textStyle: { color: look.muted, fontSize: 12, lineHeight: 20 },
       pageIconColor: look.muted,
       pageIconInactiveColor: look.line,
       pageTextStyle: { color: look.muted },

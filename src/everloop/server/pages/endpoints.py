@@ -19,7 +19,7 @@ from everloop.workspace.workspace import Workspace
 
 SPANS = ("90", "30", "365")
 REVISIONS = 20
-PREDICTIONS = 20
+PREDICTIONS = 12
 LATEST = timedelta(hours=2)
 """How far back the newest predictions are looked for: the log of a busy endpoint is long."""
 
@@ -69,6 +69,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "heat": days.heat_maps(),
         "day_charts": days.day_charts(),
         "monitors": days.monitors,
+        "silent": [each.name for each in days.monitors if not days.has_readings(each.name)],
         "predictions": newest_predictions(workspace, name),
         "graph": lineage.graph(
             workspace,

@@ -22,6 +22,15 @@ def routes(pages: Pages) -> list[BaseRoute]:
     ]
 
 
+def feature_reference(text: str) -> str:
+    """The view that a model says its inputs come from, as a reference.
+
+    >>> feature_reference("weather@v1:temp"), feature_reference("feature:weather"), feature_reference("weather")
+    ('feature:weather@v1', 'feature:weather', 'feature:weather')
+    """
+    return "feature:" + text.removeprefix("feature:").partition(":")[0]
+
+
 def views(request: Request, workspace: Workspace) -> dict[str, Any]:
     found: list[ViewRecord] = workspace.features.views()
     kept = {each.reference: each for each in workspace.features.materialized()}
@@ -46,7 +55,8 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
         each
         for model in workspace.registry.models()
         for each in workspace.registry.versions(model.name)[:20]
-        if record.reference in each.model.features
+        if {record.reference, f"feature:{record.name}"}
+        & {feature_reference(text) for text in each.model.features}
     ]
     return {
         "crumbs": [

@@ -21,6 +21,7 @@ COLUMN_OF = {
     Kind.ENDPOINT: 4,
     Kind.ALERT: 5,
     Kind.ROLLOUT: 5,
+    Kind.PREDICTION: 5,
 }
 RUNS_COLUMN = 2
 MOST_LEVELS = 4
@@ -42,7 +43,7 @@ def graph(workspace: Workspace, reference: str, more: Sequence[Link] = ()) -> Gr
 def graph_of(workspace: Workspace, why: Why, more: Sequence[Link] = ()) -> Graph | None:
     """The same, from provenance that is at hand; `more`: links the ledger does not keep (a prediction's to its model)."""
     everything = dict.fromkeys([*why.upward, *why.downward, *more])
-    links = [each for each in everything if not _same_dataset(each)]
+    links = [each for each in everything if not _in_the_way(each, why.reference)]
     names = _nearest(why.reference, links)
     if len(names) == 1:
         return None
@@ -61,10 +62,14 @@ def graph_of(workspace: Workspace, why: Why, more: Sequence[Link] = ()) -> Graph
     }
 
 
-def _same_dataset(link: Link) -> bool:
-    """A version that was appended to the one before: the dataset's page shows that line; here it would hide the rest."""
+def _in_the_way(link: Link, focus: str) -> bool:
+    """What is true and hides the rest: a version that was appended to the one before (the dataset's page shows that line),
+    and the pipeline above its runs, unless the page is about it."""
+    if focus in (link.source, link.target):
+        return False
     source, target = link.source.rpartition("@")[0], link.target.rpartition("@")[0]
-    return source == target and source.startswith("data:")
+    appended = source == target and source.startswith("data:")
+    return appended or link.source.startswith("pipeline:")
 
 
 def _levels(columns: dict[str, int], links: list[Link]) -> dict[str, int]:

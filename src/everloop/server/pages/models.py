@@ -13,11 +13,12 @@ from everloop.domain.models import ModelState, ModelVersionRecord
 from everloop.errors import NotFound
 from everloop.server.pages import lineage, plots
 from everloop.server.pages.addresses import Address
+from everloop.server.pages.features import feature_reference
 from everloop.server.pages.rendering import Pages, link_to
 from everloop.workspace.workspace import Workspace
 
 VERSIONS = 100
-MOST_METRICS = 5
+MOST_METRICS = 4
 ALIAS_CHANGES = 20
 RETRAININGS = 20
 
@@ -55,7 +56,8 @@ def model(request: Request, workspace: Workspace) -> dict[str, Any]:
     versions: list[ModelVersionRecord] = workspace.registry.versions(name)
     first = here.number("from")
     shown = versions[first : first + VERSIONS]
-    metrics = sorted({key for each in shown for key in each.metrics})[:MOST_METRICS]
+    logged = {key for each in shown for key in each.metrics}
+    metrics = sorted(logged, key=lambda key: (key not in HIGHER_IS_BETTER, key))[:MOST_METRICS]
     verdicts = {}
     for each in shown[:20]:
         promotions = workspace.registry.promotions(each.reference)
@@ -111,6 +113,7 @@ def version(request: Request, workspace: Workspace) -> dict[str, Any]:
         "comparison": comparison(latest.gates) if latest else None,
         "card": workspace.registry.card(reference) if record.card else None,
         "endpoints": endpoints,
+        "features": list(dict.fromkeys(map(feature_reference, record.model.features))),
         "missing": workspace.registry.missing_provenance(reference),
         "reproductions": workspace.pipelines.reproductions(reference)[:5],
         "predictions": workspace.provenance.why(reference).predictions.get(reference, 0),

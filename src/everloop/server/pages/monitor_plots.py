@@ -77,6 +77,10 @@ class Days:
             for each in self.monitors
         }
 
+    def has_readings(self, monitor: str) -> bool:
+        """Whether a monitor had anything to go by."""
+        return any(each.readings for each in self.results.get(monitor, []))
+
     @cached_property
     def marks(self) -> list[dict[str, Any]]:
         """What happened in these days: deployments, alerts, retrainings."""
@@ -107,7 +111,7 @@ class Days:
         """One chart a monitor that measures one number a day: what it saw, its interval, its limit."""
         charts = []
         for monitor in self.monitors:
-            if monitor.measure in BY_COLUMN or not self.results.get(monitor.name):
+            if monitor.measure in BY_COLUMN or not self.has_readings(monitor.name):
                 continue
             name, unit = _Y[monitor.measure]
             scale = _SCALE.get(monitor.measure, 1.0)
@@ -137,10 +141,10 @@ class Days:
         """One picture a monitor that measures columns: effect in units of its floor, columns by days."""
         charts = []
         for monitor in self.monitors:
-            results = self.results.get(monitor.name)
+            results = self.results.get(monitor.name, [])
             if (
                 monitor.measure not in BY_COLUMN
-                or not results
+                or not self.has_readings(monitor.name)
                 or (only is not None and monitor.name not in only)
             ):
                 continue

@@ -24,6 +24,7 @@ ROUTINE = frozenset(
         "monitoring.evaluated",
         "monitoring.actuals_added",
         "endpoint.predictions_collected",
+        "data.checked",
         "run.logged",
         "run.artifacts",
         "run.checkpoint",
@@ -84,7 +85,11 @@ def overview(request: Request, workspace: Workspace) -> dict[str, Any]:
 def recent(workspace: Workspace) -> list[Event]:
     """The newest events without those that come with every run and every day."""
     events = workspace.governance.log(limit=LOOKED_AT, newest_first=True)
-    return [each for each in events if each.action not in ROUTINE][:EVENTS]
+    return [each for each in events if not _is_routine(each.action)][:EVENTS]
+
+
+def _is_routine(action: str) -> bool:
+    return action in ROUTINE or action.endswith((".defined", "declared"))
 
 
 def _data(workspace: Workspace, now: datetime) -> Phase:

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from everloop.domain.references import Kind, Reference
 from everloop.server.pages import lineage
+from everloop.server.pages.features import feature_reference
 from everloop.server.pages.rendering import Pages
 from everloop.workspace.provenance import Link, Why
 from everloop.workspace.workspace import Workspace
@@ -26,6 +27,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any] | Response:
         return RedirectResponse(f"/predictions/{why.reference.partition(':')[2]}", 303)
     found = workspace.serving.prediction(why.reference)
     model = workspace.registry.version(found.model)
+    features = list(dict.fromkeys(map(feature_reference, model.model.features)))
     return {
         "crumbs": [
             ("Endpoints", "/endpoints"),
@@ -36,12 +38,13 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any] | Response:
         "found": found,
         "why": why,
         "model": model,
+        "features": features,
         "types": {field.name: field.type for field in model.model.signature.inputs},
         "run": workspace.tracking.run(model.run),
         "graph": lineage.graph_of(
             workspace,
             why,
-            [Link(each, why.reference, "answered") for each in (found.model, *model.model.features)],
+            [Link(each, why.reference, "answered") for each in (found.model, *features)],
         ),
         "command": f"everloop why {why.reference[:23]}",
     }

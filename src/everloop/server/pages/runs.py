@@ -25,7 +25,7 @@ from everloop.workspace.workspace import Workspace
 PAGE = 100
 CSV_PAGE = 10_000
 STATES: tuple[State, ...] = ("active", "deleted", "all")
-MOST_PARAMS, MOST_METRICS = 6, 5
+MOST_PARAMS, MOST_METRICS = 5, 5
 """Columns of each group that are shown until someone chooses."""
 MOST_COMPARED = 20
 """Runs on one comparison: more columns nobody reads."""
@@ -242,7 +242,9 @@ def usual_columns(known: Sequence[RunColumn], found: Sequence[RunRecord]) -> lis
 
     params = sorted((column for column in known if column.group == "param"), key=rank)[:MOST_PARAMS]
     metrics = sorted((column for column in known if column.group == "metric"), key=rank)[:MOST_METRICS]
-    shown = {column.id for column in (*params, *metrics)} | set(SHOWN_ATTRIBUTES)
+    shown = {column.id for column in (*params, *metrics)} | {
+        key for key in SHOWN_ATTRIBUTES if any(getattr(run, key) for run in found)
+    }
     return chosen_columns(known, list(shown))
 
 

@@ -60,10 +60,14 @@ def _whole(workspace: Workspace, reference: Reference) -> str:
     return found
 
 
+def _versions(count: int) -> str:
+    return "1 version" if count == 1 else f"{count} versions"
+
+
 def _datasets(workspace: Workspace, text: str) -> Iterator[Hit]:
     for each in workspace.data.datasets():
         if text.lower() in each.name.lower():
-            yield Hit(f"data:{each.name}", each.name, f"{each.versions} versions")
+            yield Hit(f"data:{each.name}", each.name, _versions(each.versions))
 
 
 def _features(workspace: Workspace, text: str) -> Iterator[Hit]:
@@ -91,7 +95,7 @@ def _models(workspace: Workspace, text: str) -> Iterator[Hit]:
     for each in workspace.registry.models():
         if text.lower() in each.name.lower():
             aliases = ", ".join(f"{alias} is v{version}" for alias, version in sorted(each.aliases.items()))
-            yield Hit(f"model:{each.name}", each.name, aliases or f"{each.versions} versions")
+            yield Hit(f"model:{each.name}", each.name, aliases or _versions(each.versions))
 
 
 def _endpoints(workspace: Workspace, text: str) -> Iterator[Hit]:
