@@ -15,6 +15,7 @@ from definitions.training import FEATURES, lateness, schedule
 
 import everloop as ev
 
+
 class Traffic:
     """Flights of the months that have arrived, day by day. `failed` counts requests that were not answered."""
 
@@ -28,7 +29,7 @@ class Traffic:
     def month_arrives(self, flights: str) -> None:
         """From now on the flights of this version of the data are known: their schedule, and each one's delay once it landed."""
         rows = ev.data(flights).to_arrow()
-        self._flights = rows.append_column("day", pc.cast(rows["sched_dep"], pa.date32()))
+        self._flights = rows.append_column("date", pc.cast(rows["sched_dep"], pa.date32()))
         self._reader = ev.workspace().features.prepare(FEATURES, at={"flights": flights})
 
     def days(self, month: str) -> Iterator[date]:
@@ -40,9 +41,11 @@ class Traffic:
 
     def fly(self, day: date) -> None:
         """Ask the endpoint about every flight of a day, as each would be asked about at its scheduled departure."""
-        rows = schedule(self._flights.filter(pc.equal(self._flights["day"], pa.scalar(day))))
+        rows = schedule(self._flights.filter(pc.equal(self._flights["date"], pa.scalar(day))))
         known = self._reader.history(rows, time="sched_dep")
-        columns = {name: known[name].to_pylist() for name in known.column_names if name not in ("key", "sched_dep")}
+        columns = {
+            name: known[name].to_pylist() for name in known.column_names if name not in ("key", "sched_dep")
+        }
         times = [moment.isoformat() for moment in known["sched_dep"].to_pylist()]
         body = {"columns": columns, "keys": known["key"].to_pylist(), "time": times}
         answer = self._client.post(f"{self._address()}/predict", json=body)

@@ -111,6 +111,9 @@ def judge(model, recipe: str, trained_on: pa.Table, table: pa.Table) -> dict[str
         run.log_metric(f"log_loss.{airport}", metrics.log_loss(late[chosen], scores[chosen]))
     run.log_model(model, "model", example=trained_on.select(inputs(trained_on)), features=FEATURES)
     run.log_table(table, "evaluation.parquet")
+    # What the model looks like before it is served, on days it has not seen: what monitoring compares later days with.
+    answered = frame.append_column("time", table["sched_dep"]).append_column("label", table["late"])
+    run.log_table(answered.append_column("probability", pa.array(scores)), "reference.parquet")
     return seen
 
 

@@ -34,7 +34,20 @@ def judge(
 ) -> list[GateResult]:
     """What each gate says. A gate whose evidence cannot be gathered has not been passed, and says why."""
     bench = _Bench(registry, record, declared, alias, rows)
-    return [bench.ask(gate) for gate in declared.gates]
+    told = {id(gate): bench.ask(gate) for gate in declared.gates if not isinstance(gate, COSTLY)}
+    failed = [each.name for each in told.values() if not each.passed]
+    for gate in declared.gates:
+        if id(gate) not in told:
+            told[id(gate)] = bench.ask(gate) if not failed else _not_asked(gate, failed)
+    return [told[id(gate)] for gate in declared.gates]
+
+
+COSTLY = Reproduces
+"""Gates that cost about as much as a training: not asked of a version that another gate has refused already."""
+
+
+def _not_asked(gate: Gate, failed: list[str]) -> GateResult:
+    return GateResult(gate.name, False, f"not asked, as it costs a training: {failed[0]} said no already", {})
 
 
 class _Bench:

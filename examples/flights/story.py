@@ -1,0 +1,432 @@
+"""The whole life cycle of one model on a year of flights, told step by step: `everloop demo flights`.
+
+Everything here goes through the public Python package; the command that does the same is shown with each step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import months
+import pyarrow.compute as pc
+from definitions import data as checks
+from definitions import features as views
+from definitions.training import FEATURES, schedule
+from replay import Traffic, midnight
+
+import everloop as ev
+
+TRAIN = "definitions.training:train"
+FIRST_QUARTER = ["2013-01", "2013-02", "2013-03"]
+CELSIUS = {"temp": "(temp - 32) / 1.8"}
+
+
+class Story:
+    """What the steps hand on to each other. `tell` is the narrator: it prints steps and keeps what was seen."""
+
+    def __init__(self, tell, fast: bool) -> None:
+        self.tell = tell
+        self.fast = fast
+        self.ws = ev.workspace()
+        self.months = {}
+        self.server = None
+        self.traffic = None
+        self.told_alerts: set[str] = set()
+        self.answers: dict[str, dict[str, str]] = {}
+
+    def run(self) -> None:
+        """All steps, in order."""
+        try:
+            self.months_arrive()
+            self.features_know_no_future()
+            self.three_recipes()
+            self.gates()
+            self.serving()
+            self.the_year_goes_by()
+            self.bad_candidates()
+            self.killed_and_reproduced()
+            self.eight_questions()
+        finally:
+            if self.server is not None:
+                self.server.stop()
+
+    # 1
+
+    def months_arrive(self) -> None:
+        what = """Flights from New York come month by month. Each month is appended as a new version of a dataset; what was there
+        is not stored again. February comes from a careless export: the checks put its bad rows aside, by name."""
+        command = "everloop data add 2013-02.parquet --name flights --append --checks definitions/data.py"
+        with self.tell.step("Months arrive", what, command) as step:
+            data = self.ws.data
+            data.add(months.airports(), "airports", checks=checks.airports)
+            weather = data.add(months.weather(), "weather", checks=checks.weather)
+            wind = ev.data(weather.quarantine).to_arrow()
+            step.saw(
+                f"weather: {weather.rows:,} hours; {weather.quarantined_rows} set aside: a wind of {wind['wind_speed'][0].as_py():,.0f} mph"
+            )
+            self.months = dict(months.months())
+            for name in FIRST_QUARTER:
+                self._arrives(name, step)
+
+    def _arrives(self, name: str, step) -> str:
+        table = months.damaged(self.months[name]) if name == "2013-02" else self.months[name]
+        added = self.ws.data.add(
+            table, "flights", message=f"flights of {name}", append=True, checks=checks.flights
+        )
+        said = f"{name}: {added.reference}, {table.num_rows - added.quarantined_rows:,} new rows in {added.new_bytes / 1e6:.1f} MB"
+        if added.quarantined_rows:
+            failed = ", ".join(
+                f"{each.name} ({each.failed_rows})" for each in added.report.checks if not each.passed
+            )
+            said += f"; {added.quarantined_rows} rows to {added.quarantine}: {failed}"
+        step.saw(said)
+        return added.reference
+
+    # 2
+
+    def features_know_no_future(self) -> None:
+        what = """Weather as it was known before the scheduled departure, and how late flights were lately, counting only those that
+        had landed. The same definitions serve training and predictions."""
+        command = "everloop features apply && everloop features history --in february.parquet --time sched_dep weather airport_recent"
+        with self.tell.step("Features that know no future", what, command) as step:
+            features = self.ws.features
+            applied = features.apply(
+                [
+                    views.weather,
+                    views.airport_recent,
+                    views.carrier_recent,
+                    views.route_recent,
+                    views.departures,
+                ]
+            )
+            step.saw(f"{len(applied)} feature views: " + ", ".join(each.reference for each in applied))
+            february = ev.data("flights@v2").to_arrow(filter=pc.field("month") == 2)
+            rows = schedule(february)
+            then = features.history(rows, FEATURES, time="sched_dep", at={"flights": 2})
+            later = features.history(rows, FEATURES, time="sched_dep", at={"flights": 3})
+            differ = sum(not then[name].equals(later[name]) for name in then.column_names)
+            values = len(then.column_names) * then.num_rows
+            step.saw(
+                f"computed for {then.num_rows:,} flights of February before and after March arrived: {differ} of {values:,} values differ"
+            )
+
+    # 3
+
+    def three_recipes(self) -> None:
+        what = """One pipeline, three recipes: a baseline that knows carrier, airport and hour, a logistic regression, gradient
+        boosting. Trained on January to mid-March, judged on the three weeks after. Then run again."""
+        command = f"everloop run {TRAIN} --param recipe=boosting"
+        with self.tell.step("Three recipes", what, command) as step:
+            self.trained = {}
+            for recipe in ("baseline", "logistic", "boosting"):
+                run = self.ws.pipelines.run(TRAIN, {"recipe": recipe})
+                self.trained[recipe] = run_of(run, "judge")
+                seen = self.ws.tracking.run(self.trained[recipe]).metrics
+                executed = sum(each.status == "executed" for each in run.steps)
+                step.saw(
+                    f"{recipe:9} log loss {seen['log_loss']:.4f}  AUC {seen['auc']:.4f}  ({executed} of {len(run.steps)} steps executed)"
+                )
+            again = self.ws.pipelines.run(TRAIN, {"recipe": "boosting"})
+            executed = sum(each.status == "executed" for each in again.steps)
+            step.saw(
+                f"run again: {executed} steps executed, {len(again.steps)} from the cache, {again.seconds:.2f} s"
+            )
+
+    # 4
+
+    def gates(self) -> None:
+        what = """A model version knows its code, data, parameters and environment. To answer passengers it must pass gates: better
+        than the baseline on the same flights, no airport or carrier much worse off, answers in a fresh process, can be rebuilt."""
+        command = "everloop models register RUN --name delay && everloop models promote model:delay@v1 --to champion"
+        with self.tell.step("Gates", what, command) as step:
+            registry = self.ws.registry
+            registry.register(self.trained["baseline"], "delay-baseline")
+            for recipe in ("boosting", "logistic"):
+                version = registry.register(self.trained[recipe], "delay")
+                promotion = registry.promote(version.reference)
+                verdict = "is champion" if promotion.allowed else "is refused"
+                step.saw(f"{version.reference} ({recipe}) {verdict}")
+                for gate in promotion.gates:
+                    if recipe == "boosting" or not gate.passed:
+                        step.saw(f"  {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
+            card = registry.write_card(
+                "model:delay@v1",
+                intended_use="Telling passengers before departure whether to expect more than 15 minutes of delay.",
+                limits="Flights from EWR, JFK and LGA in 2013; no cancellations.",
+            )
+            step.saw(
+                f"model card written: {len(card.sections)} sections, {len(card.gaps)} gaps are named, none filled in"
+            )
+
+    # 5
+
+    def serving(self) -> None:
+        what = """The champion answers over HTTP from a process of its own. Every answer has an identifier and is logged with the
+        features as the model was fed them."""
+        with self.tell.step("Serving", what, "everloop serve delay --port 8000") as step:
+            serving = self.ws.serving
+            self.ws.loop.apply()
+            serving.deploy("delay", "model:delay@champion")
+            self.server = serving.start("delay")
+            self.traffic = Traffic(lambda: self.server.url)
+            step.saw(f"endpoint delay answers at {self.server.url}")
+
+    # 6 and 7
+
+    def the_year_goes_by(self) -> None:
+        what = """April to November, day by day: each flight is asked about before its departure, labels come when flights land.
+        Monitors look at each day. A policy trains again when predictions get worse; the candidate must prove itself on live traffic."""
+        command = (
+            "everloop actuals add delay landed.parquet; everloop loop tick; everloop rollout advance delay"
+        )
+        with self.tell.step("The year goes by", what, command) as step:
+            for number in range(4, 6 if self.fast else 12):
+                name = f"2013-{number:02d}"
+                self._month_arrives(name)
+                for day in self.traffic.days(name):
+                    step.pulse(
+                        f"{day}  {self.traffic.predictions:,} predictions, {self.traffic.failed} failed requests"
+                    )
+                    self._day(day, step)
+                self.ws.serving.collect("delay")
+                self._tell_month(name, step)
+            step.saw(
+                f"{self.traffic.requests} requests for {self.traffic.predictions:,} predictions, {self.traffic.failed} failed"
+            )
+
+    def _month_arrives(self, name: str) -> None:
+        added = self.ws.data.add(
+            self.months[name], "flights", message=f"flights of {name}", append=True, checks=checks.flights
+        )
+        self.traffic.month_arrives(added.reference)
+
+    def _day(self, day: date, step) -> None:
+        """One day: flights are asked about, others land, and in the evening everything that is due is done."""
+        self.traffic.fly(day)
+        evening = midnight(day + timedelta(days=1))
+        self.ws.monitoring.add_actuals("delay", self.traffic.landed(day), received=evening)
+        self.ws.monitoring.evaluate("delay", evening)
+        self._tell_alerts(evening, step)
+        for done in self.ws.loop.tick(evening):
+            step.saw(f"{day:%d %B}: retrained because of alert:{done.alert[:8]}; {done.message}")
+            for gate in done.gates:
+                step.saw(f"    {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
+        self._advance(evening, step)
+
+    def _advance(self, evening: datetime, step):
+        """Let an open rollout decide on what has come; tell when it moved. Returns it."""
+        before = self.ws.rollout.current("delay")
+        if before is None or before.ended is not None:
+            return before
+        after = self.ws.rollout.advance("delay", evening)
+        if (after.state, after.step) != (before.state, before.step) or after.verdict != before.verdict:
+            step.saw(f"{evening:%d %B}: {after.candidate} in {after.state}, {after.verdict}: {after.reason}")
+        return after
+
+    def _tell_alerts(self, evening: datetime, step) -> None:
+        for alert in self.ws.monitoring.alerts("delay", "firing"):
+            if alert.alert_id not in self.told_alerts:
+                self.told_alerts.add(alert.alert_id)
+                report = alert.report
+                step.saw(
+                    f"{evening:%d %B}: ALERT {report.what}; since {report.since:%d %B}; {report.how_much}"
+                )
+
+    def _tell_month(self, name: str, step) -> None:
+        health = self.ws.monitoring.health("delay")
+        seen = health.realised
+        words = f"{name}: log loss {seen['loss']['value']:.3f}, excess {seen['excess']['value']:+.3f}, AUC within a day {seen['auc']['value']:.3f}"
+        noted = sorted({each["column"] for each in health.drift if each["noted"]})
+        step.saw(words + (f"; noted, not alarmed: {', '.join(noted)} drifted" if noted else ""))
+
+    # 8
+
+    def bad_candidates(self) -> None:
+        what = """Two candidates that must not get through. The first is a sound model whose serving code feeds it Celsius where it
+        was trained on Fahrenheit. The second is plainly worse, and somebody forces it into canary."""
+        command = "everloop rollout start delay model:delay@v1 && everloop rollback delay"
+        with self.tell.step("Bad candidates", what, command) as step:
+            name = "2013-06" if self.fast else "2013-12"
+            self._month_arrives(name)
+            days = self.traffic.days(name)
+            self._make_room(midnight(next(days)), step)
+            rollout, champion = self.ws.rollout, self._champion()
+            begun = rollout.start("delay", champion, transform=CELSIUS, time=midnight(next(days)))
+            ended = self._until_decided(begun, days, step)
+            labels = (
+                self.ws.monitoring.labels("delay", ended.started, ended.ended).num_rows if ended.ended else 0
+            )
+            step.saw(
+                f"Celsius: {ended.state} after {ended.ended - ended.started}, with {labels} labels known: {ended.reason}"
+            )
+            worse = rollout.start(
+                "delay", "model:delay-baseline@v1", strategy="canary", time=midnight(next(days))
+            )
+            ended = self._until_decided(worse, days, step)
+            took = f"; the switch took {ended.seconds * 1000:.0f} ms" if ended.seconds else ""
+            step.saw(
+                f"baseline in canary: {ended.state} after {(ended.ended - ended.started).days} days{took}"
+            )
+            step.saw(f"{self.traffic.failed} of {self.traffic.requests} requests failed in all")
+            self.ws.serving.collect("delay")
+
+    def _make_room(self, moment: datetime, step) -> None:
+        """A rollout that has not been decided by now makes way."""
+        current = self.ws.rollout.current("delay")
+        if current is not None and current.ended is None:
+            self.ws.rollout.abort("delay", because="other candidates are to be tried", time=moment)
+            step.saw(
+                f"{current.candidate} was on '{current.verdict}' in {current.state} and makes way: {current.reason}"
+            )
+
+    def _champion(self) -> str:
+        arms = self.ws.serving.endpoint("delay").arms
+        return next(arm.model for arm in arms if arm.mode == "live")
+
+    def _until_decided(self, begun, days, step):
+        for day in days:
+            self._day(day, step)
+            now = self.ws.rollout.rollout(begun.reference)
+            if now.ended is not None:
+                return now
+        return self.ws.rollout.abort(
+            "delay", because="the month is over", time=midnight(day + timedelta(days=1))
+        )
+
+    # 9
+
+    def killed_and_reproduced(self) -> None:
+        what = """A training is killed with kill -9 and goes on from its last checkpoint, to the same bits. The champion is built again
+        in an empty folder from the code, data and parameters in the ledger."""
+        command = "everloop resume RUN && everloop reproduce model:delay@champion"
+        with self.tell.step("Killed, resumed, reproduced", what, command) as step:
+            killed, at = self._killed_training()
+            step.saw(
+                f"run:{killed[:12]} killed with kill -9 after {at} of 12 epochs; runs list says: {self.ws.tracking.run(killed).status}"
+            )
+            everloop("resume", f"run:{killed}")
+            resumed = next(run for run in ev.runs(experiment="slow training") if run.resumed_from == killed)
+            subprocess.run([sys.executable, "slow_training.py"], check=True, capture_output=True)
+            straight = next(
+                run
+                for run in ev.runs(experiment="slow training")
+                if run.resumed_from is None and run.run_id != killed
+            )
+            same = resumed.tags["weights"] == straight.tags["weights"]
+            step.saw(
+                f"resumed and uninterrupted weights: {'the same bits' if same else 'DIFFER'} ({resumed.tags['weights'][:16]})"
+            )
+            champion = self.ws.registry.version("model:delay@champion").reference
+            rebuilt = self.ws.pipelines.reproduce(champion)
+            step.saw(
+                f"{champion} rebuilt in {rebuilt.seconds:.1f} s (trained in {rebuilt.original_seconds:.1f} s): grade '{rebuilt.grade}'"
+            )
+
+    def _killed_training(self) -> tuple[str, int]:
+        """Start the slow training, kill it when it is half-way, and give its run and how far it was."""
+        process = subprocess.Popen(
+            [sys.executable, "slow_training.py"], env=os.environ | {"SECONDS_AN_EPOCH": "0.2"}
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            for run in ev.runs(experiment="slow training") if self._has_experiment() else []:
+                done = len(self.ws.tracking.checkpoints(run.run_id))
+                if done >= 4:
+                    os.kill(process.pid, signal.SIGKILL)
+                    process.wait()
+                    return run.run_id, len(self.ws.tracking.checkpoints(run.run_id))
+            time.sleep(0.05)
+        raise SystemExit("the slow training ended before it could be killed")
+
+    def _has_experiment(self) -> bool:
+        return any(each.name == "slow training" for each in self.ws.tracking.experiments())
+
+    # 10
+
+    def eight_questions(self) -> None:
+        with self.tell.step(
+            "Eight questions",
+            "What an engineer asks, answered from this workspace.",
+            "everloop why model:delay@champion",
+        ) as step:
+            ws = self.ws
+            why = ws.provenance.why("model:delay@champion")
+            data = [each for each in why.data if each.startswith("data:flights@")]
+            self._answer(
+                "why",
+                "What did I do to get this result?",
+                f"{why.reference}: {why.parameters.get('recipe', '')} on {data[-1]} and weather, {len(why.environment.packages)} packages, "
+                f"code kept; {sum(why.predictions.values()):,} predictions made with it",
+                f"everloop why {why.reference}",
+            )
+            best = ws.registry.best("delay")
+            self._answer(
+                "best",
+                "Which version is the good one?",
+                f"{best.reference}: {best.rule}",
+                "everloop best delay",
+            )
+            resumed = next(run for run in ev.runs(experiment="slow training") if run.resumed_from)
+            self._answer(
+                "resume",
+                "It was training when the machine went off.",
+                f"run:{resumed.resumed_from[:12]} went on as run:{resumed.run_id[:12]}, to the same bits",
+                f"everloop resume run:{resumed.resumed_from[:12]}",
+            )
+            package = ws.registry.package("model:delay@champion", "folder", out="package", verify=True)
+            self._answer(
+                "package",
+                "It runs here; will it run there?",
+                f"{package.bytes:,} bytes; {package.parity.rows} rows in a fresh process are off by {package.parity.max_abs:g}",
+                "everloop package model:delay@champion --target folder --verify",
+            )
+            health = ws.monitoring.health("delay")
+            loss, alerts = health.realised["loss"], len(health.alerts)
+            self._answer(
+                "health",
+                "How is it doing in production?",
+                f"log loss {loss['value']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}] over {loss['days']:.0f} days; {alerts} alerts open",
+                "everloop health delay",
+            )
+            retrained = ws.loop.retrainings("delay")
+            said = (
+                f"{retrained[0].candidate}: {retrained[0].because}"
+                if retrained
+                else "no alert asked for it in the months told"
+            )
+            self._answer("retrain", "It is getting worse.", said, "everloop retrain delay")
+            done = ws.rollout.rollouts("delay")
+            said = "; ".join(f"{each.candidate} {each.state}" for each in reversed(done))
+            self._answer(
+                "rollout",
+                "There is a new model; how do we switch?",
+                said,
+                "everloop rollout start delay model:delay@v1",
+            )
+            self._answer(
+                "demo",
+                "How do we implement all this?",
+                f"read {Path.cwd().name}/definitions and story.py",
+                "everloop demo flights",
+            )
+            for answer in self.answers.values():
+                step.saw(f"{answer['question']}  {answer['answer']}")
+
+    def _answer(self, key: str, question: str, answer: str, command: str) -> None:
+        self.answers[key] = {"question": question, "answer": answer, "command": command}
+
+
+def run_of(run, step: str) -> str:
+    """The tracking run in which a step of a pipeline was computed."""
+    return next(each.run for each in run.steps if each.name == step)
+
+
+def everloop(*arguments: str) -> None:
+    """Run a command of Everloop as a person would."""
+    subprocess.run([sys.executable, "-m", "everloop", *arguments], check=True, capture_output=True)
