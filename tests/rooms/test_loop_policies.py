@@ -18,7 +18,7 @@ from everloop.domain.alerts import Report
 from everloop.domain.gates import GateResult
 from everloop.domain.monitors import DAY
 from everloop.domain.policies import Cause, Policy, Situation, Trigger, decide, policy, trigger
-from everloop.domain.rollouts import State
+from everloop.domain.rollouts import State, Verdict
 from everloop.errors import Conflict, InvalidDefinition, NotFound
 from everloop.loop.loop import Loop
 from everloop.loop.records import Status
@@ -47,6 +47,8 @@ class Below:
     def __init__(self) -> None:
         self.pipelines: list[tuple[str, dict[str, Any]]] = []
         self.rollouts: list[str] = []
+        self.aborted: list[str] = []
+        self.verdict = Verdict.CONTINUE
         self.allowed, self.status, self.open = True, "finished", False
         self.arms = [SimpleNamespace(model="model:delay@v1", mode="live")]
 
@@ -88,7 +90,13 @@ class Below:
     def current(self, endpoint: str) -> Any:
         if not self.open:
             return None
-        return SimpleNamespace(state=State.SHADOW, reference="rollout:ab", candidate="model:delay@v2")
+        return SimpleNamespace(
+            state=State.SHADOW, verdict=self.verdict, reference="rollout:ab", candidate="model:delay@v2"
+        )
+
+    def abort(self, endpoint: str, *, because: str, time: datetime) -> None:
+        self.aborted.append(because)
+        self.open = False
 
     def rollout(self, ref: str) -> Any:
         return SimpleNamespace(state=State.SHADOW)
@@ -166,6 +174,27 @@ def test_a_pipeline_that_fails_is_told_not_thrown(loop: Loop, below: Below, fire
     (done,) = loop.tick(NOW, in_process=True)
     assert done.status is Status.FAILED
     assert "ValueError: no rows" in done.message
+
+
+def test_a_rollout_on_hold_makes_way_for_a_fresher_candidate(
+    loop: Loop, below: Below, fire: Callable[..., str]
+) -> None:
+    fire()
+    below.open, below.verdict = True, Verdict.HOLD
+    (done,) = loop.tick(NOW, in_process=True)
+    assert done.status is Status.ROLLING_OUT
+    assert below.aborted == ["on hold, and model:delay@v2 is fresher"]
+    assert below.rollouts == ["model:delay@v2"]
+
+
+def test_a_rollout_on_hold_stays_when_the_new_candidate_is_refused(
+    loop: Loop, below: Below, fire: Callable[..., str]
+) -> None:
+    fire()
+    below.open, below.verdict, below.allowed = True, Verdict.HOLD, False
+    (done,) = loop.tick(NOW, in_process=True)
+    assert done.status is Status.REFUSED
+    assert below.aborted == []
 
 
 def test_a_cause_waits_while_a_rollout_is_open_and_acts_after_it(

@@ -15,7 +15,7 @@ from everloop.domain.events import Event
 from everloop.domain.monitors import Family, Monitor, Outcome
 from everloop.domain.policies import Cause, Policy, PolicyDecision, Situation
 from everloop.domain.references import Kind, Reference
-from everloop.domain.rollouts import TERMINAL, RolloutPlan, State
+from everloop.domain.rollouts import TERMINAL, RolloutPlan, Verdict, State
 from everloop.domain.times import require_zone
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance
@@ -424,7 +424,10 @@ class Loop(Room):
     ) -> tuple[PolicyDecision, Situation]:
         rollout = self.context.room(Rollouts).current(endpoint=policy.endpoint)
         flying = _in_flight(tx, policy.model)
-        if not flying and rollout is not None and rollout.state not in TERMINAL:
+        undecided = (
+            rollout is not None and rollout.verdict is Verdict.HOLD
+        )  # it makes way for a fresher candidate
+        if not flying and rollout is not None and rollout.state not in TERMINAL and not undecided:
             flying = f"{rollout.reference} of {rollout.candidate} is in {rollout.state}"
         started = sa.and_(
             retrainings.c.model == policy.model, retrainings.c.status.in_([str(each) for each in STARTED])

@@ -8,6 +8,7 @@ from typing import Any
 
 from everloop.domain.policies import Policy
 from everloop.domain.references import Kind, Reference
+from everloop.domain.rollouts import TERMINAL, Verdict
 from everloop.errors import EverloopError, InvalidReference
 from everloop.governance.rooms import Context
 from everloop.loop.records import Outcome, Retraining, Status
@@ -39,6 +40,7 @@ def retrain(context: Context, policy: Policy, wanted: Retraining, now: datetime)
         if not promotion.allowed:
             failed = "; ".join(f"{gate.name}: {gate.reason}" for gate in gates if not gate.passed)
             return Outcome(Status.REFUSED, f"refused by its gates: {failed}", run, candidate, None, gates)
+        _make_way(context, policy.endpoint, candidate, now)
         begun = context.room(Rollouts).start(
             policy.endpoint, candidate, plan=policy.rollout, alias=policy.alias, time=now
         )
@@ -97,6 +99,15 @@ def _versions(registry: Registry, name: str) -> list[Any]:
 
 def _answering(context: Context, endpoint: str) -> set[str]:
     return {arm.model for arm in context.room(Serving).endpoint(endpoint).arms if arm.mode != "off"}
+
+
+def _make_way(context: Context, endpoint: str, candidate: str, now: datetime) -> None:
+    """End a rollout whose time is over without a decision: a fresher candidate that passed its gates takes its place, or an
+    undecided one would keep every better one out."""
+    rollouts = context.room(Rollouts)
+    current = rollouts.current(endpoint)
+    if current is not None and current.state not in TERMINAL and current.verdict is Verdict.HOLD:
+        rollouts.abort(endpoint, because=f"on hold, and {candidate} is fresher", time=now)
 
 
 def _last_line(text: str) -> str:
