@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser
 from tests.pages.conftest import opened
 from tests.pages.filling import NASTY
 
+from everloop.cli.main import main
 from everloop.workspace.local import LocalWorkspace
 
 AXE = Axe()
@@ -144,3 +146,30 @@ def test_what_does_not_exist_says_so_and_names_the_nearest(browser: Browser, sit
         assert answer is not None
         assert answer.status == 404, address
     page.context.close()
+
+
+RUNS_SOMETHING = ("everloop run ",)
+"""Commands that would do what the page tells of once more."""
+
+
+def test_the_command_below_a_page_can_be_given(
+    browser: Browser,
+    site: str,
+    filled: LocalWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page, _ = opened(browser, site)
+    commands = {}
+    for name, address in addresses(filled).items():
+        page.goto(address)
+        commands[page.locator("footer.command code").inner_text()] = name
+    page.context.close()
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(filled.project))
+    refused = {}
+    for command, name in commands.items():
+        program, *arguments = shlex.split(command)
+        assert program == "everloop"
+        if not command.startswith(RUNS_SOMETHING) and main([*arguments, "--json"]) != 0:
+            refused[command] = (name, capsys.readouterr().out[-300:])
+    assert refused == {}

@@ -283,4 +283,6 @@ def test_a_viewer_sees_why_a_button_is_off(browser: Browser, workspace: LocalWor
         button = page.get_by_role("button", name="Delete")
         assert button.is_disabled()
         assert "viewer" in str(button.get_attribute("title"))
+        refused = page.request.post(f"{url}/runs/{run.run_id}/delete", headers={"Origin": url})
+        assert refused.status == 403
         page.context.close()

@@ -68,8 +68,8 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "charts": [chart for chart in days.monitor_charts() if chart["name"] in names],
         "heat": days.heat_maps(only=set(names)),
         "retrainings": [each for each in workspace.loop.retrainings() if each.alert == alert.alert_id],
-        "to_do": alert.report.to_do.replace("alert:…", f"alert:{alert.alert_id[:12]}"),
-        "command": f"everloop alerts show {alert.alert_id[:12]}",
+        "to_do": alert.report.to_do.replace("alert:…", f"alert:{alert.alert_id}"),
+        "command": f"everloop alerts show {alert.alert_id}",
     }
 
 

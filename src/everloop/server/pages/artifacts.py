@@ -59,7 +59,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "raw": f"/runs/{run.run_id}/raw/{quote(artifact.path)}",
         "view": "none",
         "shortened": False,
-        "command": f"everloop runs show {run.run_id[:12]}",
+        "command": f"everloop runs show {run.run_id}",
     }
     if suffix in PICTURES:
         return context | {"view": "picture"}

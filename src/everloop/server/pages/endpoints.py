@@ -85,7 +85,7 @@ def newest_predictions(workspace: Workspace, endpoint: str) -> list[dict[str, An
     segments = workspace.serving.segments(endpoint)
     since = max(each.last for each in segments) - LATEST if segments else None
     try:
-        table = workspace.serving.predictions(endpoint, since=since, columns=(), settle=False)
+        table = workspace.serving.predictions(endpoint, since=since, columns=(), modes=["live"], settle=False)
     except EverloopError:  # a page about an endpoint stands when its log is being moved
         return []
     rows: list[dict[str, Any]] = table.slice(max(0, table.num_rows - PREDICTIONS)).to_pylist()

@@ -130,5 +130,5 @@ def _node(reference: str, runs: dict[str, RunRecord], *, focus: bool) -> dict[st
         if run.status in ("failed", "killed"):
             node["state"] = "bad"
     elif head in IDENTIFIED:
-        node["label"] = label[:8]
+        node["label"] = label[:12]
     return node

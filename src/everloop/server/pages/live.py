@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from everloop.governance.identity import acting_as
 from everloop.server.pages.rendering import Pages
 
 LASTS = 5.0
@@ -38,13 +39,14 @@ async def refreshes(pages: Pages, request: Request) -> AsyncIterator[str]:
     log = pages.workspace.governance.log
 
     def newer(seen: int) -> int:
-        found = log(
-            after=seen,
-            subject=subject,
-            actions=[action] if action else [],
-            limit=1,
-            newest_first=True,
-        )
+        with acting_as(request.state.actor):
+            found = log(
+                after=seen,
+                subject=subject,
+                actions=[action] if action else [],
+                limit=1,
+                newest_first=True,
+            )
         return found[0].seq if found else seen
 
     last = request.headers.get("last-event-id", "")

@@ -73,7 +73,7 @@ def overview(request: Request, workspace: Workspace) -> dict[str, Any]:
             "note": f"newest {ago(status.newest, now)}" if status.newest else "nothing happened yet",
         },
         "alerts": alerts[:5],
-        "steps": next_steps(workspace, alerts),
+        "steps": next_steps(workspace, status.counts, alerts),
         "events": recent(workspace),
         "words": event_words,
         "icon_of": event_icon,
@@ -204,7 +204,7 @@ def _loop(workspace: Workspace, now: datetime) -> Phase:
     value = newest.candidate.partition(":")[2] if newest.candidate else newest.model
     word = str(newest.status).replace("_", " ")
     href = link_to(f"model:{newest.model}") + "#retrainings"
-    return Phase("retrain", "Retraining", href, value, ago(newest.requested, now), tone, word)
+    return Phase("retrain", "Retraining", href, value, f"{newest.requested:%Y-%m-%d}", tone, word)
 
 
 PHASES: tuple[Callable[[Workspace, datetime], Phase], ...] = (
@@ -219,17 +219,16 @@ PHASES: tuple[Callable[[Workspace, datetime], Phase], ...] = (
 )
 
 
-def next_steps(workspace: Workspace, alerts: list[Alert]) -> list[Step]:
+def next_steps(workspace: Workspace, counts: dict[str, int], alerts: list[Alert]) -> list[Step]:
     """What makes sense now, the most urgent first."""
     steps = [
         Step(
             f"Look at the open alert: {alert.report.what}.",
-            f"everloop why alert:{alert.alert_id[:12]}",
+            f"everloop why alert:{alert.alert_id}",
             f"/alerts/{alert.alert_id}",
         )
         for alert in alerts[:1]
     ]
-    counts = workspace.provenance.status().counts
     if not counts["datasets"] and not counts["runs"]:
         steps.append(
             Step("See the whole life cycle on real flights, in a minute and a half.", "everloop demo flights")

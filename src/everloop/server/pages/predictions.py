@@ -32,7 +32,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any] | Response:
         "crumbs": [
             ("Endpoints", "/endpoints"),
             (found.endpoint, f"/endpoints/{found.endpoint}"),
-            (f"prediction {asked.name[:8]}", None),
+            (f"prediction {asked.name[-8:]}", None),
         ],
         "subject": why.reference,
         "found": found,
@@ -46,5 +46,5 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any] | Response:
             why,
             [Link(each, why.reference, "answered") for each in (found.model, *features)],
         ),
-        "command": f"everloop why {why.reference[:23]}",
+        "command": f"everloop why {why.reference}",
     }

@@ -65,12 +65,8 @@ class Pages:
 
         async def show(request: Request) -> Response:
             actor: Actor = request.state.actor
-            context = await run_in_threadpool(self._view, view, request, actor)
-            if isinstance(context, Response):
-                return context
-            status = context.pop("http_status", 200)
             wanted = rows if rows and "hx-request" in request.headers else template
-            answer = self.render(request, wanted, context | {"active": active}, status)
+            answer = await run_in_threadpool(self._shown, view, request, actor, wanted, active)
             if rows:
                 answer.headers["Vary"] = "HX-Request"
             return answer
@@ -127,14 +123,14 @@ class Pages:
         context = {"active": "", "message": error.message, "hint": error.hint, "status": error.status}
         return self.render(request, "error.html", context, error.status)
 
-    def _view(self, view: View, request: Request, actor: Actor) -> dict[str, Any] | Response:
+    def _shown(self, view: View, request: Request, actor: Actor, template: str, active: str) -> Response:
         with acting_as(actor):
             context = view(request, self.workspace)
-            if isinstance(context, dict):
-                context.setdefault(
-                    "open_alerts", len(self.workspace.monitoring.alerts(state="firing", limit=100))
-                )
-            return context
+            if isinstance(context, Response):
+                return context
+            firing = len(self.workspace.monitoring.alerts(state="firing", limit=100))
+        status = context.pop("http_status", 200)
+        return self.render(request, template, context | {"active": active, "open_alerts": firing}, status)
 
     def _file(
         self, make: Callable[[Request, Workspace], Response], request: Request, actor: Actor

@@ -55,7 +55,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "by_time": by_time,
         "charts": run_plots.run_curves(workspace, run, detail.metrics, by_time=by_time),
         "graph": lineage.graph(workspace, run.reference),
-        "command": f"everloop runs show {run.run_id[:12]}",
+        "command": f"everloop runs show {run.run_id}",
     }
 
 

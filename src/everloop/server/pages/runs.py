@@ -188,7 +188,7 @@ def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
         "parallel": run_plots.parallel(comparison),
         "curves": run_plots.curves(workspace, comparison.runs, by_time=here.get("x") == "time"),
         "by_time": here.get("x") == "time",
-        "command": "everloop runs compare " + " ".join(run.run_id[:8] for run in comparison.runs),
+        "command": "everloop runs compare " + " ".join(run.run_id for run in comparison.runs),
     }
 
 
