@@ -56,14 +56,10 @@ _NAMES: dict[str, str] = {
     "rollout_plan": "everloop.domain.rollouts:rollout_plan",
     "step": "everloop.pipelines.steps:step",
     "pipeline": "everloop.pipelines.steps:pipeline",
-    "gate": "everloop.domain.gates",
-    "gates": "everloop.domain.gates:gates",
 }
 """Each public name and where it is defined (``module`` or ``module:attribute``)."""
 
 __all__ = ["__version__", *sorted(_NAMES)]  # noqa: PLE0604  (the table above is the list)
-
-
 
 
 class _CallableRoom(ModuleType):

@@ -95,7 +95,9 @@ def slowly(
 def same(mine: Any, theirs: Any) -> bool:
     if mine is None or theirs is None:
         return mine is theirs
-    return (math.isnan(mine) and math.isnan(theirs)) or math.isclose(mine, theirs, rel_tol=1e-12, abs_tol=1e-12)
+    return (math.isnan(mine) and math.isnan(theirs)) or math.isclose(
+        mine, theirs, rel_tol=1e-12, abs_tol=1e-12
+    )
 
 
 moments = st.integers(-30, 30).map(lambda minutes: NOON + minutes * MINUTE)
@@ -308,7 +310,9 @@ class TestRoom:
             "n", entity=sensor, source="readings", event_time="t::timestamp", features=["x"]
         )
         room.features.apply([view_of_naive])
-        with pytest.raises(InvalidInput, match="feature view 'n': the event time 't::timestamp' is TIMESTAMP,"):
+        with pytest.raises(
+            InvalidInput, match="feature view 'n': the event time 't::timestamp' is TIMESTAMP,"
+        ):
             room.features.history(frame, ["n:x"], time="at")
 
     def test_wrong_names_are_named(self, room: LocalWorkspace) -> None:

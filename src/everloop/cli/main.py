@@ -24,7 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
-    "reproduce": ("everloop.cli.pipelines:reproduce", "rebuild a run or model elsewhere and grade how equal it came out"),
+    "reproduce": (
+        "everloop.cli.pipelines:reproduce",
+        "rebuild a run or model elsewhere and grade how equal it came out",
+    ),
     "models": ("everloop.cli.models:models", "registered models: versions, aliases, gates"),
     "best": ("everloop.cli.models:best", "which version is the good one"),
     "package": ("everloop.cli.models:package", "build a model for another place and prove it there"),
@@ -34,7 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("everloop.cli.monitoring:health", "how an endpoint is doing"),
     "monitors": ("everloop.cli.monitoring:monitors", "what is watched: list, apply, evaluate"),
     "alerts": ("everloop.cli.monitoring:alerts", "what is wrong: list, show, ack, silence"),
-    "rollout": ("everloop.cli.rollout:rollout", "switch models on evidence: start, advance, status, promote, abort"),
+    "rollout": (
+        "everloop.cli.rollout:rollout",
+        "switch models on evidence: start, advance, status, promote, abort",
+    ),
     "rollback": ("everloop.cli.rollout:rollback", "go back to the model before, at once"),
     "retrain": ("everloop.cli.loop:retrain", "train a model again, gate it, begin its rollout"),
     "loop": ("everloop.cli.loop:loop", "policies and what they did; tick does what is due"),

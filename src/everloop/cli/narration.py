@@ -30,7 +30,11 @@ class Narrator:
     """
 
     def __init__(
-        self, *, quiet: bool = False, out: TextIO | None = None, timer: Callable[[], float] = time.perf_counter
+        self,
+        *,
+        quiet: bool = False,
+        out: TextIO | None = None,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.steps: list[Step] = []
         self._quiet = quiet

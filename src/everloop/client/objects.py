@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -139,13 +139,13 @@ def _stream(source: Source) -> Iterator[BinaryIO]:
         yield io.BytesIO(source)
     elif isinstance(source, Path):
         try:
-            opened = source.open("rb")
+            opened: BinaryIO = source.open("rb")
         except FileNotFoundError:
             raise NotFound(f"there is no file {source}") from None
         with opened:
             yield opened
     else:
-        yield source
+        yield cast(BinaryIO, source)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

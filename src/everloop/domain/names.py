@@ -25,7 +25,8 @@ def checked_name(name: str, what: str = "name", *, folders: bool = True) -> str:
     if problem:
         raise InvalidInput(
             f"the {what} {shown(name)} {problem}",
-            hint="a name is 1 to 250 printable characters without '@' and ':'" + ("" if folders else " and '/'"),
+            hint="a name is 1 to 250 printable characters without '@' and ':'"
+            + ("" if folders else " and '/'"),
         )
     return name
 

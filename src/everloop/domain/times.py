@@ -44,5 +44,7 @@ def require_zone(moment: datetime, what: str) -> datetime:
     everloop.errors.InvalidInput: the event time 2026-01-01 00:00:00 has no time zone
     """
     if moment.tzinfo is None:
-        raise InvalidInput(f"{what} {moment} has no time zone", hint="give an instant, such as 2026-01-01T00:00:00Z")
+        raise InvalidInput(
+            f"{what} {moment} has no time zone", hint="give an instant, such as 2026-01-01T00:00:00Z"
+        )
     return moment.astimezone(UTC)

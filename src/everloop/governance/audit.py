@@ -105,10 +105,12 @@ class Governance(Room):
         broken: set[str] = set()
         for fault in self.objects.verify():
             broken.add(fault.digest or "")
-            holder = held.get(fault.digest or "")
-            faults.append(
-                AuditFault(fault.place, fault.message + (f"; needed by {holder}" if holder else ""))
+            needed = (
+                f"; needed by {held[fault.digest]}"
+                if fault.digest is not None and fault.digest in held
+                else ""
             )
+            faults.append(AuditFault(fault.place, fault.message + needed))
         faults += [
             AuditFault(f"object {digest}", f"is missing; needed by {held[digest]}")
             for digest in sorted(self.objects.missing(held) - broken)

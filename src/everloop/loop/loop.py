@@ -15,7 +15,7 @@ from everloop.domain.events import Event
 from everloop.domain.monitors import Family, Monitor, Outcome
 from everloop.domain.policies import Cause, Policy, PolicyDecision, Situation
 from everloop.domain.references import Kind, Reference
-from everloop.domain.rollouts import TERMINAL, RolloutPlan, Verdict, State
+from everloop.domain.rollouts import TERMINAL, RolloutPlan, State, Verdict
 from everloop.domain.times import require_zone
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance

@@ -209,7 +209,12 @@ class Provenance(Room):
         record = self.context.room(Data).version(str(asked))
         rows = f"{record.rows:,} rows, " if record.rows is not None else ""
         summary = f"{rows}{record.files} files, {record.bytes:,} bytes; {record.message or 'no message'}"
-        facts: dict[str, Any] = {"digest": record.digest, "rows": record.rows, "files": record.files, "bytes": record.bytes}
+        facts: dict[str, Any] = {
+            "digest": record.digest,
+            "rows": record.rows,
+            "files": record.files,
+            "bytes": record.bytes,
+        }
         facts |= {
             "message": record.message,
             "created": record.created,
@@ -231,7 +236,11 @@ class Provenance(Room):
 
     def _model(self, asked: Reference) -> Known:
         record = self.context.room(Registry).version(str(asked))
-        facts: dict[str, Any] = {"state": record.state, "aliases": list(record.aliases), "digest": record.digest}
+        facts: dict[str, Any] = {
+            "state": record.state,
+            "aliases": list(record.aliases),
+            "digest": record.digest,
+        }
         facts |= {
             "metrics": record.metrics,
             "features": list(record.model.features),
