@@ -12,6 +12,7 @@ from tests.support.streams import FIRST, Fault, FedMonitoring, make_days, refere
 from tests.support.trained import add_flights, train
 
 import everloop as ev
+from everloop.domain import gates as gate
 from everloop.domain.monitors import DAY, monitor
 from everloop.domain.rollouts import Evidence, decide
 from everloop.workspace.local import LocalWorkspace
@@ -111,6 +112,13 @@ def add_models(workspace: LocalWorkspace, folder: Path) -> None:
     registry.register(train(workspace, data, C=1.0), "delay")
     registry.register(train(workspace, data, flipped=True), "delay")
     registry.write_card("delay@v1")
+    gates = gate.gates(
+        "delay",
+        gate.better_than(),
+        gate.provenance_complete(),
+        evaluation=gate.evaluation(label="late", data="evaluation", block="day"),
+    )
+    assert not registry.promote("delay@v3", gates=gates).allowed
     workspace.serving.deploy("delay", "model:delay@v1")
     add_rollout(workspace)
     policy = ev.policy(

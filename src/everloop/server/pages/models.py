@@ -151,7 +151,7 @@ def comparison(gates: list[GateResult]) -> plots.Spec | None:
     return {
         "kind": "forest",
         "name": "gains",
-        "x": {"name": "gain over the other model (right is better)"},
+        "x": {"name": "gain over the other model (right is better)", "zero": True},
         "rows": rows[:30],
         "reference": {"at": 0, "label": "equal"},
     }

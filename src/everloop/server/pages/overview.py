@@ -253,6 +253,6 @@ def next_steps(workspace: Workspace, counts: dict[str, int], alerts: list[Alert]
         steps.append(Step("Let a model answer over HTTP.", "everloop serve model:NAME@champion"))
     elif not workspace.monitoring.monitors():
         steps.append(
-            Step("Watch what the endpoint answers, and be told when it gets worse.", "everloop monitors list")
+            Step("Watch what the endpoint answers, and be told when it gets worse.", "everloop monitors apply definitions/monitors.py")
         )
     return steps[:3]
