@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -112,9 +113,15 @@ def start(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> Prediction
 def answers(url: str) -> bool:
     """Whether a server answers at this address."""
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+        return _client().get(f"{url}/health", timeout=2.0).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@functools.cache
+def _client() -> httpx.Client:
+    """Talks to servers of this machine: no proxy, and no certificates, whose loading takes longer than the call."""
+    return httpx.Client(verify=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def control(folder: Path, what: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -125,7 +132,7 @@ def control(folder: Path, what: str, body: dict[str, Any] | None = None) -> dict
     if running is None:
         return None
     try:
-        answer = httpx.post(f"{running.url}/control/{what}", json=body or {}, timeout=180.0)
+        answer = _client().post(f"{running.url}/control/{what}", json=body or {}, timeout=180.0)
     except httpx.HTTPError:
         return None
     said: dict[str, Any] = answer.json()

@@ -4,6 +4,7 @@ Continued fractions and series follow Press et al., *Numerical Recipes* (3rd ed.
 the results agree with scipy to about 1e-10 (see the tests).
 """
 
+import functools
 import math
 from collections.abc import Callable
 from statistics import NormalDist
@@ -170,6 +171,7 @@ def t_sf(t: float, df: float) -> float:
     return tail if t >= 0 else 1.0 - tail
 
 
+@functools.lru_cache(maxsize=4096)
 def t_quantile(p: float, df: float) -> float:
     """The t with P(T <= t) = p, for 0 < p < 1.
 
