@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import everloop
+from everloop.cli.examples import example_folder
 from everloop.cli.frame import command, emit, say, table
-from everloop.errors import Failed, MissingExtra, NotFound
+from everloop.errors import Failed, MissingExtra
 from everloop.workspace.locations import VARIABLE
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def diabetes(folder: Path) -> None:
     from everloop.client.ambient import connect
     from everloop.tracking.exporting import runs_table
 
-    script = _script()
+    script = example_folder("diabetes") / "train.py"
     folder.mkdir(parents=True, exist_ok=True)
     with connect(folder) as workspace:
         found = _found(workspace)
@@ -71,18 +71,6 @@ def _found(workspace: Any) -> list[RunRecord]:
         workspace.tracking.search(where, [EXPERIMENT], limit=RUNS).runs if EXPERIMENT in names else []
     )
     return found
-
-
-def _script() -> Path:
-    """The example's source: beside the package in an installation that has it, else in the checkout."""
-    package = Path(everloop.__file__).parent
-    for top in (package / "_examples", package.parent.parent / "examples"):
-        script = top / "diabetes" / "train.py"
-        if script.is_file():
-            return script
-    raise NotFound(
-        "the example is not in this installation", hint="clone the repository and run it from there"
-    )
 
 
 def _train(script: Path, folder: Path) -> None:
