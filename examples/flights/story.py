@@ -211,23 +211,23 @@ class Story:
         self.traffic.fly(day)
         evening = midnight(day + timedelta(days=1))
         self.ws.monitoring.add_actuals("delay", self.traffic.landed(day), received=evening)
-        self.ws.monitoring.evaluate("delay", evening)
+        if not self._advance(evening, step):
+            self.ws.monitoring.evaluate("delay", evening)
         self._tell_alerts(evening, step)
         for done in self.ws.loop.tick(evening):
             step.saw(f"{day:%d %B}: retrained because of alert:{done.alert[:8]}; {done.message}")
             for gate in done.gates:
                 step.saw(f"    {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
-        self._advance(evening, step)
 
-    def _advance(self, evening: datetime, step):
-        """Let an open rollout decide on what has come; tell when it moved. Returns it."""
+    def _advance(self, evening: datetime, step) -> bool:
+        """Let an open rollout look at what has come and decide; tell when it moved. Whether there is one."""
         before = self.ws.rollout.current("delay")
         if before is None or before.ended is not None:
-            return before
+            return False
         after = self.ws.rollout.advance("delay", evening)
-        if (after.state, after.step) != (before.state, before.step) or after.verdict != before.verdict:
+        if (after.state, after.step, after.verdict) != (before.state, before.step, before.verdict):
             step.saw(f"{evening:%d %B}: {after.candidate} in {after.state}, {after.verdict}: {after.reason}")
-        return after
+        return True
 
     def _tell_alerts(self, evening: datetime, step) -> None:
         for alert in self.ws.monitoring.alerts("delay", "firing"):
