@@ -256,6 +256,14 @@ def test_celsius_for_fahrenheit_is_stopped_before_any_label(replay: Callable[...
     assert stopped.evidence.blocks == 0
 
 
+def test_the_champion_itself_fed_wrongly_is_stopped(replay: Callable[..., Replay]) -> None:
+    run = replay({OLD: good, NEW: good})
+    run.rollouts.start("delay", OLD, transform={"temp": "(temp - 32) * 5 / 9"}, time=run.now)
+    (stopped,) = run.play(1)
+    assert stopped.state is State.STOPPED
+    assert [arm.transform for arm in run.stage.arms] == [{}]
+
+
 def test_a_feed_that_breaks_later_is_found_by_the_weekly_check(replay: Callable[..., Replay]) -> None:
     run = replay({OLD: good, NEW: good})
     run.rollouts.start("delay", NEW, time=run.now)

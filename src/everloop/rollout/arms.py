@@ -11,6 +11,8 @@ from everloop.domain.rollouts import LIVE, TERMINAL, Plan, State, weight_of
 CHAMPION, CANDIDATE = "champion", "candidate"
 PREVIOUS = "previous"
 CHAMPION_MIRROR, CANDIDATE_MIRROR = "champion-mirror", "candidate-mirror"
+CHAMPION_SIDE, CANDIDATE_SIDE = (CHAMPION, CHAMPION_MIRROR), (CANDIDATE, CANDIDATE_MIRROR)
+"""The arms whose answers are those of the old and of the new way to answer."""
 
 
 def arms_for(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from everloop.domain.rollouts import ColumnParity
 from everloop.monitoring.windows import SCORE, numbers_of
+from everloop.rollout.arms import CANDIDATE_SIDE, CHAMPION_SIDE
 from everloop.rollout.units import likely_cause
 from everloop.stats.arrays import Floats
 from everloop.stats.metrics import log_losses
@@ -27,16 +28,14 @@ def losses(kind: str, labels: Floats, scores: Floats) -> Floats:
     return np.abs(errors) if kind == "absolute_error" else errors**2
 
 
-def paired_gain(
-    rows: pa.Table, labels: pa.Table, champion: str, candidate: str, loss: str
-) -> tuple[int, float | None]:
-    """(rows, mean of the champion's loss minus the candidate's) over the requests that both models answered,
-    whose label has come.
+def paired_gain(rows: pa.Table, labels: pa.Table, loss: str) -> tuple[int, float | None]:
+    """(rows, mean of the champion's loss minus the candidate's) over the requests that both sides answered,
+    whose label has come. The sides are told by their arms: one model may stand on both, fed differently.
 
     rows: the log of a day, all arms; a request has one `prediction_id` in every arm. Answers that are no
     number are left out: they count as errors, not as losses.
     """
-    one, two = _answers(rows, champion), _answers(rows, candidate)
+    one, two = _answers(rows, CHAMPION_SIDE), _answers(rows, CANDIDATE_SIDE)
     position = pc.index_in(one["prediction_id"], value_set=two["prediction_id"].combine_chunks())
     truth = pc.index_in(one["prediction_id"], value_set=labels["prediction_id"].combine_chunks())
     both = np.asarray(
@@ -52,10 +51,10 @@ def paired_gain(
     return int(both.sum()), float(difference.mean())
 
 
-def requests_and_errors(rows: pa.Table, model: str, *, live_only: bool = False) -> tuple[int, int]:
-    """How many requests a model took, and how many of them it failed (an error, or an answer that is no
+def requests_and_errors(rows: pa.Table, side: Sequence[str], *, live_only: bool = False) -> tuple[int, int]:
+    """How many requests a side took, and how many of them it failed (an error, or an answer that is no
     number); each counted once though it answered and mirrored it."""
-    its = rows.filter(pc.equal(rows["model"], model))
+    its = _of(rows, side)
     if live_only:
         its = its.filter(pc.equal(its["mode"], "live"))
     if its.num_rows == 0:
@@ -65,11 +64,11 @@ def requests_and_errors(rows: pa.Table, model: str, *, live_only: bool = False) 
     return pc.count_distinct(ids).as_py(), pc.count_distinct(ids.filter(failed)).as_py()
 
 
-def sample_of(rows: pa.Table, model: str, limit: int) -> pa.Table:
-    """At most `limit` answered requests of a model, evenly strided in time, each once: what parity is checked
+def sample_of(rows: pa.Table, side: Sequence[str], limit: int) -> pa.Table:
+    """At most `limit` answered requests of a side, evenly strided in time, each once: what parity is checked
     on."""
-    its = rows.filter(pc.and_(pc.equal(rows["model"], model), pc.is_null(rows["error"])))
-    its = _first_of_each(its)
+    its = _of(rows, side)
+    its = _first_of_each(its.filter(pc.is_null(its["error"])))
     if its.num_rows <= limit:
         return its
     return its.take(pa.array(np.linspace(0, its.num_rows - 1, limit).astype(np.int64)))
@@ -105,8 +104,12 @@ def column_parity(
     return ColumnParity(column, compared, different, cause, tuple(sample[:5]))
 
 
-def _answers(rows: pa.Table, model: str) -> pa.Table:
-    its = rows.filter(pc.equal(rows["model"], model))
+def _of(rows: pa.Table, side: Sequence[str]) -> pa.Table:
+    return rows.filter(pc.is_in(rows["arm"], pa.array(side, pa.string())))
+
+
+def _answers(rows: pa.Table, side: Sequence[str]) -> pa.Table:
+    its = _of(rows, side)
     good = pc.and_(pc.is_null(its["error"]), pc.fill_null(pc.is_finite(its[SCORE]), False))
     return _first_of_each(its.filter(good))
 

@@ -35,7 +35,7 @@ from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.monitoring.monitoring import Monitoring
 from everloop.registry.registry import Registry
-from everloop.rollout.arms import arms_for
+from everloop.rollout.arms import CANDIDATE_SIDE, CHAMPION_SIDE, arms_for
 from everloop.rollout.records import Ledgered, Rollback, RolloutDecision, RolloutRecord
 from everloop.serving.serving import Serving
 from everloop.stats.sequential import ErrorGuard, PairedTrial
@@ -456,12 +456,12 @@ class Rollouts(Room):
         serving = self.context.room(Serving)
         if until > progress.read:
             rows = serving.predictions(record.endpoint, since=progress.read, until=until)
-            candidate = requests_and_errors(rows, record.candidate)
-            champion = requests_and_errors(rows, record.champion)
-            live = requests_and_errors(rows, record.candidate, live_only=True)
+            candidate = requests_and_errors(rows, CANDIDATE_SIDE)
+            champion = requests_and_errors(rows, CHAMPION_SIDE)
+            live = requests_and_errors(rows, CANDIDATE_SIDE, live_only=True)
             looked: tuple[int, list[ColumnParity]] = (0, [])
             if _parity_due(record, until):
-                looked = self._parity(record, sample_of(rows, record.candidate, record.plan.parity_rows))
+                looked = self._parity(record, sample_of(rows, CANDIDATE_SIDE, record.plan.parity_rows))
             progress = msgspec.structs.replace(
                 progress,
                 read=until,
@@ -487,7 +487,7 @@ class Rollouts(Room):
                 record.endpoint, since=max(start, record.started), until=start + DAY, settle=False
             )
             labels = monitoring.labels(record.endpoint, start, start + DAY)
-            paired, gain = paired_gain(rows, labels, record.champion, record.candidate, record.plan.loss)
+            paired, gain = paired_gain(rows, labels, record.plan.loss)
             progress = msgspec.structs.replace(progress, judged=start)
             if gain is not None and paired >= record.plan.minimum_rows:
                 progress = msgspec.structs.replace(
