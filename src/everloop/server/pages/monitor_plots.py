@@ -96,6 +96,11 @@ class Days:
             for each in self._workspace.monitoring.alerts(endpoint=self._endpoint)
             if each.fired is not None
         ]
+        for each in self._workspace.rollout.rollouts(endpoint=self._endpoint):
+            name = short(each.candidate)
+            found.append((each.started, "deployment", f"rollout of {name}"))
+            if each.ended is not None:
+                found.append((each.ended, "deployment", f"{name} {str(each.state).replace('_', ' ')}"))
         found += [
             (each.requested, "retrain", "retraining")
             for each in self._workspace.loop.retrainings()

@@ -198,14 +198,26 @@ def _loop(workspace: Workspace, now: datetime) -> Phase:
         )
         return Phase("retrain", "Retraining", "/models", value)
     newest = found[0]
-    tone = {"running": "live", "queued": "live", "rolling_out": "good", "waiting": "warn"}.get(
-        newest.status, ""
-    )
+    status = str(newest.status)
+    if newest.rollout:  # what became of the candidate says more than that its rollout once began
+        status = str(workspace.rollout.rollout(newest.rollout).state)
+    tone = _LOOP_TONES.get(status, "live" if newest.rollout else "")
     value = newest.candidate.partition(":")[2] if newest.candidate else newest.model
-    word = str(newest.status).replace("_", " ")
+    word = status.replace("_", " ")
     href = link_to(f"model:{newest.model}") + "#retrainings"
     return Phase("retrain", "Retraining", href, value, f"{newest.requested:%Y-%m-%d}", tone, word)
 
+
+_LOOP_TONES = {
+    "running": "live",
+    "queued": "live",
+    "waiting": "warn",
+    "failed": "bad",
+    "promoted": "good",
+    "rolled_back": "warn",
+    "stopped": "warn",
+    "aborted": "",
+}
 
 PHASES: tuple[Callable[[Workspace, datetime], Phase], ...] = (
     _data,
@@ -253,6 +265,9 @@ def next_steps(workspace: Workspace, counts: dict[str, int], alerts: list[Alert]
         steps.append(Step("Let a model answer over HTTP.", "everloop serve model:NAME@champion"))
     elif not workspace.monitoring.monitors():
         steps.append(
-            Step("Watch what the endpoint answers, and be told when it gets worse.", "everloop monitors apply definitions/monitors.py")
+            Step(
+                "Watch what the endpoint answers, and be told when it gets worse.",
+                "everloop monitors apply definitions/monitors.py",
+            )
         )
     return steps[:3]

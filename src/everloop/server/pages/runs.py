@@ -27,6 +27,8 @@ CSV_PAGE = 10_000
 STATES: tuple[State, ...] = ("active", "deleted", "all")
 MOST_PARAMS, MOST_METRICS = 5, 5
 """Columns of each group that are shown until someone chooses."""
+PARAMS_WIDTH, WIDEST_CELL = 48, 28
+"""Characters that the parameters nobody chose take up together, and that a cell shows at most."""
 MOST_COMPARED = 20
 """Runs on one comparison: more columns nobody reads."""
 
@@ -240,12 +242,24 @@ def usual_columns(known: Sequence[RunColumn], found: Sequence[RunRecord]) -> lis
         values = [getattr(run, field).get(column.label) for run in found]
         return len(set(values)) == 1, -sum(value is not None for value in values)
 
-    params = sorted((column for column in known if column.group == "param"), key=rank)[:MOST_PARAMS]
+    params = sorted((column for column in known if column.group == "param"), key=rank)
+    params = within_width(params[:MOST_PARAMS], found)
     metrics = sorted((column for column in known if column.group == "metric"), key=rank)[:MOST_METRICS]
-    shown = {column.id for column in (*params, *metrics)} | {
-        key for key in SHOWN_ATTRIBUTES if any(getattr(run, key) for run in found)
-    }
+    shown = {column.id for column in (*params, *metrics)} | set(SHOWN_ATTRIBUTES)
     return chosen_columns(known, list(shown))
+
+
+def within_width(params: Sequence[RunColumn], found: Sequence[RunRecord]) -> list[RunColumn]:
+    """The parameters that leave room for metrics beside them: the first two, and more while they are short."""
+    kept: list[RunColumn] = []
+    width = 0
+    for column in params:
+        longest = max((len(run.params.get(column.label, "")) for run in found), default=0)
+        width += max(len(column.label), min(longest, WIDEST_CELL)) + 3
+        if len(kept) >= 2 and width > PARAMS_WIDTH:
+            break
+        kept.append(column)
+    return kept
 
 
 def chosen_columns(known: Sequence[RunColumn], chosen: Sequence[str]) -> list[RunColumn]:
