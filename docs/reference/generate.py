@@ -24,6 +24,22 @@ HERE = Path(__file__).parent
 
 NOTE = "<!-- Made by generate.py from the code; a test compares them. Edit the code, then run it again. -->\n"
 
+ON_COMMANDS = """\
+Every command takes `--json` and prints one JSON object then, and `--help`. `everloop --debug COMMAND` shows the
+traceback of an error, `everloop --version` the version. [Exit codes and errors](errors.md) · [references](references.md)
+"""
+
+ON_PYTHON = """\
+`import everloop as ev`. Names are imported when they are first used. Rooms are attributes of `ev.workspace()`, with the
+[operations](operations.md) and the methods listed below them.
+"""
+
+ON_OPERATIONS = """\
+An operation is a method of a room and, on a server, `POST /api/v1/<room>/<operation>` with its parameters as one JSON
+object. `/openapi.json` describes parameters and results in full. Roles: `viewer` may read, `engineer` may read and
+write, `owner` may do all.
+"""
+
 HANDLES = {
     "Run": "everloop.tracking.run:Run",
     "RunList": "everloop.tracking.frames:RunList",
@@ -55,8 +71,7 @@ def _commands() -> str:
     parts = [
         NOTE,
         "# Commands\n",
-        "Every command takes `--json` and prints one JSON object then, and `--help`. `everloop --debug COMMAND` shows the traceback "
-        "of an error, `everloop --version` the version. [Exit codes and errors](errors.md) · [references](references.md)\n",
+        ON_COMMANDS,
     ]
     for path, command, context in walk(cli, "everloop", None):
         if command is cli:
@@ -102,8 +117,7 @@ def _python() -> str:
     parts = [
         NOTE,
         "# Python\n",
-        "`import everloop as ev`. Names are imported when they are first used. Rooms are attributes of `ev.workspace()`, with the "
-        "[operations](operations.md) and the methods listed below them.\n",
+        ON_PYTHON,
         "## Names\n",
     ]
     modules: list[tuple[str, ModuleType]] = []
@@ -209,9 +223,7 @@ def _operations() -> str:
     parts = [
         NOTE,
         "# Operations\n",
-        "An operation is a method of a room and, on a server, `POST /api/v1/<room>/<operation>` with its parameters as one JSON "
-        "object. `/openapi.json` describes parameters and results in full. Roles: `viewer` may read, `engineer` may read and write, "
-        "`owner` may do all.\n",
+        ON_OPERATIONS,
     ]
     for name in ROOMS:
         parts.append(f"## {name}\n")

@@ -83,7 +83,9 @@ def test_every_setting_is_in_the_reference() -> None:
     page = read("settings.md")
     known = {*Settings.__struct_fields__, "profile", "profiles"}
     listed = set(
-        re.findall(r"^\| `(\w+)` \|", page.partition("## everloop.toml")[2].partition("\n## ")[0], re.M)
+        re.findall(
+            r"^\| `(\w+)` \|", page.partition("## everloop.toml")[2].partition("\n## ")[0], re.MULTILINE
+        )
     )
     assert listed == known
 
