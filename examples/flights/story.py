@@ -209,6 +209,9 @@ class Story:
     def _day(self, day: date, step) -> None:
         """One day: flights are asked about, others land, and in the evening everything that is due is done."""
         self.traffic.fly(day)
+        self._evening(day, step)
+
+    def _evening(self, day: date, step) -> None:
         evening = midnight(day + timedelta(days=1))
         self.ws.monitoring.add_actuals("delay", self.traffic.landed(day), received=evening)
         if not self._advance(evening, step):
@@ -254,27 +257,37 @@ class Story:
         with self.tell.step("Bad candidates", what, command) as step:
             name = "2013-06" if self.fast else "2013-12"
             self._month_arrives(name)
-            days = self.traffic.days(name)
-            self._make_room(midnight(next(days)), step)
-            rollout, champion = self.ws.rollout, self._champion()
-            begun = rollout.start("delay", champion, transform=CELSIUS, time=midnight(next(days)))
-            ended = self._until_decided(begun, days, step)
-            labels = (
-                self.ws.monitoring.labels("delay", ended.started, ended.ended).num_rows if ended.ended else 0
-            )
-            step.saw(
-                f"Celsius: {ended.state} after {ended.ended - ended.started}, with {labels} labels known: {ended.reason}"
-            )
-            worse = rollout.start(
-                "delay", "model:delay-baseline@v1", strategy="canary", time=midnight(next(days))
-            )
-            ended = self._until_decided(worse, days, step)
-            took = f"; the switch took {ended.seconds * 1000:.0f} ms" if ended.seconds else ""
-            step.saw(
-                f"baseline in canary: {ended.state} after {(ended.ended - ended.started).days} days{took}"
-            )
+            first, *days = self.traffic.days(name)
+            self._make_room(midnight(first), step)
+            self._celsius(first, step)
+            self._worse(days, step)
             step.saw(f"{self.traffic.failed} of {self.traffic.requests} requests failed in all")
             self.ws.serving.collect("delay")
+
+    def _celsius(self, day: date, step) -> None:
+        """The champion again, but what serves it converts a temperature that needed no conversion."""
+        rollout = self.ws.rollout
+        begun = rollout.start("delay", self._champion(), transform=CELSIUS, time=midnight(day))
+        self.traffic.fly(day)
+        ended = rollout.advance("delay", midnight(day + timedelta(days=1)))
+        known = self.ws.monitoring.labels("delay", begun.started, ended.ended or midnight(day)).num_rows
+        step.saw(f"Celsius: {ended.state} with {known} labels known: {ended.reason}")
+        self._evening(day, step)
+
+    def _worse(self, days: list[date], step) -> None:
+        rollout = self.ws.rollout
+        begun = rollout.start("delay", "model:delay-baseline@v1", strategy="canary", time=midnight(days[0]))
+        for day in days:
+            self._day(day, step)
+            begun = rollout.rollout(begun.reference)
+            if begun.ended is not None:
+                break
+        else:
+            begun = rollout.abort(
+                "delay", because="the month is over", time=midnight(days[-1] + timedelta(days=1))
+            )
+        took = f"; the switch took {begun.seconds * 1000:.0f} ms" if begun.seconds else ""
+        step.saw(f"baseline in canary: {begun.state} after {(begun.ended - begun.started).days} days{took}")
 
     def _make_room(self, moment: datetime, step) -> None:
         """A rollout that has not been decided by now makes way."""
@@ -288,16 +301,6 @@ class Story:
     def _champion(self) -> str:
         arms = self.ws.serving.endpoint("delay").arms
         return next(arm.model for arm in arms if arm.mode == "live")
-
-    def _until_decided(self, begun, days, step):
-        for day in days:
-            self._day(day, step)
-            now = self.ws.rollout.rollout(begun.reference)
-            if now.ended is not None:
-                return now
-        return self.ws.rollout.abort(
-            "delay", because="the month is over", time=midnight(day + timedelta(days=1))
-        )
 
     # 9
 
