@@ -129,6 +129,13 @@ def test_rows_that_are_there_already_are_not_unique() -> None:
     assert (result.failed_rows, [row["row"] for row in result.sample]) == (2, [1, 3])
 
 
+def test_one_column_is_compared_with_the_rows_that_are_there() -> None:
+    [result] = examine(WEATHER, ev.check.unique("hour"), earlier=pa.table({"hour": [4]})).checks
+    alone = examine(WEATHER, ev.check.unique("hour")).checks[0].failed_rows
+    assert result.error == ""
+    assert result.failed_rows == alone + WEATHER["hour"].to_pylist().count(4)
+
+
 def test_two_checks_of_one_name_are_refused() -> None:
     with pytest.raises(InvalidDefinition, match=r"two checks .* called 'x\.not_null'"):
         ev.checks("s", dataset="d", checks=[ev.check.not_null("x"), ev.check.not_null("x")])

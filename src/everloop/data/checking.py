@@ -191,9 +191,9 @@ class Examination:
             case declared.Unique():
                 listed = ", ".join(map(quoted, columns))
                 whole = " and ".join(f"{each} is not null" for each in map(quoted, columns))
-                key = f"case when {whole} then row({listed}) end"
+                key = f"case when {whole} then {_tuple(columns)} end"
                 copies = f"row_number() over (partition by {listed} order by {quoted(NUMBER)}) > 1"
-                known = f" or row({listed}) in (select row({listed}) from earlier)" if self._earlier else ""
+                known = f" or {_in_earlier(columns)}" if self._earlier else ""
                 return _Compiled(check, columns, whole, f"{whole} and ({copies}{known})", key)
             case _:
                 return None
@@ -236,8 +236,7 @@ class Examination:
                 outer.append(f"count(k{number})")
                 new = f"k{number}"
                 if self._earlier:
-                    listed = ", ".join(map(quoted, each.columns))
-                    inner.append(f"{each.key} in (select row({listed}) from earlier) as e{number}")
+                    inner.append(f"{_in_earlier(each.columns)} as e{number}")
                     new = f"case when not coalesce(e{number}, false) then k{number} end"
                 outer.append(f"count(k{number}) - count(distinct {new})")
             else:
@@ -371,3 +370,13 @@ def _instant(moment: int | None) -> str | None:
 def _plain(value: Any) -> Any:
     """A value that JSON can hold, as it is where that is possible."""
     return value if value is None or isinstance(value, bool | int | float | str | datetime) else str(value)
+
+
+def _tuple(columns: Sequence[str]) -> str:
+    """The values that must be unique as one value. A tuple of one is written plainly: DuckDB tells it from its own row(x)."""
+    listed = ", ".join(map(quoted, columns))
+    return listed if len(columns) == 1 else f"row({listed})"
+
+
+def _in_earlier(columns: Sequence[str]) -> str:
+    return f"{_tuple(columns)} in (select {_tuple(columns)} from earlier)"

@@ -12,7 +12,7 @@ from everloop.domain.gates import ADDITIVE, HIGHER_IS_BETTER, Evaluation, Metric
 from everloop.domain.names import shown
 from everloop.domain.signature import Task
 from everloop.errors import InvalidInput, NotFound, nearest
-from everloop.stats.blocks import block_aucs, block_means
+from everloop.stats.blocks import block_means, jackknife
 from everloop.stats.intervals import Interval, mean_of_blocks
 from everloop.stats.metrics import auc, log_losses
 from everloop.tracking.formats.columns import Columns, columns_of
@@ -124,14 +124,17 @@ class Rows:
     def _interval(
         self, name: str, candidate: ModelVersion, other: ModelVersion, sign: float
     ) -> tuple[Interval | None, int]:
-        if name == "auc":
-            first = block_aucs(self.blocks, self.truth, self.scores(candidate)).at_least(FEWEST_BLOCK_ROWS)
-            second = block_aucs(self.blocks, self.truth, self.scores(other)).at_least(FEWEST_BLOCK_ROWS)
-            gains = np.asarray(first.means) - np.asarray(second.means)
-        else:
-            additive = "mse" if name == "rmse" else name
-            differences = sign * (self.losses(additive, candidate) - self.losses(additive, other))
-            gains = np.asarray(block_means(self.blocks, differences).at_least(FEWEST_BLOCK_ROWS).means)
+        if name == "auc":  # no mean of rows: each block is left out once
+            mine, theirs = self.scores(candidate), self.scores(other)
+
+            def gain(rows: NDArray[np.bool_]) -> float | None:
+                first, second = auc(self.truth[rows], mine[rows]), auc(self.truth[rows], theirs[rows])
+                return None if first is None or second is None else first - second
+
+            return jackknife(self.blocks, gain), len(np.unique(self.blocks))
+        additive = "mse" if name == "rmse" else name
+        differences = sign * (self.losses(additive, candidate) - self.losses(additive, other))
+        gains = np.asarray(block_means(self.blocks, differences).at_least(FEWEST_BLOCK_ROWS).means)
         return (mean_of_blocks(gains) if gains.size else None), int(gains.size)
 
 

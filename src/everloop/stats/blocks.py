@@ -5,15 +5,18 @@ give; a test on rows then finds "significant" differences in noise. Here each bl
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from everloop.stats.arrays import Floats, labels_of, numbers
 from everloop.stats.distributions import t_quantile, t_sf
+from everloop.stats.intervals import Interval
 from everloop.stats.metrics import auc
+
+Bools = NDArray[np.bool_]
 
 
 class BlockMeans(msgspec.Struct, frozen=True):
@@ -35,6 +38,34 @@ class BlockMeans(msgspec.Struct, frozen=True):
             tuple(self.rows[i] for i in kept),
             tuple(self.means[i] for i in kept),
         )
+
+
+def jackknife(
+    keys: ArrayLike, statistic: Callable[[Bools], float | None], *, level: float = 0.95
+) -> Interval | None:
+    """A statistic of all rows with an interval over blocks: for what is no mean of rows, such as a difference of AUCs.
+
+    keys: (n,) the block of each row. statistic: given a mask (n,) of rows, its value on them, or None where it cannot be computed.
+    Each block is left out once; the spread of the results gives the standard error (delete-one-group jackknife: Quenouille 1949,
+    Tukey 1958; Shao & Tu 1995, section 2.3). None with fewer than two blocks, or where the statistic cannot be computed.
+
+    >>> values = np.array([1.0, 3.0, 2.0, 4.0, 3.0, 5.0])
+    >>> found = jackknife([1, 1, 2, 2, 3, 3], lambda rows: float(values[rows].mean()))
+    >>> round(found.estimate, 3), round(found.low, 3), round(found.high, 3)
+    (3.0, 0.516, 5.484)
+    """
+    blocks = labels_of("keys", keys)
+    names = np.unique(blocks)
+    whole = statistic(np.ones(len(blocks), dtype=bool))
+    if whole is None or len(names) < 2:
+        return None
+    left_out = [statistic(blocks != name) for name in names]
+    known = np.array([value for value in left_out if value is not None])
+    if len(known) < len(names):
+        return None
+    error = math.sqrt((len(names) - 1) / len(names) * float(((known - known.mean()) ** 2).sum()))
+    half = t_quantile(0.5 + level / 2, len(names) - 1) * error
+    return Interval(whole, whole - half, whole + half, level)
 
 
 class BlockTest(msgspec.Struct, frozen=True):
