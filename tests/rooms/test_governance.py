@@ -120,6 +120,18 @@ def test_definitions_are_loaded_by_file_and_by_name(tmp_path: Path) -> None:
     assert "second" in caught.value.hint
 
 
+def test_projects_with_modules_of_the_same_name_keep_apart(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "declared_here").mkdir(parents=True)
+        (tmp_path / name / "declared_here" / "gates.py").write_text(f"value = {name!r}")
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "declared_here.py").write_text("value = 'three'")
+    assert load("declared_here.gates", tmp_path / "one").value == "one"
+    assert load("declared_here.gates", tmp_path / "two").value == "two"
+    assert load("declared_here", tmp_path / "three").value == "three"
+    assert load("declared_here.gates", tmp_path / "one").value == "one"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -63,7 +63,7 @@ def workspace(*, write: bool = False) -> Workspace:
     if not found.exists and not write:
         raise NotFound(
             f"there is no workspace in {found.folder} or above it",
-            hint="make one with: everloop init, or name one in EVERLOOP_WORKSPACE",
+            hint="begin one with: everloop data add FILE --name NAME, or name one in EVERLOOP_WORKSPACE",
         )
     context = click.get_current_context()
     return context.with_resource(using(context.with_resource(connect())))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from everloop.data import tables
 from everloop.data.checking import Examination
 from everloop.data.checkouts import Checkouts
-from everloop.data.folders import Found, list_files, require_unchanged
+from everloop.data.folders import Found, list_files, require_source, require_unchanged
 from everloop.data.scanning import connection, scan
 from everloop.domain.checks import CheckReport, Suite
 from everloop.domain.datasets import (
@@ -78,6 +78,10 @@ class Addition:
         self._new_bytes = 0
 
     def run(self) -> Added:
+        if isinstance(self._source, str | Path):
+            require_source(
+                Path(self._source)
+            )  # before the first look at the ledger, which would make a workspace
         for attempt in range(ATTEMPTS):
             parent = self._room.newest(self._name)
             versions, report, rejected = self._store(parent)

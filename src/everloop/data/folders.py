@@ -30,15 +30,20 @@ class Found(NamedTuple):
         return self.size, self.modified, self.changed, self.inode
 
 
-def list_files(source: Path) -> list[Found]:
-    """The files of a folder by path, or the one file. Raises NotFound, or InvalidInput for what cannot be kept: links, devices,
-    empty folders, names that are not UTF-8."""
+def require_source(source: Path) -> os.stat_result:
+    """What the file system says of a file or folder that must be there. Raises NotFound, or InvalidInput."""
     try:
-        top = source.stat()
+        return source.stat()
     except FileNotFoundError:
         raise NotFound(f"there is no file or folder {source}", hint="check the path") from None
     except OSError as error:
         raise InvalidInput(f"{source} cannot be read: {error.strerror}") from None
+
+
+def list_files(source: Path) -> list[Found]:
+    """The files of a folder by path, or the one file. Raises NotFound, or InvalidInput for what cannot be kept: links, devices,
+    empty folders, names that are not UTF-8."""
+    top = require_source(source)
     if stat.S_ISREG(top.st_mode):
         return [_found(checked_path(source.name), source, top)]
     if not stat.S_ISDIR(top.st_mode):

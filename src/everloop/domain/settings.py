@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -18,4 +16,3 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     executor: str = "local"
     definitions: tuple[str, ...] = ()
     """Modules with definitions, importable from the project's folder."""
-    policies: dict[str, Any] = {}

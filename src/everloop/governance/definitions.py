@@ -25,6 +25,7 @@ def load(spec: str, project: Path) -> ModuleType:
     Raises InvalidDefinition with file, line and what Python says.
     """
     _importable(project)
+    _make_way(spec.partition(".")[0], project)
     path = Path(spec) if spec.endswith(".py") else None
     try:
         if path is None:
@@ -99,6 +100,20 @@ def _importable(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
+
+
+def _make_way(top: str, project: Path) -> None:
+    """Forget modules of another project that go by the same name: one process may open several projects."""
+    loaded = [each for each in sys.modules if each == top or each.startswith(top + ".")]
+    files = [getattr(sys.modules[each], "__file__", None) for each in loaded]
+    own = (project / top).exists() or (project / f"{top}.py").exists()
+    if not own or all(Path(each).resolve().is_relative_to(project.resolve()) for each in files if each):
+        return
+    for each in loaded:
+        del sys.modules[each]
+    sys.path.remove(str(project))  # the project asked for now comes first again
+    sys.path.insert(0, str(project))
+    importlib.invalidate_caches()
 
 
 def _failed(spec: str, error: Exception) -> InvalidDefinition:

@@ -24,9 +24,11 @@ from everloop.domain.references import Kind, Reference, is_alias
 from everloop.domain.runs import RunDetail
 from everloop.domain.signature import ModelFile, StoredFile
 from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound, Refused
+from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
+from everloop.pipelines.pipelines import Pipelines
 from everloop.registry import reading
 from everloop.store.ledger import Transaction
 from everloop.store.schema.registry import (
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
     from everloop.registry.version import ModelVersion
 
 _MANIFEST = "model.json"
+
+
+GATES = "gates"
+"""The kind under which the gates of a model are kept."""
 
 
 class Registry(Room):
@@ -65,6 +71,9 @@ class Registry(Room):
         checked_name(name, "model name")
         tracking = self.context.room(Tracking)
         detail = tracking.describe(run)
+        made_by = self._run_with(artifact, detail.run.run_id)
+        if made_by != detail.run.run_id:
+            detail = tracking.describe(made_by)
         run_id = detail.run.run_id
         data, missing = self._provenance(detail)
         if missing:
@@ -354,13 +363,31 @@ class Registry(Room):
     # Within
 
     def _declared(self, name: str, gates: GateSet | Sequence[Gate] | None) -> GateSet:
-        if gates is None:
-            gates = self.gates_for(name)
-        if gates is None:
+        """The gates to ask: those given, else those declared here, else those that were declared when the model was last judged.
+        Somebody who has not got the project's definitions must not get past its gates by that."""
+        if gates is not None:
+            return gates if isinstance(gates, GateSet) else GateSet(name, tuple(gates))
+        governance = self.context.room(Governance)
+        found = self.gates_for(name)
+        if found is not None:
+            governance.record_definition(GATES, name, msgspec.to_builtins(found))
+            return found
+        try:
+            return msgspec.convert(governance.definition(GATES, name).declaration, GateSet)
+        except NotFound:
             from everloop.domain.gates import provenance_complete
 
             return GateSet(name, (provenance_complete(),))
-        return gates if isinstance(gates, GateSet) else GateSet(name, tuple(gates))
+
+    def _run_with(self, artifact: str, run: str) -> str:
+        """The run itself if it has the model; else, for the run of a pipeline, the last of its steps that has: the name of a
+        pipeline's run is what people see, also when all of its steps came from the cache."""
+        tracking = self.context.room(Tracking)
+        steps = [step.run for step in reversed(self.context.room(Pipelines).steps(run)) if step.run]
+        for each in [run, *steps]:
+            if any(file.path == f"{artifact}/{_MANIFEST}" for file in tracking.artifacts(each, artifact)):
+                return each
+        return run
 
     def _provenance(self, detail: RunDetail) -> tuple[list[str], list[str]]:
         """The datasets a run (or those it came from) read, and what is not known."""

@@ -45,7 +45,7 @@ def jackknife(
 ) -> Interval | None:
     """A statistic of all rows with an interval over blocks: for what is no mean of rows, such as a difference of AUCs.
 
-    keys: (n,) the block of each row. statistic: given a mask (n,) of rows, its value on them, or None where it cannot be computed.
+    keys: (n,) the block of each row. statistic: given a mask (n,) of rows, its value on them, or None where it has none.
     Each block is left out once; the spread of the results gives the standard error (delete-one-group jackknife: Quenouille 1949,
     Tukey 1958; Shao & Tu 1995, section 2.3). None with fewer than two blocks, or where the statistic cannot be computed.
 

@@ -279,8 +279,12 @@ class Ledger:
 def open_ledger(url: str, *, clock: Clock, ids: Ids) -> Ledger:
     """Open a ledger, making or migrating its tables as needed. A ledger written by a newer Everloop is refused."""
     engine = make_engine(url)
-    with database_errors(engine):
-        versions.prepare(engine)
+    try:
+        with database_errors(engine):
+            versions.prepare(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return Ledger(engine, clock, ids)
 
 
