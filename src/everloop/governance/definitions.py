@@ -17,6 +17,9 @@ from everloop.errors import EverloopError, InvalidDefinition, nearest
 
 T = TypeVar("T")
 
+_opened: set[str] = set()
+"""Folders that were put on the import path here."""
+
 
 def load(spec: str, project: Path) -> ModuleType:
     """Import a definitions module by file (``pipelines/train.py``) or dotted name (``pipelines.train``).
@@ -99,6 +102,7 @@ def _load_file(path: Path, project: Path) -> ModuleType:
 def _importable(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+        _opened.add(str(folder))
         importlib.invalidate_caches()
 
 
@@ -111,8 +115,7 @@ def _make_way(top: str, project: Path) -> None:
         return
     for each in loaded:
         del sys.modules[each]
-    sys.path.remove(str(project))  # the project asked for now comes first again
-    sys.path.insert(0, str(project))
+    sys.path[:] = [str(project), *(each for each in sys.path if each not in _opened and each != str(project))]
     importlib.invalidate_caches()
 
 
