@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 
 VARIABLE = re.compile(r"""["'](EVERLOOP_[A-Z_]+|AWS_[A-Z_]+|XDG_[A-Z_]+|[A-Z]+_(?:NUM|MAX)_THREADS)["']""")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)(?:#[^)]*)?\)")
-MADE_LATER = {"docs/images/overview.png"}
+MADE_LATER: frozenset[str] = frozenset()
 """A picture of a page needs a browser and the demo's workspace: whoever changes the pages takes it."""
 
 

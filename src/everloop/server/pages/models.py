@@ -132,7 +132,7 @@ def comparison(gates: list[GateResult]) -> plots.Spec | None:
     """What the gates measured against the other model, on the same rows: one estimate with its interval a row."""
     rows = []
     for gate in gates:
-        for key in ("metrics", "slices"):
+        for key in ("metrics", "worst"):
             for each in gate.evidence.get(key) or []:
                 if not isinstance(each, dict) or each.get("low") is None or each.get("gain") is None:
                     continue
