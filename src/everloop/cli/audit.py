@@ -41,7 +41,7 @@ def log(after: int, limit: int, actions: tuple[str, ...], subject: str | None) -
 @command()
 def verify() -> None:
     """Walk the chain and every object; name every fault. Exit code 1 when there is one."""
-    report = workspace().governance.verify()
+    report = workspace().provenance.verify()
 
     def human(value: object) -> object:
         if report.ok:

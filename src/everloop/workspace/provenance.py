@@ -10,6 +10,7 @@ import msgspec
 from everloop.data.data import Data
 from everloop.domain.references import Kind, Reference
 from everloop.features.features import Features
+from everloop.governance.audit import AuditFault, AuditReport, Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -17,7 +18,9 @@ from everloop.monitoring.monitoring import Monitoring
 from everloop.pipelines.pipelines import Pipelines
 from everloop.registry.registry import Registry
 from everloop.serving.serving import Serving
+from everloop.serving.verifying import endpoint_faults, journal_faults
 from everloop.tracking.capture import Environment
+from everloop.tracking.shipping import journal_folder
 from everloop.tracking.tracking import Tracking
 
 
@@ -135,6 +138,17 @@ class Provenance(Room):
         )
 
     @operation(Permission.READ)
+    def verify(self) -> AuditReport:
+        """Walk all that can be checked and name each thing that is not as it was written: the ledger's file, the chain of events
+        and its seals, every stored object, the copies that prediction servers run from, and the journals on their way."""
+        report = self.context.room(Governance).verify()
+        found = [
+            *(AuditFault(place, message) for place, message in self.context.ledger.faults()),
+            *self._files_faults(),
+        ]
+        return msgspec.structs.replace(report, ok=report.ok and not found, faults=[*report.faults, *found])
+
+    @operation(Permission.READ)
     def status(self) -> Status:
         """What is here, counted by kind."""
         tracking, registry = self.context.room(Tracking), self.context.room(Registry)
@@ -156,6 +170,15 @@ class Provenance(Room):
             events=self.context.ledger.head(),
             newest=newest[0].time if newest else None,
         )
+
+    def _files_faults(self) -> list[AuditFault]:
+        registry, serving = self.context.room(Registry), self.context.room(Serving)
+        versions = [each for model in registry.models() for each in registry.versions(model.name)]
+        files = {each.digest: each.files for each in versions}
+        faults = list(journal_faults(journal_folder(self.context.folder).glob("*")))
+        for endpoint in serving.endpoints():
+            faults += endpoint_faults(serving.folder(endpoint.name), endpoint, files)
+        return faults
 
     def _of_run(self, run: str) -> tuple[Code, Ran, dict[str, str]]:
         if not run:

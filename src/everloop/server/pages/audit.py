@@ -41,4 +41,4 @@ def feed(request: Request, workspace: Workspace) -> dict[str, Any]:
 
 
 def verify(request: Request, workspace: Workspace) -> dict[str, Any]:
-    return {"crumbs": [("Audit", "/audit"), ("Verify", None)], "report": workspace.governance.verify()}
+    return {"crumbs": [("Audit", "/audit"), ("Verify", None)], "report": workspace.provenance.verify()}

@@ -272,6 +272,15 @@ class Ledger:
             for row in look.execute(sa.select(objects_held).order_by(objects_held.c.digest)):
                 yield row.digest, row.holder, row.size
 
+    def faults(self) -> list[tuple[str, str]]:
+        """What the database itself finds damaged, as (place, message): SQLite checks its pages and that tables and indexes agree.
+        Postgres has checksums of its own, and answers with nothing here."""
+        with self.read() as look:
+            if look.dialect != "sqlite":
+                return []
+            found = [str(row[0]) for row in look.execute(sa.text("PRAGMA integrity_check(100)"))]
+        return [(self.url, each) for each in found if each != "ok"]
+
     def close(self) -> None:
         self._engine.dispose()
 
