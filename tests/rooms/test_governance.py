@@ -129,7 +129,7 @@ def test_projects_with_modules_of_the_same_name_keep_apart(tmp_path: Path) -> No
     assert load("declared_here.gates", tmp_path / "one").value == "one"
     assert load("declared_here.gates", tmp_path / "two").value == "two"
     assert load("declared_here", tmp_path / "three").value == "three"
-    assert load("declared_here.gates", tmp_path / "one").value == "one"
+    assert load("declared_here/gates.py", tmp_path / "one").value == "one"
 
 
 @pytest.mark.parametrize(

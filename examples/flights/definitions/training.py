@@ -52,7 +52,7 @@ def examples(flights: str, weather: str, since: str, until: str) -> pa.Table:
     return known.append_column("late", lateness(rows)).append_column("day", day)
 
 
-@ev.step(seed=0)
+@ev.step(seed=0, resources={"cpus": 2})
 def fit(table: pa.Table, recipe: str):
     """Train one recipe on all rows of a table."""
     from sklearn.compose import make_column_transformer

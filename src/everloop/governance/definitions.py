@@ -28,11 +28,10 @@ def load(spec: str, project: Path) -> ModuleType:
     Raises InvalidDefinition with file, line and what Python says.
     """
     _importable(project)
-    _make_way(spec.partition(".")[0], project)
     path = Path(spec) if spec.endswith(".py") else None
     try:
         if path is None:
-            return importlib.import_module(spec)
+            return _import(spec, project)
         return _load_file(_existing(path, project), project)
     except EverloopError:
         raise
@@ -78,7 +77,7 @@ def _load_file(path: Path, project: Path) -> ModuleType:
     if path.is_relative_to(project):
         parts = path.relative_to(project).with_suffix("").parts
         if all(part.isidentifier() for part in parts):
-            return importlib.import_module(".".join(parts))
+            return _import(".".join(parts), project)
     _importable(path.parent)
     name = (
         path.stem if path.stem.isidentifier() else f"definition_{sha256(str(path).encode()).hexdigest()[:12]}"
@@ -104,6 +103,11 @@ def _importable(folder: Path) -> None:
         sys.path.insert(0, str(folder))
         _opened.add(str(folder))
         importlib.invalidate_caches()
+
+
+def _import(name: str, project: Path) -> ModuleType:
+    _make_way(name.partition(".")[0], project)
+    return importlib.import_module(name)
 
 
 def _make_way(top: str, project: Path) -> None:
