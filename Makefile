@@ -12,7 +12,7 @@ CHROMIUM ?= /usr/bin/chromium
 PYTEST := $(BIN)/python -m pytest
 export UV_NO_PROGRESS := 1
 
-.PHONY: help setup ui fmt fmt-check lint types layers test test-core test-pages docs check demo bench soak lock clean
+.PHONY: help setup ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak lock clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
@@ -53,6 +53,8 @@ test-pages: setup    ## the pages in a real browser; without Chromium they are s
 docs: setup     ## run every example in the documents and the docstrings
 	@$(PYTEST) README.md docs
 	@$(PYTEST) --doctest-modules --ignore-glob="*/migrations/*" src/everloop
+reference: setup    ## write docs/reference/ anew from the code: after a changed command, operation, public name or decision
+	@$(BIN)/python docs/reference/generate.py
 fmt: setup      ## format the code and repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .

@@ -175,6 +175,8 @@ def test_the_order_of_arrival_never_matters(rows: list[tuple[int, int, int]], or
         (pa.table({"prediction_id": ["a"], "truth": [1]}), "no column 'label'"),
         (pa.table({"label": [1.0]}), "which prediction"),
         (pa.table({"prediction_id": ["a"], "label": ["late"]}), "no numbers"),
+        (pa.table({"prediction_id": ["a", "b"], "label": [1.0, float("nan")]}), "1 of 2 labels are missing"),
+        (pa.table({"prediction_id": ["a", "b"], "label": [None, 1]}), "1 of 2 labels are missing"),
         (
             pa.table({"prediction_id": ["a"], "label": [1], "observed": ["2020-01-01T00:00:00"]}),
             "no time zone",

@@ -237,11 +237,18 @@ def _instant(value: str | None, name: str) -> datetime | None:
 
 def _labels(column: pa.ChunkedArray) -> Any:
     if pa.types.is_boolean(column.type):
-        return column.cast(pa.int8()).cast(pa.float64())
+        column = column.cast(pa.int8())
     try:
-        return column.cast(pa.float64())
+        labels = column.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InvalidInput("the labels are no numbers", hint="give 0 and 1, or a number") from None
+    missing = len(labels) - int(pc.sum(pc.fill_null(pc.is_finite(labels), False)).as_py() or 0)
+    if missing:
+        raise InvalidInput(
+            f"{missing} of {len(labels)} labels are missing or no finite number",
+            hint="leave out the rows whose truth has not come",
+        )
+    return labels
 
 
 def _no_labels() -> pa.Table:
