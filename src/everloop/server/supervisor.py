@@ -41,7 +41,7 @@ class Supervisor:
             threading.Thread(target=self._repeat, args=(self.serve, LOOK_EVERY), name="everloop-servers"),
             threading.Thread(target=self._repeat, args=(self.chores, CHORES_EVERY), name="everloop-chores"),
         ]
-        self._servers: dict[str, PredictionServer] = {}
+        self.servers: dict[str, PredictionServer] = {}
         self._failures: dict[str, tuple[int, float]] = {}
 
     def start(self) -> None:
@@ -53,26 +53,30 @@ class Supervisor:
         self._ending.set()
         for thread in self._threads:
             thread.join()
-        for server in self._servers.values():
+        self.stop_servers()
+
+    def stop_servers(self) -> None:
+        """End the children, each after its requests under way."""
+        for server in self.servers.values():
             server.stop()
-        self._servers.clear()
+        self.servers.clear()
 
     def serve(self) -> None:
         """Give every endpoint that nobody serves a prediction server; one that keeps failing is tried ever more rarely."""
         serving = self._workspace.serving
         for endpoint in serving.endpoints():
             name = endpoint.name
-            server = self._servers.get(name)
+            server = self.servers.get(name)
             if server is not None and server.running:
                 continue
             if server is not None:
                 log.warning("the prediction server of %s ended; starting it again", name)
-                self._servers.pop(name).stop()
+                self.servers.pop(name).stop()
             failures, again_at = self._failures.get(name, (0, 0.0))
             if self._ending.is_set() or self._timer() < again_at or serving.address(name) is not None:
                 continue
             try:
-                self._servers[name] = serving.start(name)
+                self.servers[name] = serving.start(name)
                 self._failures.pop(name, None)
             except EverloopError as error:
                 self._failures[name] = (failures + 1, self._timer() + min(PATIENCE, 2.0**failures))
@@ -96,7 +100,8 @@ class Supervisor:
         until = min(workspace.clock(), max(each.last for each in segments) + QUIET)
         workspace.monitoring.evaluate(endpoint, until)
         current = workspace.rollout.current(endpoint)
-        if current is not None and current.state not in TERMINAL:
+        # Every look is a decision in the feed: without anything new to read there is none to make.
+        if current is not None and current.state not in TERMINAL and until > current.progress.read:
             workspace.rollout.advance(endpoint, until)
 
     def _repeat(self, work: Callable[[], object], pause: float) -> None:
