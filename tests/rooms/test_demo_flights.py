@@ -85,5 +85,6 @@ def test_one_prediction_leads_to_rows_features_model_run_and_environment(
         assert {"data:flights@v3", "data:weather@v1"} <= set(why.data)
         assert why.environment.packages
         assert why.code.tree
+        assert len(why.code.commit) == 40
         down = workspace.provenance.why("data:flights@v3")
         assert down.predictions[asked["model"]] > 10_000

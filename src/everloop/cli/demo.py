@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +108,25 @@ def _prepare(folder: Path) -> None:
         aside = folder / f"{FOLDER}.{datetime.now(UTC):%Y%m%dT%H%M%S}"
         (folder / FOLDER).rename(aside)
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", FOLDER))
+    (folder / ".gitignore").write_text(f"{FOLDER}*/\n__pycache__/\npackage/\n{TOLD}\n")
+    _commit(folder)
+
+
+def _commit(folder: Path) -> None:
+    """Put the project under version control, as its author would: then `why` can name a commit. Without git it cannot."""
+    git = shutil.which("git")
+    if git is None or (folder / ".git").exists():
+        return
+    author = [
+        "-c",
+        "user.name=Everloop demo",
+        "-c",
+        "user.email=demo@localhost",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    for arguments in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "The flights project"]):
+        subprocess.run([git, *arguments], cwd=folder, check=False, capture_output=True)
 
 
 def _ending(told: Told, folder: Path) -> str:
