@@ -78,7 +78,7 @@ def tracked_files() -> list[Path]:
 
 
 def test_no_tracked_file_names_a_package_registry() -> None:
-    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "registry." + "npmjs.org", "registry.yarnpkg" + ".com"]
+    hosts = ["pypi" + ".org", "python" + "hosted.org", "registry." + "npmjs.org", "registry.yarnpkg" + ".com"]
     pattern = re.compile("|".join(re.escape(host) for host in hosts).encode())
     for path in tracked_files():
         found = pattern.search(path.read_bytes())
