@@ -38,6 +38,7 @@ from everloop.store.ledger import Transaction
 from everloop.store.schema.tracking import experiments, run_artifacts, run_checkpoints, run_tags, runs
 from everloop.tracking import arrivals, reading, writing
 from everloop.tracking.comparing import compare
+from everloop.tracking.listing import Listing
 
 if TYPE_CHECKING:
     from everloop.tracking.frames import RunList
@@ -47,7 +48,7 @@ State = Literal["active", "deleted", "all"]
 MOST_COMPARED = 200
 
 
-class Tracking(Room):
+class Tracking(Listing, Room):
     """Experiments and runs.
 
     A script starts a run with `start` and logs through the `Run` it gets; what stands below are the operations behind it.
