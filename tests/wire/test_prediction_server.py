@@ -8,8 +8,9 @@ import httpx
 import pytest
 from tests.wire.prediction_servers import NAMES, Started, deploy_by_hand, save_flights_model, training_rows
 
-from everloop.domain.deployments import Arm, Mode
+from everloop.domain.deployments import CONTROL_HEADER, Arm, Mode
 from everloop.serving.predictions import Segment, table_of
+from everloop.serving.process import control
 
 ROW = {"temp": 70.0, "wind": None, "hour": 7, "carrier": "AA"}
 
@@ -302,13 +303,23 @@ def test_models_are_changed_under_load_without_a_lost_request(models, tmp_path):
             thread.start()
         for revision, arms in enumerate((canary, [candidate], [champion], canary, [champion]), start=2):
             deploy_by_hand(tmp_path, models, arms, revision=revision)
-            said = httpx.post(f"{server.url}/control/reload", timeout=120).json()
-            assert said["revision"] == revision
+            assert control(tmp_path, "reload") == {"revision": revision}
         done.set()
         for thread in threads:
             thread.join()
     assert set(statuses) == {200}
     assert set(answered) <= set(log_of(tmp_path)["prediction_id"].to_pylist())
+
+
+@pytest.mark.parametrize("key", [None, "", "guessed"])
+def test_only_who_may_read_the_folder_gives_orders(served, client, key):
+    headers = {} if key is None else {CONTROL_HEADER: key}
+    for order in ("reload", "settle", "anything"):
+        reply = client.post(f"/control/{order}", json={"close_segment": True}, headers=headers)
+        assert reply.status_code == 403
+        assert "takes orders only" in reply.json()["message"]
+    assert control(served.folder, "settle")["settled"]
+    assert (served.folder / "server.json").stat().st_mode & 0o077 == 0
 
 
 def test_a_new_deployment_is_noticed_without_being_told(models, tmp_path):

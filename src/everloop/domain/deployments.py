@@ -16,6 +16,8 @@ from everloop.errors import InvalidInput, nearest
 
 ARM_HEADER = "x-everloop-arm"
 """The request header that asks for one arm by name, whatever the key says."""
+CONTROL_HEADER = "everloop-control"
+"""The request header of a control call: its value is the key that the server wrote into the endpoint's folder."""
 
 
 class Mode(StrEnum):

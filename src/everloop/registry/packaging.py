@@ -31,11 +31,11 @@ REFERENCE_ROWS = "reference.parquet"
 """The one file of a model that is not needed to answer."""
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part. mode: who may read it, before the umask."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as file:
+        with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from everloop.domain.deployments import CONTROL_HEADER
 from everloop.errors import InvalidInput, Unavailable
 from everloop.serving.snapshot import read_running
 
@@ -132,7 +133,12 @@ def control(folder: Path, what: str, body: dict[str, Any] | None = None) -> dict
     if running is None:
         return None
     try:
-        answer = _client().post(f"{running.url}/control/{what}", json=body or {}, timeout=180.0)
+        answer = _client().post(
+            f"{running.url}/control/{what}",
+            json=body or {},
+            headers={CONTROL_HEADER: running.key},
+            timeout=180.0,
+        )
     except httpx.HTTPError:
         return None
     said: dict[str, Any] = answer.json()

@@ -22,11 +22,13 @@ FORMAT = 1
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A server that runs: written by itself once it listens."""
+    """A server that runs: written by itself once it listens. `key`: what a control call of it has to bring along, so that only
+    those who may read the endpoint's folder give it orders."""
 
     pid: int
     url: str
     started: float
+    key: str = ""
 
 
 def deployment_path(folder: Path) -> Path:
@@ -70,4 +72,4 @@ def read_running(folder: Path) -> Running | None:
 
 
 def write_running(folder: Path, running: Running) -> None:
-    write_whole(folder / "server.json", msgspec.json.encode(running))
+    write_whole(folder / "server.json", msgspec.json.encode(running), mode=0o600)

@@ -4,7 +4,8 @@
     POST /invocations                       MLflow and SageMaker (`invocations`)
     /v2/…                                   Open Inference v2 (`inference`)
     GET  /health  /ready  /ping  /metrics
-    POST /control/reload, /control/settle   look for a new deployment now; wait for shadow arms and close the log's segment
+    POST /control/reload, /control/settle   look for a new deployment now; wait for shadow arms and close the log's segment; only
+                                            for those who bring the key from the endpoint's folder
 
 Every error is JSON with `error`, `error_code`, `message` and `hint`; a caller's mistake is a 4xx.
 """
@@ -12,6 +13,7 @@ Every error is JSON with `error`, `error_code`, `message` and `hint`; a caller's
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,8 +23,8 @@ from typing import Any
 import msgspec
 
 from everloop._version import __version__
-from everloop.domain.deployments import ARM_HEADER
-from everloop.errors import EverloopError, InvalidInput, NotFound, TooLarge
+from everloop.domain.deployments import ARM_HEADER, CONTROL_HEADER
+from everloop.errors import EverloopError, InvalidInput, NotFound, PermissionDenied, TooLarge
 from everloop.serving.server import inference, invocations, native
 from everloop.serving.server.answering import Answerer
 from everloop.serving.server.logbook import Logbook
@@ -49,8 +51,15 @@ class PredictionApp:
     """The ASGI application. Make one a process; `startup` and `shutdown` are called through ASGI's lifespan."""
 
     def __init__(
-        self, watch: Watch, answerer: Answerer, logbook: Logbook, figures: Figures, shadows: ShadowQueue
+        self,
+        watch: Watch,
+        answerer: Answerer,
+        logbook: Logbook,
+        figures: Figures,
+        shadows: ShadowQueue,
+        key: str,
     ) -> None:
+        self._key = key.encode()
         self._watch = watch
         self._answerer = answerer
         self._logbook = logbook
@@ -174,6 +183,13 @@ class PredictionApp:
                     )
                 version = self._version(name, rest[:-1])
                 return await self._work(len(body), lambda: self._infer(body, headers, name, version))
+            case ["control", *_] if not hmac.compare_digest(
+                headers.get(CONTROL_HEADER.encode(), b""), self._key
+            ):
+                raise PermissionDenied(
+                    "this server takes orders only from the workspace that started it",
+                    hint="it takes a new deployment by itself; see: everloop rollout",
+                )
             case ["control", "reload"]:
                 await self._watch.look()
                 if self._watch.problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -27,12 +28,13 @@ from everloop.serving.snapshot import Running, log_folder, write_running
 PARENT_LOOK_SECONDS = 1.0
 
 
-def build_app(folder: Path, clock: Clock = system_clock) -> PredictionApp:
-    """Load what the folder's deployment names and make the application. Raises what is wrong with it."""
+def build_app(folder: Path, key: str, clock: Clock = system_clock) -> PredictionApp:
+    """Load what the folder's deployment names and make the application. key: what control calls bring along. Raises what is
+    wrong with the deployment."""
     watch = Watch(folder)
     logbook = Logbook(log_folder(folder), system_ids(clock))
     figures, shadows = Figures(watch.lineup.deployment.endpoint), ShadowQueue()
-    return PredictionApp(watch, Answerer(logbook, figures, shadows, clock), logbook, figures, shadows)
+    return PredictionApp(watch, Answerer(logbook, figures, shadows, clock), logbook, figures, shadows, key)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -64,9 +66,10 @@ def main() -> int:
     )
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    key = secrets.token_urlsafe(32)
     try:
         listening = bind(given.host, given.port)
-        app = build_app(given.folder)
+        app = build_app(given.folder, key)
     except EverloopError as error:
         print(f"{error.message}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr)
         return error.exit_code
@@ -82,7 +85,7 @@ def main() -> int:
             target=_end_with, args=(given.parent, server), name="parent-watch", daemon=True
         ).start()
     listening.listen(1024)
-    write_running(given.folder, Running(os.getpid(), url, system_clock().timestamp()))
+    write_running(given.folder, Running(os.getpid(), url, system_clock().timestamp(), key))
     try:
         server.run(sockets=[listening])
     finally:
