@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def why(reference: str) -> None:
     """Where REFERENCE comes from, and what was made with it.
 
-    REFERENCE is anything that can be named: run:ID, data:NAME@v3, model:NAME@champion, prediction:ID, alert:ID …
+    REFERENCE is anything that can be named: run:ID, data:NAME@v3, model:NAME@champion, prediction:ID, alert:ID …; the kind may
+    be left out where only one thing is called so.
     """
     emit(workspace().provenance.why(reference), _show)
 

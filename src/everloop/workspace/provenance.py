@@ -17,11 +17,13 @@ from everloop.governance.rooms import Room
 from everloop.monitoring.monitoring import Monitoring
 from everloop.pipelines.pipelines import Pipelines
 from everloop.registry.registry import Registry
+from everloop.rollout.rollout import Rollouts
 from everloop.serving.serving import Serving
 from everloop.serving.verifying import endpoint_faults, journal_faults
 from everloop.tracking.capture import Environment
 from everloop.tracking.shipping import journal_folder
 from everloop.tracking.tracking import Tracking
+from everloop.workspace.naming import meant
 
 
 class Link(msgspec.Struct, frozen=True, order=True):
@@ -106,8 +108,9 @@ class Provenance(Room):
 
     @operation(Permission.READ)
     def why(self, reference: str) -> Why:
-        """The provenance of a run, dataset, feature view, model, endpoint, prediction or alert, upward and downward."""
-        asked = Reference.parse(reference)
+        """The provenance of a run, dataset, feature view, model, endpoint, prediction or alert, upward and downward. A name
+        without its kind will do where only one thing is called so."""
+        asked = meant(self.context, reference)
         known = _DESCRIBE[asked.kind](self, asked)
         ledger = self.context.ledger
         starts = known.starts or [known.reference]
@@ -304,12 +307,13 @@ class Provenance(Room):
         )
 
     def _rollout(self, asked: Reference) -> Known:
-        events = self.context.ledger.events(subject=str(asked), limit=1000)
+        reference = self.context.room(Rollouts).rollout(str(asked)).reference
+        events = self.context.ledger.events(subject=reference, limit=1000)
         facts: dict[str, Any] = {
             "events": [{"time": each.time, "what": each.action, "payload": each.payload} for each in events]
         }
         models = [str(each.payload["model"]) for each in events if "model" in each.payload][:1]
-        return Known(str(asked), f"{len(events)} events", facts, starts=models or [str(asked)])
+        return Known(reference, f"{len(events)} events", facts, starts=models or [reference])
 
 
 _DESCRIBE = {

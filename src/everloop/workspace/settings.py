@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from everloop.domain.names import shown
 from everloop.domain.settings import Settings
 from everloop.errors import InvalidInput, nearest
 from everloop.workspace.locations import CONFIGURATION
@@ -38,14 +39,26 @@ def read_settings(project: Path, environment: Mapping[str, str] = os.environ) ->
     profiles: dict[str, Any] = table.pop("profiles", {})
     chosen = environment.get(PROFILE) or table.pop("profile", "")
     table.pop("profile", None)
+    if not isinstance(profiles, dict) or not all(isinstance(each, dict) for each in profiles.values()):
+        raise InvalidInput(f"{path}: profiles are tables of settings", hint="write [profiles.NAME]")
     if chosen:
         if chosen not in profiles:
-            raise InvalidInput(f"{path} has no profile '{chosen}'", hint=nearest(chosen, profiles))
+            raise InvalidInput(
+                f"{path} has no profile {shown(str(chosen))}", hint=_near(str(chosen), profiles, "profile")
+            )
         table |= profiles[chosen]
+    known = Settings.__struct_fields__
+    for key in table:
+        if key not in known:
+            raise InvalidInput(f"{path}: there is no setting {shown(key)}", hint=_near(key, known, "setting"))
     table.setdefault("name", project.name)
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        raise InvalidInput(
-            f"{path}: {error}", hint="the settings are: " + ", ".join(Settings.__struct_fields__)
-        ) from None
+        raise InvalidInput(f"{path}: {error}", hint="the settings are: " + ", ".join(known)) from None
+
+
+def _near(name: str, known: Iterable[str], what: str) -> str:
+    """The nearest names; where none is near, all of them, for they are few."""
+    listed = ", ".join(known)
+    return nearest(name, known) or (f"the {what}s are: {listed}" if listed else f"it has no {what}s yet")
