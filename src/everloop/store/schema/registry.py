@@ -40,9 +40,45 @@ model_versions = sa.Table(
     sa.Column("params", Json, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("card", Digest),
+    sa.Column("logged_model", sa.String(64), nullable=False, server_default=""),
+    sa.Column("source", sa.Text, nullable=False, server_default=""),
+    sa.Column("run_link", sa.Text, nullable=False, server_default=""),
+    sa.Column("stage", sa.String(16), nullable=False, server_default=""),
+    sa.Column("updated", Moment),
     sa.Index(None, "run"),
     sa.Index(None, "content"),
-    comment="`digest`: of model.json. `content`: the canonical digest, equal for equal models. `card`: an object, JSON.",
+    sa.Index(None, "logged_model"),
+    comment="`digest`: of model.json, or of MLmodel where MLflow wrote the folder; empty where the files are elsewhere, at "
+    "`source`. `content`: the canonical digest, equal for equal models. `card`: an object, JSON. `updated`: NULL until "
+    "something changed.",
+)
+
+model_tags = sa.Table(
+    "model_tags",
+    metadata,
+    sa.Column("name", sa.ForeignKey("models.name"), primary_key=True),
+    sa.Column("key", Name, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+model_version_tags = sa.Table(
+    "model_version_tags",
+    metadata,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", Name, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+)
+
+retired_models = sa.Table(
+    "retired_models",
+    metadata,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("latest", sa.Integer, nullable=False),
+    sa.Column("successor", Name),
+    comment="Names that models had before they were renamed (to `successor`) or deleted. `latest` is the highest version under "
+    "that name: a model that takes the name goes on after it, since predictions and events name versions.",
 )
 
 model_aliases = sa.Table(
