@@ -66,11 +66,13 @@ runs = sa.Table(
     sa.Column("process_began", sa.Double, nullable=False),
     sa.Column("heartbeat", Moment, nullable=False),
     sa.Column("captured", Json, nullable=False),
+    sa.Column("direct", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index(None, "state", "start_time", "id"),
     sa.Index(None, "experiment", "state", "start_time"),
     sa.Index(None, "status"),
     sa.Index(None, "parent"),
-    comment="`records`: how many journal records have arrived. `version`: the commit.",
+    comment="`records`: how many journal records have arrived; `direct`: how many calls came without a journal. `version`: the "
+    "commit.",
 )
 
 
@@ -132,7 +134,8 @@ metric_blocks = sa.Table(
     sa.Column("record", sa.BigInteger, primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),
     sa.Column("points", sa.LargeBinary, nullable=False),
-    comment="Points of one metric in one shipment, as columns; `record` is the number of the shipment's first record.",
+    comment="Points of one metric in one shipment, as columns; `record` is the number of the shipment's first record, far below "
+    "zero for calls that came without a journal.",
 )
 
 run_artifacts = sa.Table(
@@ -158,6 +161,33 @@ run_checkpoints = sa.Table(
     sa.Column("user", sa.Text, nullable=False),
     sa.Column("place", sa.Text, nullable=False),
     comment="`records`: how many journal records came before; a run resumed here begins with the points of these.",
+)
+
+logged_datasets = sa.Table(
+    "logged_datasets",
+    metadata,
+    sa.Column("id", Identifier, primary_key=True),
+    sa.Column("experiment", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("name", sa.String(500), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("source_type", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("schema", sa.Text, nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),
+    sa.UniqueConstraint("experiment", "name", "digest"),
+    sa.Index(None, "name", "digest"),
+    comment="Datasets as runs describe what they used; what they hold is not kept. `digest`: whatever the describer computed.",
+)
+
+run_datasets = sa.Table(
+    "run_datasets",
+    metadata,
+    _of_run(),
+    sa.Column("dataset", sa.ForeignKey("logged_datasets.id"), primary_key=True),
+    sa.Column("context", sa.String(500), nullable=False),
+    sa.Column("tags", Json, nullable=False),
+    sa.Index(None, "dataset", "run"),
+    comment="`context`: what it was used for, such as train or eval. Said once: what is said first stays.",
 )
 
 
