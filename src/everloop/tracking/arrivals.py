@@ -82,7 +82,7 @@ class _Batch:
         return found
 
 
-def _sorted(found: list[list[Any]]) -> tuple[_Batch, dict[str, Points]]:
+def understood(found: list[list[Any]]) -> tuple[_Batch, dict[str, Points]]:
     """The records of a shipment and the points in them. Raises InvalidInput for what is no record."""
     try:
         batch = _Batch(found)
@@ -102,8 +102,8 @@ def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
     found = found[row.records - first :]
     if not found:
         return Shipped(row.records)
-    batch, points = _sorted(found)
-    _add_points(tx, run_id, row.records, points)
+    batch, points = understood(found)
+    add_points(tx, run_id, row.records, points)
     refused: list[str] = []
     for params in batch.params:
         refused += writing.set_params(tx, run_id, params, lenient=True)
@@ -118,19 +118,24 @@ def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
     return Shipped(arrived, refused)
 
 
-def _add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Points]) -> None:
+def add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Points]) -> None:
+    """Keep points, by metric, as blocks numbered `record`, and bring what search reads up to date. A point that was the last of
+    its metric already is the same point: it was sent twice."""
     if not points:
+        return
+    known = {row.key: Summary.of_row(dict(row._mapping)) for row in tx.all(_summaries(run_id, list(points)))}
+    new = {key: each for key, each in points.items() if key not in known or not known[key].ends_with(each)}
+    if not new:
         return
     tx.execute(
         sa.insert(metric_blocks),
         [
             {"run": run_id, "key": key, "record": record, "count": len(each), "points": encode(each)}
-            for key, each in points.items()
+            for key, each in new.items()
         ],
     )
-    known = {row.key: Summary.of_row(dict(row._mapping)) for row in tx.all(_summaries(run_id, list(points)))}
     rows = []
-    for key, each in points.items():
+    for key, each in new.items():
         summary = Summary.of(each)
         if key in known:
             summary = known[key].merged(summary)

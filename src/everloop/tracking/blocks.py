@@ -130,6 +130,14 @@ class Summary(msgspec.Struct):
             sum(each.mean * (each.numbers / numbers) for each in known) if known else math.nan,
         )  # fmt: skip
 
+    def ends_with(self, points: Points) -> bool:
+        """Whether these are one point, and the last one here."""
+        if len(points) != 1:
+            return False
+        value = float(points.values[0])
+        same = value == self.last or (math.isnan(value) and math.isnan(self.last))
+        return same and (self.last_step, self.last_time) == (points.steps[0], points.times[0])
+
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Summary":
         """From a row of `run_metrics`, NULL as NaN."""
