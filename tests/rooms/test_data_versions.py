@@ -141,10 +141,6 @@ class TestAdding:
         assert added.rows == 2
         assert ev.data("airports").to_arrow(filter="alt > 20").to_pydict() == {"faa": ["LGA"], "alt": [22]}
 
-    def test_ragged_csv_is_a_file_and_no_table(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
-        (tmp_path / "r.csv").write_text("a,b\n1,2\n3\n4,5,6\n")
-        assert workspace.data.add(tmp_path / "r.csv", "ragged").rows is None
-
     def test_the_run_that_made_it_is_its_producer(self, workspace: LocalWorkspace) -> None:
         added = workspace.data.add(months(0), "flights", producer="run:019b76daa80070008000000000000000")
         assert (added.producer, added.reference, "produced") in workspace.ledger.edges_of(

@@ -29,13 +29,17 @@ def data() -> None:
 @click.option("--append", is_flag=True, help="Keep the files of the newest version and add these.")
 @click.option("--checks", help=CHECKS)
 @click.option("--file", default="", help="What one file is called within the version.")
-def add(path: Path, name: str, message: str, append: bool, checks: str | None, file: str) -> None:
+@click.option("--as-file", is_flag=True, help="Keep the bytes as they are, whatever the name's ending says.")
+def add(
+    path: Path, name: str, message: str, append: bool, checks: str | None, file: str, as_file: bool
+) -> None:
     """Make a version of a file or a folder. Bad rows go aside when the checks say so."""
     from everloop.data.suites import find_suite
 
     here = workspace(write=True)
     suite = find_suite([checks], name, here.project) if checks else None
-    emit(here.data.add(path, name, message, append=append, checks=suite, file=file), _added)
+    added = here.data.add(path, name, message, append=append, checks=suite, file=file, as_file=as_file)
+    emit(added, _added)
 
 
 @command("list")

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from everloop.data import tables
 from everloop.data.checking import Examination
 from everloop.data.checkouts import Checkouts
+from everloop.data.csv_files import PARSING
 from everloop.data.folders import Found, list_files, require_source, require_unchanged
 from everloop.data.scanning import connection, scan
 from everloop.domain.checks import CheckReport, Suite
@@ -65,6 +66,7 @@ class Addition:
         append: bool,
         suite: Suite | None,
         file: str,
+        as_file: bool,
         producer: str | None,
     ) -> None:
         self._room = room
@@ -74,14 +76,13 @@ class Addition:
         self._append = append
         self._suite = suite
         self._file = file
+        self._as_file = as_file
         self._producer = producer
         self._new_bytes = 0
 
     def run(self) -> Added:
-        if isinstance(self._source, str | Path):
-            require_source(
-                Path(self._source)
-            )  # before the first look at the ledger, which would make a workspace
+        # Before the first look at the ledger, which would make a workspace: a file that cannot be read leaves nothing behind.
+        self._given = self._file_parts() if isinstance(self._source, str | Path) else []
         for attempt in range(ATTEMPTS):
             parent = self._room.newest(self._name)
             versions, report, rejected = self._store(parent)
@@ -130,6 +131,8 @@ class Addition:
 
     def _parts(self, base: Manifest) -> list[_Part]:
         if tables.is_arrow(self._source):
+            if self._as_file:
+                raise InvalidInput("a table in memory is no file", hint="leave as_file out")
             table = tables.arrow_table(self._source)
             # A reader or relation can be read only once: what another attempt needs is the table.
             self._source = table
@@ -142,6 +145,11 @@ class Addition:
                 f"a {type(self._source).__name__} cannot be added",
                 hint="give a path, or a table of pyarrow, DuckDB, pandas or polars",
             )
+        return self._given
+
+    def _file_parts(self) -> list[_Part]:
+        """The file or the files of the folder that is to be added, each looked into, unless it is to be kept unread."""
+        require_source(Path(self._source))
         files = list_files(Path(self._source))
         if self._file:
             if len(files) > 1:
@@ -150,7 +158,8 @@ class Addition:
         parts = []
         for file in files:
             _require_readable(file)
-            parts.append(_Part(file.path, file, tables.inspect(file.path, file.source)))
+            shape = None if self._as_file else tables.inspect(file.path, file.source)
+            parts.append(_Part(file.path, file, shape))
         return parts
 
     def _part_name(self, table: pa.Table, base: Manifest) -> str:
@@ -322,7 +331,10 @@ def _incoming(parts: list[_Part]) -> Any:
 
     if isinstance(parts[0].source, pa.Table):
         return parts[0].source
-    kind = Path(parts[0].path).suffix.lower().removeprefix(".")
+    if parts[0].shape is not None and not any(part.shape and part.shape[1] for part in parts):
+        return parts[0].shape[0].empty_table()
+    is_csv = parts[0].path.lower().endswith(tables.CSV)
+    kind = pa.dataset.CsvFileFormat(parse_options=PARSING) if is_csv else pa.dataset.ParquetFileFormat()
     return pa.dataset.dataset([str(part.source.source) for part in parts], format=kind)
 
 

@@ -169,6 +169,7 @@ class Data(Room):
         append: bool = False,
         checks: Suite | Iterable[AnyCheck] | None = None,
         file: str = "",
+        as_file: bool = False,
         producer: str | None = None,
     ) -> Added:
         """Make a version of a file, a folder, or a table (anything that speaks Arrow: pyarrow, DuckDB, pandas, polars).
@@ -176,6 +177,9 @@ class Data(Room):
         Content equal to the newest version's makes no new one. With `append` the version has the files of the newest one and
         these too; a file that is there already under its name is not added twice. A table is kept as Parquet under `file`,
         else under a name by which the same table is known when it comes again.
+
+        A file whose ending says Parquet, CSV or JSON and that is none raises InvalidInput with the wrong line, and nothing
+        is kept; with `as_file` the bytes are kept as they are and no table is made of them.
 
         With `checks`, every incoming row is looked at first. A failing check of severity ``fail`` raises Refused, and nothing
         is added; rows that fail one of severity ``quarantine`` go to dataset ``NAME/quarantine``, with a column
@@ -187,7 +191,15 @@ class Data(Room):
 
         suite = self._suite(checked_name(name, "dataset name"), checks)
         addition = Addition(
-            self, source, name, message=message, append=append, suite=suite, file=file, producer=producer
+            self,
+            source,
+            name,
+            message=message,
+            append=append,
+            suite=suite,
+            file=file,
+            as_file=as_file,
+            producer=producer,
         )
         return addition.run()
 

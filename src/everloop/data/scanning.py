@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
+from everloop.data.csv_files import PARSING
 from everloop.domain.datasets import FileEntry
 from everloop.errors import Corrupted, InvalidInput
 
@@ -27,8 +28,11 @@ def scan(objects: Objects, files: Iterable[FileEntry]) -> pa.dataset.Dataset:
     """
     listed = list(files)
     is_csv = listed[0].path.lower().endswith(".csv")
-    kind = pa.dataset.CsvFileFormat() if is_csv else pa.dataset.ParquetFileFormat()
-    fragments = [kind.make_fragment(pa.py_buffer(objects.read(file.digest))) for file in listed]
+    kind = pa.dataset.CsvFileFormat(parse_options=PARSING) if is_csv else pa.dataset.ParquetFileFormat()
+    stored = (objects.read(file.digest) for file in listed)
+    # Arrow takes a header that no line end follows for nothing at all.
+    ended = (data + b"\n" if is_csv and b"\n" not in data else data for data in stored)
+    fragments = [kind.make_fragment(pa.py_buffer(data)) for data in ended]
     return pa.dataset.FileSystemDataset(fragments, fragments[0].physical_schema, kind)
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from everloop.data.csv_files import JSON, PARSING, inspect_csv, require_json
 from everloop.domain.datasets import Column
 from everloop.domain.names import shown
 from everloop.errors import InvalidInput, NotFound, StorageError
@@ -77,8 +78,8 @@ def columns_of(schema: pa.Schema) -> list[Column]:
 
 
 def inspect(name: str, file: Path) -> tuple[pa.Schema, int] | None:
-    """Schema and rows of a file that will be called `name`, or None when it is no table. A Parquet file that cannot be read is an
-    error; a CSV file that cannot be read as a table is merely a file."""
+    """Schema and rows of a file that will be called `name`, or None when it is no table by its ending. A Parquet, CSV or
+    JSON file that is not what its ending says is refused: InvalidInput."""
     lowered = name.lower()
     if lowered.endswith(PARQUET):
         try:
@@ -87,14 +88,12 @@ def inspect(name: str, file: Path) -> tuple[pa.Schema, int] | None:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError) as error:
             raise InvalidInput(
                 f"{name} is not readable Parquet: {str(error).splitlines()[0]}",
-                hint="write it again, or add it under another ending",
+                hint="write it again; or keep its bytes as they are with --as-file (as_file=True)",
             ) from None
     if lowered.endswith(CSV):
-        try:
-            with pa.csv.open_csv(file) as reader:
-                return reader.schema, sum(batch.num_rows for batch in reader)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return None
+        return inspect_csv(name, file)
+    if lowered.endswith(JSON):
+        require_json(name, file)
     return None
 
 
@@ -108,7 +107,7 @@ def read_table(path: Path) -> pa.Table:
             f"{path} is neither Parquet nor CSV by its ending", hint="end its name in .parquet or .csv"
         )
     try:
-        return pq.read_table(path) if ending == PARQUET else pa.csv.read_csv(path)
+        return pq.read_table(path) if ending == PARQUET else pa.csv.read_csv(path, parse_options=PARSING)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InvalidInput(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 

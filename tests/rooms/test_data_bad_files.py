@@ -1,0 +1,115 @@
+"""Files that are not what their name's ending says: one sentence with the line, and nothing kept; or kept as bytes, if asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import everloop as ev
+from everloop.cli.main import main
+from everloop.errors import InvalidInput, Refused
+from everloop.workspace.local import LocalWorkspace
+
+MANY = 300_000
+"""Rows of a file that is read in several blocks."""
+
+BAD = {
+    "unclosed.csv": (b'a,b\n1,x\n2,"y\n3,z\n', "a quote that is opened in line 3 is never closed"),
+    "unclosed_at_the_end.csv": (b'a,b\n1,x\n2,"y', "a quote that is opened in line 3 is never closed"),
+    "unclosed_long.csv": (
+        b'a,b\n1,"x\n' + b"2,y\n" * MANY,
+        "a quote that is opened in line 2 is never closed",
+    ),
+    "two_unclosed.csv": (b'a,b\n1,"x\n2,"y\n', "line 3: a value goes on after its closing quote"),
+    "ragged.csv": (b"a,b\n1,2\n3\n4,5,6\n", "line 3 has 1 field, the header has 2"),
+    "ragged_late.csv": (b"a,b\n" + b"1,2\n" * MANY + b"3,4,5\n", f"line {MANY + 2} has 3 fields"),
+    "kinds.csv": (
+        b"a,b\n" + b"1,2\n" * MANY + b"x,2\n",
+        f"line {MANY + 2}: 'x' in the column 'a' is no int64",
+    ),
+    "latin1.csv": ("a,b\n1,x\n2,é\n".encode("latin-1"), "line 3 is not UTF-8 (byte 0xe9)"),
+    "latin1_header.csv": ("a,é\n1,x\n".encode("latin-1"), "line 1 is not UTF-8 (byte 0xe9)"),
+    "utf16.csv": ("a,b\n1,2\n".encode("utf-16"), "it is UTF-16"),
+    "picture.csv": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 3 holds a zero byte: it is no text"),
+    "empty.csv": (b"", "it is empty"),
+    "blank.csv": (b"\n\n", "it is empty"),
+    "twice.csv": (b"a,a\n1,2\n", "its header has two columns called 'a'"),
+    "bad.parquet": (b"PAR1 and then nothing", "is not readable Parquet"),
+    "bad.json": (b'{"a": 1,\n "b": }\n', "line 2: "),
+    "empty.json": (b"", "it is empty"),
+    "bad.jsonl": (b'{"a": 1}\n{"a": \n{"a": 3}\n', "line 2: "),
+    "lines.json": (b'{"a": 1}\n{"a" 2}\n', "line 2: "),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_it_is_refused_with_the_line_and_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    content, said = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "add", name, "--name", "given", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["message"].startswith(name)
+    assert said in error["message"]
+    assert "--as-file" in error["hint"]
+    assert not (tmp_path / ".everloop").exists()
+    assert main(["data", "add", name, "--name", "given", "--as-file", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] is None
+
+
+def test_one_bad_file_keeps_its_whole_folder_out(workspace: LocalWorkspace, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.csv").write_text("a,b\n1,2\n")
+    (folder / "b.csv").write_text("a,b\n1\n")
+    with pytest.raises(InvalidInput, match=r"b\.csv cannot be read as a table: line 2 has 1 field"):
+        workspace.data.add(folder, "given")
+    assert workspace.data.datasets() == []
+
+
+@pytest.mark.parametrize("header", ["a,b\n", "a,b", "\ufeffa,b\r\n"])
+def test_a_header_alone_is_a_table_without_rows(
+    workspace: LocalWorkspace, tmp_path: Path, header: str
+) -> None:
+    (tmp_path / "h.csv").write_text(header, encoding="utf-8", newline="")
+    added = workspace.data.add(tmp_path / "h.csv", "header", checks=[ev.check.not_null("a")])
+    assert (added.rows, [each.name for each in added.columns]) == (0, ["a", "b"])
+    assert ev.data("header").to_arrow().to_pydict() == {"a": [], "b": []}
+    with pytest.raises(Refused):
+        workspace.data.add(tmp_path / "h.csv", "header", checks=[ev.check.row_count(1)])
+
+
+def test_what_is_unusual_but_right_is_read(workspace: LocalWorkspace, tmp_path: Path) -> None:
+    long = "word " * 60_000
+    rows = 'a,b\n\n1,"x\ny, z"\n2,"says ""so"""\n3,5" pipe\n' + f'4,"{long}"\n'
+    (tmp_path / "odd.csv").write_text(rows)
+    workspace.data.add(tmp_path / "odd.csv", "odd")
+    assert ev.data("odd").to_arrow()["b"].to_pylist() == ["x\ny, z", 'says "so"', '5" pipe', long]
+
+
+def test_values_of_several_lines_are_read_and_checked_whatever_the_size(
+    workspace: LocalWorkspace, tmp_path: Path
+) -> None:
+    (tmp_path / "text.csv").write_text("a,b\n" + '1,"one\ntwo\nthree"\n' * MANY)
+    added = workspace.data.add(tmp_path / "text.csv", "text", checks=[ev.check.not_null("b")])
+    assert added.rows == MANY
+    assert ev.data("text").to_arrow()["b"].unique().to_pylist() == ["one\ntwo\nthree"]
+
+
+def test_json_that_is_no_table_is_kept(workspace: LocalWorkspace, tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"depth": 3}')
+    (tmp_path / "lines.json").write_text('{"a": 1}\n{"a": 2}\n')
+    (tmp_path / "none.jsonl").write_text("")
+    for name in ("settings.json", "lines.json", "none.jsonl"):
+        assert workspace.data.add(tmp_path / name, name).rows is None
+
+
+def test_a_table_in_memory_is_no_file(workspace: LocalWorkspace) -> None:
+    import pyarrow as pa
+
+    with pytest.raises(InvalidInput, match="no file"):
+        workspace.data.add(pa.table({"a": [1]}), "given", as_file=True)
