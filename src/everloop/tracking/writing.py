@@ -30,6 +30,7 @@ from everloop.store.schema.tracking import (
     metric_blocks,
     run_artifacts,
     run_checkpoints,
+    run_datasets,
     run_metrics,
     run_params,
     run_tags,
@@ -54,7 +55,7 @@ def writable(tx: Transaction, run_id: str) -> Row:
     row = existing_run(tx, run_id, lock=True)
     if row.state != ACTIVE:
         raise Conflict(
-            f"run {run_id} is deleted: it must be active to be changed",
+            f"run {run_id} is deleted: it must be in the 'active' state to be changed",
             hint=f"everloop runs restore {run_id}",
         )
     return row
@@ -120,7 +121,8 @@ def set_params(
     if clashing and not lenient:
         key = clashing[0]
         raise Conflict(
-            f"the parameter {key} of run {run_id} is '{known[key]}' already, not '{params[key]}'",
+            f"Changing param values is not allowed. The parameter {key} of run {run_id} is '{known[key]}' already, not "
+            f"'{params[key]}'",
             hint="a parameter is written once: start another run, or log it under another name",
         )
     new = [
@@ -178,7 +180,7 @@ def end(tx: Transaction, row: Row, status: str, time: datetime) -> None:
 def inherit(tx: Transaction, source: Row, target: str, checkpoint: Row | None) -> int:
     """Give a run that resumes another what that one had at its checkpoint: parameters, tags, artifacts, checkpoints and the
     points of its metrics. Returns how many records these points stand for. Without a checkpoint, parameters and tags only."""
-    keeps = [run_params, run_tags] + ([run_artifacts] if checkpoint is not None else [])
+    keeps = [run_params, run_tags, run_datasets] + ([run_artifacts] if checkpoint is not None else [])
     for table in keeps:
         _copy(tx, table, source.id, target)
     if checkpoint is None:
@@ -226,7 +228,15 @@ def purge(tx: Transaction, row: Row) -> None:
     """Forget a deleted run: its rows and its hold on objects. The event stays."""
     if row.state != DELETED:
         raise Conflict(f"run {row.id} is active", hint=f"delete it first: everloop runs delete {row.id}")
-    for table in (run_params, run_tags, run_metrics, metric_blocks, run_artifacts, run_checkpoints):
+    for table in (
+        run_params,
+        run_tags,
+        run_metrics,
+        metric_blocks,
+        run_artifacts,
+        run_checkpoints,
+        run_datasets,
+    ):
         tx.execute(sa.delete(table).where(table.c.run == row.id))
     tx.execute(sa.delete(runs).where(runs.c.id == row.id))
     tx.release(f"run:{row.id}")

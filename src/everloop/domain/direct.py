@@ -1,0 +1,69 @@
+"""What clients of other protocols say and ask of runs, as data."""
+
+import math
+from datetime import datetime
+
+import msgspec
+
+from everloop.domain.runs import number_text
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What a client says of a run besides parameters, tags and metrics; what is empty is not said."""
+
+    name: str = ""
+    user: str = ""
+    source: str = ""
+    version: str = ""
+    parent: str = ""
+
+
+class LastPoint(msgspec.Struct, frozen=True):
+    """The last point of a metric: of the highest step, then time, then value. `nonfinite` spells a number JSON cannot write.
+
+    >>> LastPoint.of("loss", math.inf, 3, datetime(2026, 1, 1)).number
+    inf
+    """
+
+    key: str
+    value: float | None
+    step: int
+    time: datetime
+    nonfinite: str = ""
+
+    @classmethod
+    def of(cls, key: str, value: float, step: int, time: datetime) -> "LastPoint":
+        """From a number that may be NaN or infinite."""
+        spelled = "" if math.isfinite(value) else number_text(value)
+        return cls(key, None if spelled else value, step, time, spelled)
+
+    @property
+    def number(self) -> float:
+        """The value as a float, NaN and infinities included."""
+        return float(self.nonfinite) if self.value is None else self.value
+
+
+class LoggedDataset(msgspec.Struct, frozen=True):
+    """A dataset as a run describes it. `digest` is what the describer computed, `source` says where it came from (`source_type`
+    tells how to read that); `schema` and `profile` are its columns and counts, as JSON text; `context` is what it was used for.
+    What it holds is not kept here: add it with ``everloop data add`` for that."""
+
+    name: str
+    digest: str
+    source_type: str = ""
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+    context: str = ""
+    tags: dict[str, str] = {}
+
+
+MAX_DATASETS = 1_000
+DATASET_LIMITS = {
+    "name": 500,
+    "digest": 36,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+}
+"""How long each text of a logged dataset may be."""

@@ -1,0 +1,98 @@
+"""The datasets that a run says it used: described by whoever logged them, not kept."""
+
+from collections import defaultdict
+
+import sqlalchemy as sa
+
+from everloop.domain.direct import DATASET_LIMITS, MAX_DATASETS, LoggedDataset
+from everloop.domain.runs import checked_text
+from everloop.errors import InvalidInput
+from everloop.governance.identity import Permission
+from everloop.governance.operations import operation
+from everloop.governance.rooms import Room
+from everloop.store.ledger import Transaction
+from everloop.store.schema.tracking import logged_datasets, run_datasets
+from everloop.tracking import writing
+
+CONTEXT = "mlflow.data.context"
+"""The tag that says what a dataset was used for."""
+
+_IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
+
+
+class LoggedInputs(Room):
+    """Operations about the datasets of runs."""
+
+    name = "tracking"
+
+    @operation(Permission.WRITE)
+    def log_datasets(self, run_id: str, datasets: list[LoggedDataset]) -> None:
+        """Say which datasets a run used. One that was said before stays as it was said first, its context too; what a dataset of
+        that name and digest is, is kept once for all runs of the experiment."""
+        if len(datasets) > MAX_DATASETS:
+            raise InvalidInput(
+                f"{len(datasets)} datasets are too many for one call", hint=f"at most {MAX_DATASETS}"
+            )
+        for each in datasets:
+            _check(each)
+        with self.change() as tx:
+            run = writing.writable(tx, run_id)
+            for each in datasets:
+                row = {
+                    "run": run_id,
+                    "dataset": self._described(tx, run.experiment, each),
+                    "context": each.context,
+                    "tags": each.tags,
+                }
+                tx.insert_new(run_datasets, row)
+            facts = [
+                {"name": each.name, "digest": each.digest, "context": each.context} for each in datasets[:100]
+            ]
+            tx.event("run.datasets", f"run:{run_id}", {"count": len(datasets), "first": facts})
+
+    def _described(self, tx: Transaction, experiment: int, given: LoggedDataset) -> str:
+        """The identifier of a dataset as it is known to the experiment, by now."""
+        key = {"experiment": experiment, "name": given.name, "digest": given.digest}
+        row = {name: getattr(given, name) for name in ("source_type", "source", "schema", "profile")}
+        tx.insert_new(logged_datasets, {"id": self.context.ids()} | key | row)
+        of_key = sa.and_(*(logged_datasets.c[name] == value for name, value in key.items()))
+        return str(tx.scalar(sa.select(logged_datasets.c.id).where(of_key)))
+
+    @operation(Permission.READ)
+    def datasets_of(self, run_ids: list[str]) -> dict[str, list[LoggedDataset]]:
+        """The datasets of these runs, by run, in the order of name and digest."""
+        found: dict[str, list[LoggedDataset]] = defaultdict(list)
+        query = (
+            sa.select(run_datasets, logged_datasets)
+            .join(logged_datasets, run_datasets.c.dataset == logged_datasets.c.id)
+            .order_by(logged_datasets.c.name, logged_datasets.c.digest)
+        )
+        with self.look() as look:
+            for start in range(0, len(run_ids), _IDS_AT_ONCE):
+                some = run_datasets.c.run.in_(run_ids[start : start + _IDS_AT_ONCE])
+                for row in look.all(query.where(some)):
+                    found[row.run].append(
+                        LoggedDataset(
+                            row.name,
+                            row.digest,
+                            row.source_type,
+                            row.source,
+                            row.schema,
+                            row.profile,
+                            row.context,
+                            row.tags,
+                        )
+                    )
+        return dict(found)
+
+
+def _check(given: LoggedDataset) -> None:
+    if not given.name or not given.digest:
+        raise InvalidInput("a logged dataset has a name and a digest", hint="give both")
+    for field, limit in DATASET_LIMITS.items():
+        checked_text(getattr(given, field), f"the {field} of dataset {given.name[:50]!r}", limit)
+    checked_text(given.source_type, "the source type of a dataset", 500)
+    for key, value in given.tags.items():
+        checked_text(key, "the key of a dataset's tag", 255)
+        checked_text(value, f"the dataset's tag {key}", 500)
+    checked_text(given.context, "the context of a dataset", 500)
