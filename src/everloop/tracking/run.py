@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from everloop.domain.consumption import collecting
+from everloop.domain.logged_models import logged_name
 from everloop.domain.runs import (
     FAILED,
     FINISHED,
@@ -308,7 +309,9 @@ class Run:
             ) from error
         with tempfile.TemporaryDirectory(prefix="everloop-model-") as folder:
             saved = save_model(model, Path(folder), example=example, features=features)
-            self.log_artifacts(folder, name)
+            kept = self.log_artifacts(folder, name)
+        files = [ArtifactRecord(each.path[len(name) + 1 :], each.digest, each.size) for each in kept]
+        self._tracking.log_run_model(self.run_id, logged_name(name), saved.flavour, files)
         return saved
 
     def artifacts(self, path: str = "") -> list[ArtifactRecord]:

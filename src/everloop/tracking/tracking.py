@@ -37,8 +37,12 @@ from everloop.governance.rooms import Room
 from everloop.store.ledger import Transaction
 from everloop.store.schema.tracking import experiments, run_artifacts, run_checkpoints, run_tags, runs
 from everloop.tracking import arrivals, reading, writing
+from everloop.tracking.adopting import Adoption
 from everloop.tracking.comparing import compare
+from everloop.tracking.direct import DirectRecording
+from everloop.tracking.inputs import LoggedInputs
 from everloop.tracking.listing import Listing
+from everloop.tracking.logged_models import LoggedModels
 
 if TYPE_CHECKING:
     from everloop.tracking.frames import RunList
@@ -48,7 +52,7 @@ State = Literal["active", "deleted", "all"]
 MOST_COMPARED = 200
 
 
-class Tracking(Listing, Room):
+class Tracking(Listing, LoggedModels, DirectRecording, LoggedInputs, Adoption, Room):
     """Experiments and runs.
 
     A script starts a run with `start` and logs through the `Run` it gets; what stands below are the operations behind it.
@@ -124,7 +128,7 @@ class Tracking(Listing, Room):
     def ship_pending(self) -> list[str]:
         """Bring in what killed processes of this machine left in their journals, and record which runs are no longer running.
         Returns the runs that were behind."""
-        from everloop.tracking.shipping import ship_left_behind
+        from everloop.tracking.leftbehind import ship_left_behind
 
         sent = ship_left_behind(self, self.context.folder)
         if sent:
