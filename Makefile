@@ -12,7 +12,7 @@ CHROMIUM ?= /usr/bin/chromium
 PYTEST := $(BIN)/python -m pytest
 export UV_NO_PROGRESS := 1
 
-.PHONY: help setup ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak lock clean
+.PHONY: help setup mlflow-clients ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak lock clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
@@ -36,6 +36,14 @@ $(UI_STAMP): $(UI_SOURCES) hatch_build.py | .venv/.ready
 	@$(BIN)/python hatch_build.py
 	@touch $@
 
+# MLflow's own clients, unmodified, each in an environment of its own: what the tests of its protocol run against.
+.venv-mlflow%/.ready: requirements/mlflow%.txt | $(BIN)/uv
+	@echo "Setting up .venv-mlflow$* (once) ..."
+	@test -x .venv-mlflow$*/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-mlflow$*
+	@$(BIN)/uv pip sync --quiet --python .venv-mlflow$*/bin/python --require-hashes --only-binary :all: $<
+	@touch $@
+mlflow-clients: .venv-mlflow3/.ready .venv-mlflow2/.ready    ## the MLflow clients that tests/wire/mlflow runs
+
 setup: .venv/.ready $(UI_STAMP)    ## make .venv with pinned, hashed packages and install Everloop into it
 ui: setup       ## build the web pages' scripts and styles, if ui/ changed
 
@@ -43,7 +51,7 @@ ui: setup       ## build the web pages' scripts and styles, if ui/ changed
 demo: setup     ## the whole life cycle on real flights, told as a story (DIR=flights-demo)
 	@$(BIN)/everloop demo flights --dir $(DIR)
 test: test-core test-pages    ## all tests
-test-core: setup    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
+test-core: setup mlflow-clients    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
 	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
@@ -82,6 +90,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.1
 lock: $(BIN)/uv    ## new pins for requirements/*.txt from requirements/*.in
 	@$(LOCK) requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(LOCK) --no-emit-package everloop requirements/dev.in -o requirements/dev.txt
+	@$(LOCK) requirements/mlflow3.in -o requirements/mlflow3.txt
+	@$(LOCK) requirements/mlflow2.in -o requirements/mlflow2.txt
 clean:          ## remove what was built and cached; keeps .venv and demo folders
 	@rm -rf build dist src/everloop/server/_ui ui/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -81,7 +83,20 @@ def _secret(request: HTTPConnection) -> str:
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and value:
         return value.strip()
+    if kind.lower() == "basic" and value:  # clients of MLflow: any user name, the token as the password
+        return _password(value)
     return request.cookies.get(COOKIE, "")
+
+
+def _password(credentials: str) -> str:
+    """The password of Basic credentials; what is none opens nothing."""
+    try:
+        _, _, password = b64decode(credentials.encode()).decode().partition(":")
+    except (binascii.Error, UnicodeError):
+        raise Unauthenticated(
+            "the credentials cannot be read", hint="send the token as the password"
+        ) from None
+    return password or " "
 
 
 def _name(host: str) -> str:

@@ -18,6 +18,7 @@ from everloop.governance.rooms import Room
 from everloop.server.access import Doorkeeper
 from everloop.server.answers import error_response, json_response
 from everloop.server.api import Api
+from everloop.server.mlflow.wire import MlflowWire
 from everloop.server.objects import ObjectEndpoints
 from everloop.server.pages import page_routes
 from everloop.server.pages.rendering import Pages, wants_html
@@ -45,7 +46,10 @@ def create_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_door(keeper, pages))],
+        middleware=[
+            Middleware(MlflowWire, workspace=workspace, keeper=keeper),
+            Middleware(BaseHTTPMiddleware, dispatch=_door(keeper, pages)),
+        ],
         exception_handlers={EverloopError: _known(pages), HTTPException: _http(pages), Exception: _unknown},
     )
     app.state.workspace = workspace

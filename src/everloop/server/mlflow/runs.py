@@ -1,0 +1,128 @@
+"""runs/create, get, update, delete, restore: a run's life as its client tells it."""
+
+from everloop.domain.runs import ACTIVE, Captured
+from everloop.errors import NotFound
+from everloop.server.mlflow.codec import Answer, Asked, Int64, moment
+from everloop.server.mlflow.endpoints import Endpoints
+from everloop.server.mlflow.faults import invalid
+from everloop.server.mlflow.messages import (
+    PARENT,
+    RUN_NAME,
+    RunInfo,
+    RunMessage,
+    Tag,
+    experiment_number_in,
+    facts_in,
+    run_id_in,
+    run_info,
+    run_message,
+    status_in,
+    unique,
+)
+from everloop.workspace.workspace import Workspace
+
+endpoints = Endpoints("2.0/mlflow")
+
+
+class Got(Answer, frozen=True):
+    run: RunMessage
+
+
+class Updated(Answer, frozen=True):
+    run_info: RunInfo
+
+
+class CreateRun(Asked, frozen=True):
+    experiment_id: str
+    user_id: str = ""
+    run_name: str = ""
+    start_time: Int64 | None = None
+    tags: list[Tag] = []
+
+
+class GetRun(Asked, frozen=True):
+    run_id: str = ""
+    run_uuid: str = ""
+
+
+class UpdateRun(Asked, frozen=True):
+    run_id: str = ""
+    run_uuid: str = ""
+    status: str | int = ""
+    end_time: Int64 | None = None
+    run_name: str = ""
+
+
+class OneRun(Asked, frozen=True):
+    run_id: str
+
+
+@endpoints.post("runs/create")
+def create(workspace: Workspace, asked: CreateRun) -> Got:
+    found = workspace.tracking.experiment_by_number(experiment_number_in(asked.experiment_id))
+    if found.state != ACTIVE:
+        raise invalid(
+            f"The experiment {found.id} must be in the 'active' state. Current state is {found.state}."
+        )
+    tags = unique(asked.tags, "tag")
+    if asked.run_name and tags.get(RUN_NAME, asked.run_name) != asked.run_name:
+        raise invalid(
+            f"Both 'run_name' argument and '{RUN_NAME}' tag are specified, but with different values "
+            f"(run_name='{asked.run_name}', {RUN_NAME}='{tags[RUN_NAME]}')."
+        )
+    facts, kept = facts_in(tags)
+    if facts.parent and not _is_active(workspace, facts.parent):
+        facts, kept = facts_in({key: value for key, value in tags.items() if key != PARENT})
+        kept[PARENT] = tags[PARENT]
+    made = workspace.tracking.create_run(
+        experiment=found.uuid,
+        name=asked.run_name or facts.name,
+        start_time=moment(asked.start_time, "start_time") if asked.start_time else None,
+        parent=facts.parent or None,
+        tags=kept,
+        captured=Captured(source=facts.source, commit=facts.version),
+        user=facts.user or asked.user_id,
+    )
+    return Got(run=run_message(made, []))
+
+
+@endpoints.get("runs/get")
+def get(workspace: Workspace, asked: GetRun) -> Got:
+    run_id = run_id_in(asked.run_id, asked.run_uuid)
+    return Got(run=messages(workspace, [run_id])[0])
+
+
+@endpoints.post("runs/update")
+def update(workspace: Workspace, asked: UpdateRun) -> Updated:
+    record = workspace.tracking.amend_run(
+        run_id_in(asked.run_id, asked.run_uuid),
+        status=status_in(str(asked.status)) if asked.status else "",
+        end_time=moment(asked.end_time, "end_time") if asked.end_time else None,
+        name=asked.run_name,
+    )
+    return Updated(run_info=run_info(record))
+
+
+@endpoints.post("runs/delete")
+def delete(workspace: Workspace, asked: OneRun) -> None:
+    workspace.tracking.delete_runs([run_id_in(asked.run_id, "")])
+
+
+@endpoints.post("runs/restore")
+def restore(workspace: Workspace, asked: OneRun) -> None:
+    workspace.tracking.restore_runs([run_id_in(asked.run_id, "")])
+
+
+def messages(workspace: Workspace, run_ids: list[str]) -> list[RunMessage]:
+    """Runs with all that belongs to them, in the order asked for."""
+    tracking = workspace.tracking
+    records = tracking.exact_runs(run_ids)
+    points, datasets = tracking.last_points(run_ids), tracking.datasets_of(run_ids)
+    return [run_message(each, points.get(each.run_id, ()), datasets.get(each.run_id, ())) for each in records]
+
+
+def _is_active(workspace: Workspace, run_id: str) -> bool:
+    try:
+        return workspace.tracking.exact_runs([run_id])[0].state == ACTIVE
+    except NotFound:
+        return False
