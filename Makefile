@@ -27,6 +27,7 @@ $(BIN)/uv: requirements/bootstrap.txt
 	@echo "Setting up .venv (once) ..."
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation requirements/dev.txt requirements/bootstrap.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib src >/dev/null || true  # else, where Python writes no bytecode, each process compiles it all
 	@touch $@
 
 # The pages are built into the package; the stamp holds a digest of ui/, so an unchanged ui/ is not built again.
