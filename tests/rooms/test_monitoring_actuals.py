@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.streams import FIRST, MODEL, FedMonitoring, make_days, reference_table
 
+from everloop.domain.deployments import SegmentRecord
+from everloop.domain.ids import uuid7
 from everloop.domain.monitors import DAY, monitor, outcome
+from everloop.domain.times import EPOCH
 from everloop.errors import InvalidInput, NotFound
-from everloop.monitoring.actuals import latest, normalised
+from everloop.monitoring.actuals import INSTANT, latest, normalised
+from everloop.monitoring.matching import match
 from everloop.workspace.local import LocalWorkspace
 
 
@@ -202,3 +207,63 @@ def test_labels_come_from_a_csv_file(room: FedMonitoring, tmp_path: Path) -> Non
         "prediction_id,label\n" + "".join(f"{each},1\n" for each in log["prediction_id"][:3].to_pylist())
     )
     assert room.add_actuals("delay", str(path), received=FIRST + DAY).matched == 3
+
+
+LATE = [40, 400, 4000]
+"""Days after which a truth came."""
+
+
+@pytest.mark.parametrize("days", LATE)
+@pytest.mark.parametrize("named", [["prediction_id"], ["key"], ["key", "time"]])
+def test_labels_find_their_predictions_however_old_those_are(
+    room: FedMonitoring, days: int, named: list[str]
+) -> None:
+    log, labels = room.days[FIRST]
+    given = log.select(named).append_column("label", labels["label"])
+    came = pa.array([FIRST + days * DAY] * log.num_rows, pa.timestamp("us", tz="UTC"))
+    receipt = room.add_actuals("delay", given.append_column("observed", came), received=FIRST + days * DAY)
+    assert (receipt.matched, receipt.unmatched) == (log.num_rows, 0)
+    newest = FIRST if named != ["key"] else max(room.days)
+    assert room.labels("delay", newest, newest + DAY).num_rows == log.num_rows
+
+
+def test_old_identifiers_lead_to_their_part_of_the_log_and_nothing_else_is_read() -> None:
+    """A year of parts, one a day; labels of one old day need the newest days and that one."""
+    asked: list[tuple[datetime, datetime]] = []
+    starts = [FIRST + day * DAY for day in range(365)]
+
+    def part(start: datetime) -> pa.Table:
+        times = [start + timedelta(minutes=minute) for minute in range(100)]
+        return pa.table(
+            {
+                "prediction_id": [uuid7(time, bytes(10)) for time in times],
+                "key": pa.nulls(100, pa.string()),
+                "time": pa.array(times, INSTANT),
+            }
+        )
+
+    def answers(since: datetime, until: datetime) -> pa.Table:
+        asked.append((since, until))
+        return pa.concat_tables([part(each) for each in starts if since <= each < until] or [part(FIRST)[:0]])
+
+    def segments() -> list[SegmentRecord]:
+        return [
+            SegmentRecord("", "delay", "", 0, 100, start, start + DAY / 2, start, start + DAY / 2, {})
+            for start in starts
+        ]
+
+    given = normalised(pa.table({"prediction_id": part(starts[20])["prediction_id"], "label": [1.0] * 100}))
+    found = match(given, starts[-1] + DAY, outcome("delay"), answers, segments)
+    assert found["day"].null_count == 0
+    older = [each for each in asked if each[0] < starts[-1] - 31 * DAY]
+    assert older == [(starts[20], starts[20] + DAY / 2 + timedelta(microseconds=1))]
+
+
+def test_what_was_never_asked_is_unmatched_after_the_whole_log(room: FedMonitoring) -> None:
+    room.looked.clear()
+    given = pa.table({"prediction_id": ["f" * 32, "nobody's"], "label": [1.0, 0.0]})
+    receipt = room.add_actuals("delay", given, received=FIRST + 90 * DAY)
+    assert (receipt.matched, receipt.unmatched) == (0, 2)
+    covered = sorted((since, until) for since, until in room.looked if since is not None)
+    assert covered[0][0] == EPOCH
+    assert all(until >= since for (_, until), (since, _) in pairwise(covered))

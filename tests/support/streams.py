@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from everloop.domain.deployments import SegmentRecord
 from everloop.domain.monitors import DAY
 from everloop.governance.rooms import Context
 from everloop.monitoring.monitoring import Monitoring
@@ -60,10 +61,18 @@ class FedMonitoring(Monitoring):
     def __init__(self, context: Context, days: Days) -> None:
         super().__init__(context)
         self.days = days
+        self.looked: list[tuple[datetime | None, datetime]] = []
 
     def _predictions(
-        self, endpoint: str, since: datetime | None, until: datetime, *, settle: bool = False
+        self,
+        endpoint: str,
+        since: datetime | None,
+        until: datetime,
+        *,
+        settle: bool = False,
+        asked_only: bool = False,
     ) -> pa.Table:
+        self.looked.append((since, until))
         parts = [
             log
             for start, (log, _) in self.days.items()
@@ -71,6 +80,13 @@ class FedMonitoring(Monitoring):
         ]
         some = next(iter(self.days.values()))[0]
         return pa.concat_tables(parts) if parts else some.slice(0, 0)
+
+    def _segments(self, endpoint: str) -> list[SegmentRecord]:
+        """One part of the log a day."""
+        return [
+            SegmentRecord("", endpoint, "", 0, log.num_rows, start, start + DAY, start, start + DAY, {})
+            for start, (log, _) in self.days.items()
+        ]
 
 
 def _columns(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from everloop.domain.times import micros
+from everloop.domain.times import from_micros, micros
 
 Ids = Callable[[], str]
 
@@ -33,6 +33,20 @@ def uuid7(now: datetime, entropy: bytes) -> str:
 def system_ids(clock: Callable[[], datetime]) -> Ids:
     """A source of identifiers from a clock and the operating system's randomness."""
     return lambda: uuid7(clock(), os.urandom(10))
+
+
+def made_at(text: str) -> datetime | None:
+    """When an identifier was made, to the millisecond; None for what is none of ours, such as a random UUID.
+
+    >>> made_at("019b76daa80070008000000000000000"), made_at("9f86d081884c4d63a3bf4f1b2b0b822c")
+    (datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), None)
+    """
+    if not is_id(text) or text[12] != "7":
+        return None
+    try:
+        return from_micros((int(text, 16) >> 80) * 1000)
+    except OverflowError:  # a year after 9999: nobody made that
+        return None
 
 
 def is_id(text: str) -> bool:

@@ -211,7 +211,8 @@ def outcome(
     positive_above: float = 0.5,
     lookback_days: int = 31,
 ) -> Outcome:
-    """Declare how an endpoint's labels arrive (``ev.outcome``); an endpoint without it has these defaults.
+    """Declare how an endpoint's labels arrive (``ev.outcome``); an endpoint without it has these defaults. lookback_days: how far
+    back their predictions are looked for at once, before the older parts of the log are.
 
     >>> outcome("delay", day_starts_at=5).wait_days
     2.0

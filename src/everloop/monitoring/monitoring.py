@@ -1,7 +1,7 @@
 """The monitoring room."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from everloop.tracking.tracking import Tracking
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from everloop.domain.deployments import SegmentRecord
     from everloop.governance.rooms import Context
     from everloop.monitoring.references import Reference as ModelReference
 
@@ -630,51 +631,37 @@ class Monitoring(Room):
         return self.set_reference(model, table, day_starts_at=day_starts_at)
 
     def _predictions(
-        self, endpoint: str, since: datetime | None, until: datetime, *, settle: bool = False
+        self,
+        endpoint: str,
+        since: datetime | None,
+        until: datetime,
+        *,
+        settle: bool = False,
+        asked_only: bool = False,
     ) -> "pa.Table":
-        """Rows of the log. A live answer is in it before it is given; `settle` waits for shadow answers still computed."""
+        """Rows of the log. A live answer is in it before it is given; `settle` waits for shadow answers still computed.
+        `asked_only`: what was asked and answered live, without features."""
         return self.context.room(Serving).predictions(
-            endpoint, since=since or EPOCH, until=until, settle=settle
+            endpoint,
+            since=since or EPOCH,
+            until=until,
+            settle=settle,
+            columns=() if asked_only else None,
+            modes=["live"] if asked_only else None,
         )
 
+    def _segments(self, endpoint: str) -> "list[SegmentRecord]":
+        """The parts of the log."""
+        return self.context.room(Serving).segments(endpoint)
+
     def _match(self, endpoint: str, table: "pa.Table", received: datetime, outcome: Outcome) -> "pa.Table":
-        """Find the predictions of a batch: first among the days its rows name, or the newest ones, then
-        further back."""
-        import pyarrow.compute as pc
+        """The rows of a batch with the predictions they belong to."""
+        from everloop.monitoring.matching import match
 
-        from everloop.domain.monitors import window_start
-        from everloop.monitoring import actuals
+        def answers(since: datetime, until: datetime) -> "pa.Table":
+            return self._predictions(endpoint, since, until, asked_only=True)
 
-        newest = pc.max(table["observed"]).as_py() or received
-        until = window_start(newest.astimezone(UTC), outcome.day_starts_at) + DAY
-        named = [
-            time.astimezone(UTC)
-            for time in (pc.min(table["time"]).as_py(), pc.max(table["time"]).as_py())
-            if time
-        ]
-        spans: list[tuple[datetime, datetime]] = []
-        if named and table["time"].null_count == 0:
-            spans.append(
-                (
-                    window_start(named[0], outcome.day_starts_at),
-                    window_start(named[-1], outcome.day_starts_at) + DAY,
-                )
-            )
-        else:
-            back = 0
-            for days in (2, 7, outcome.lookback_days):
-                if days > back:
-                    spans.append((until - timedelta(days=days), until - timedelta(days=back)))
-                    back = days
-        for since, end in spans:
-            rows = self._predictions(endpoint, since, end)
-            live = rows.filter(pc.equal(rows["mode"].cast("string"), "live")) if rows.num_rows else rows
-            if live.num_rows:
-                starts = actuals.window_starts(live["time"], outcome.day_starts_at)
-                table = actuals.matched(table, live.select(["prediction_id", "key", "time"]), starts)
-            if table["day"].null_count == 0:
-                break
-        return table
+        return match(table, received, outcome, answers, lambda: self._segments(endpoint))
 
     def _batches_of(self, endpoint: str, days: Sequence[datetime]) -> list[tuple["pa.Table", datetime]]:
         from everloop.monitoring import actuals

@@ -20,10 +20,9 @@ from everloop.domain.deployments import (
     SegmentRecord,
     checked_arms,
 )
-from everloop.domain.ids import is_id
+from everloop.domain.ids import is_id, made_at
 from everloop.domain.names import checked_name, shown
 from everloop.domain.references import Kind, Reference
-from everloop.domain.times import from_micros
 from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -326,7 +325,7 @@ class Serving(Room):
         from everloop.serving.collecting import rows_with
 
         # An identifier says when it was made, unless the caller brought its own: look there first.
-        made = from_micros((int(wanted, 16) >> 80) * 1000) if is_id(wanted) else None
+        made = made_at(wanted)
         ordered = sorted(
             self.segments(endpoint),
             key=lambda each: made is None or not each.received_first <= made <= each.received_last,
