@@ -49,6 +49,7 @@ class Below:
         self.rollouts: list[str] = []
         self.aborted: list[str] = []
         self.verdict = Verdict.CONTINUE
+        self.came_to = State.SHADOW
         self.allowed, self.status, self.open = True, "finished", False
         self.arms = [SimpleNamespace(model="model:delay@v1", mode="live")]
 
@@ -99,7 +100,7 @@ class Below:
         self.open = False
 
     def rollout(self, ref: str) -> Any:
-        return SimpleNamespace(state=State.SHADOW)
+        return SimpleNamespace(state=self.came_to, reason=f"it was {self.came_to}", ended=NOW + 3 * DAY)
 
     def start(self, endpoint: str, model: str, **_: Any) -> Any:
         self.rollouts.append(model)
@@ -251,6 +252,23 @@ def test_an_alert_that_fires_on_after_a_refusal_is_tried_again_after_the_cooldow
         done += loop.tick(NOW + day * DAY, in_process=True)
     assert [(each.status, each.requested) for each in done] == [(Status.ROLLING_OUT, NOW + 10 * DAY)]
     assert "(attempt 2)" in done[0].because
+
+
+@pytest.mark.parametrize("came_to", [State.PROMOTED, State.ROLLED_BACK, State.STOPPED, State.ABORTED])
+def test_a_retraining_ends_as_its_rollout_does(
+    loop: Loop, below: Below, fire: Callable[..., str], came_to: State
+) -> None:
+    fire()
+    loop.tick(NOW, in_process=True)
+    assert loop.retrainings()[0].status is Status.ROLLING_OUT
+    below.came_to = came_to
+    (done,) = loop.retrainings("delay")
+    assert (done.status, done.message, done.ended) == (str(came_to), f"it was {came_to}", NOW + 3 * DAY)
+    fire(NOW + 11 * DAY)
+    again = loop.tick(NOW + 11 * DAY, in_process=True)
+    assert [each.because for each in again] == (
+        [] if came_to is State.PROMOTED else ["performance fell (attempt 2)"]
+    )
 
 
 def test_a_champion_that_grows_old_is_trained_again(loop: Loop, below: Below) -> None:

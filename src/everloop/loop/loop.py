@@ -15,14 +15,14 @@ from everloop.domain.events import Event
 from everloop.domain.monitors import Family, Monitor, Outcome
 from everloop.domain.policies import Cause, Policy, PolicyDecision, Situation
 from everloop.domain.references import Kind, Reference
-from everloop.domain.rollouts import TERMINAL, RolloutPlan, State, Verdict
+from everloop.domain.rollouts import TERMINAL, RolloutPlan, Verdict
 from everloop.domain.times import require_zone
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission, current_actor
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.loop.records import IN_FLIGHT, STARTED, Applied, Retraining, Status
+from everloop.loop.records import IN_FLIGHT, IN_VAIN, STARTED, Applied, Retraining, Status
 from everloop.loop.records import Outcome as Done
 from everloop.monitoring.monitoring import Monitoring
 from everloop.registry.registry import Registry
@@ -297,9 +297,19 @@ class Loop(Room):
             rows = look.all(
                 query.order_by(retrainings.c.requested.desc(), retrainings.c.id.desc()).limit(limit)
             )
-            return [_retraining(row) for row in rows]
+        return [self._followed(_retraining(row)) for row in rows]
 
     # Within
+
+    def _followed(self, asked: Retraining) -> Retraining:
+        """A retraining together with what its rollout came to: that is written down there, and only there."""
+        if asked.status is not Status.ROLLING_OUT or asked.rollout is None:
+            return asked
+        rollout = self.context.room(Rollouts).rollout(ref=asked.rollout)
+        if rollout.state not in TERMINAL:
+            return asked
+        status = Status(str(rollout.state))
+        return msgspec.structs.replace(asked, status=status, ended=rollout.ended, message=rollout.reason)
 
     def _in_worker(self, retraining: str, now: datetime) -> Retraining:
         command = [
@@ -362,19 +372,12 @@ class Loop(Room):
                     for each in self.retrainings(policy.model)
                     if each.policy == policy.name and each.alert == alert.alert_id
                 ]
-                if not tried or not all(self._ended_without(each) for each in tried):
+                if not tried or not all(each.status in IN_VAIN for each in tried):
                     continue
                 key = f"alert:{alert.alert_id}#{len(tried) + 1}"
                 what = f"{alert.report.what} (attempt {len(tried) + 1})"
                 found.append((policy, Cause(key, what, alert.updated, alert.alert_id, alert.report.since)))
         return found
-
-    def _ended_without(self, tried: Retraining) -> bool:
-        """Whether an attempt is over and changed nothing."""
-        if tried.status is Status.ROLLING_OUT and tried.rollout is not None:
-            state = self.context.room(Rollouts).rollout(ref=tried.rollout).state
-            return state in TERMINAL and state is not State.PROMOTED
-        return tried.status in {Status.REFUSED, Status.FAILED}
 
     def _decide(self, tx: "Transaction", policy: Policy, cause: Cause, now: datetime) -> None:
         known = sa.and_(retrainings.c.policy == policy.name, retrainings.c.cause == cause.key)

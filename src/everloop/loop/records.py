@@ -18,7 +18,11 @@ class Status(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     ROLLING_OUT = "rolling_out"
-    """The candidate passed its gates and its rollout has begun."""
+    """The candidate passed its gates and its rollout has begun; once that has ended, one of the next four."""
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    STOPPED = "stopped"
+    ABORTED = "aborted"
     REFUSED = "refused"
     FAILED = "failed"
     DROPPED = "dropped"
@@ -27,10 +31,12 @@ class Status(StrEnum):
 
 IN_FLIGHT = frozenset({Status.QUEUED, Status.RUNNING})
 STARTED = frozenset({Status.QUEUED, Status.RUNNING, Status.ROLLING_OUT, Status.REFUSED, Status.FAILED})
+IN_VAIN = frozenset({Status.REFUSED, Status.FAILED, Status.ROLLED_BACK, Status.STOPPED, Status.ABORTED})
+"""It is over, and its candidate does not answer."""
 
 
 class Retraining(msgspec.Struct, frozen=True):
-    """One retraining, from its cause to the rollout of its candidate."""
+    """One retraining, from its cause to what became of its candidate. `ended`, `message`: of its rollout, where that is over."""
 
     id: str
     policy: str

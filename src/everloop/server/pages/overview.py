@@ -199,9 +199,7 @@ def _loop(workspace: Workspace, now: datetime) -> Phase:
         return Phase("retrain", "Retraining", "/models", value)
     newest = found[0]
     status = str(newest.status)
-    if newest.rollout:  # what became of the candidate says more than that its rollout once began
-        status = str(workspace.rollout.rollout(newest.rollout).state)
-    tone = _LOOP_TONES.get(status, "live" if newest.rollout else "")
+    tone = _LOOP_TONES.get(status, "")
     value = newest.candidate.partition(":")[2] if newest.candidate else newest.model
     word = status.replace("_", " ")
     href = link_to(f"model:{newest.model}") + "#retrainings"
@@ -211,7 +209,9 @@ def _loop(workspace: Workspace, now: datetime) -> Phase:
 _LOOP_TONES = {
     "running": "live",
     "queued": "live",
+    "rolling_out": "live",
     "waiting": "warn",
+    "refused": "warn",
     "failed": "bad",
     "promoted": "good",
     "rolled_back": "warn",
