@@ -89,7 +89,7 @@ def fit(table: pa.Table, recipe: str):
     return model.fit(frame, table["late"].to_numpy())
 
 
-@ev.step
+@ev.step(resources={"cpus": 2})
 def judge(model, recipe: str, trained_on: pa.Table, table: pa.Table) -> dict[str, float]:
     """Score a model on later days, whole and in slices, and keep model, scores and rows with the run."""
     from everloop.stats import metrics
