@@ -15,7 +15,6 @@ from everloop.domain.runs import (
     Captured,
     CheckpointRecord,
     Experiment,
-    History,
     MetricSummary,
     Owner,
     RunDetail,
@@ -29,7 +28,6 @@ from everloop.store.schema.base import edges
 from everloop.store.schema.tracking import (
     experiment_tags,
     experiments,
-    metric_blocks,
     run_artifacts,
     run_checkpoints,
     run_metrics,
@@ -37,9 +35,10 @@ from everloop.store.schema.tracking import (
     run_tags,
     runs,
 )
-from everloop.tracking.blocks import Points, Summary, decode
+from everloop.tracking.blocks import Summary
+from everloop.tracking.paging import place_of
 from everloop.tracking.places import status_now
-from everloop.tracking.searching import Compiler, follows_index, page_offset, page_token
+from everloop.tracking.searching import Compiler, RunSearch
 from everloop.tracking.writing import existing_run, find_experiment
 
 MOST_ON_A_PAGE = 50_000
@@ -49,6 +48,17 @@ _COLUMNS = (
     runs.c.id, runs.c.experiment, runs.c.name, runs.c.user, runs.c.source, runs.c.version, runs.c.status,
     runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent, runs.c.resumed_from,
 )  # fmt: skip
+
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_ENTRIES = tuple(
+    sa.select(table.c.run, table.c.key, value).where(table.c.run.in_(_IDS))
+    for table, value in (
+        (run_params, run_params.c.value),
+        (run_tags, run_tags.c.value),
+        (run_metrics, run_metrics.c.last),
+    )
+)
+"""Statements made once: making one takes as long as reading some hundred rows."""
 
 
 def owner_of(row: sa.Row[Any]) -> Owner:
@@ -80,40 +90,20 @@ def search(
     if not 1 <= limit <= MOST_ON_A_PAGE:
         raise InvalidInput(f"a page of {limit} runs cannot be had", hint=f"1 to {MOST_ON_A_PAGE}")
     tree, orders = parse_filter(where), [parse_order(each) for each in order_by]
-    compiler = Compiler(look.dialect, lost_runs(look, now))
-    query = sa.select(
-        *_COLUMNS, experiments.c.name.label("experiment_name"), compiler.status.label("status_now")
-    )
-    query = query.select_from(runs.join(experiments, runs.c.experiment == experiments.c.id))
-    if state != "all":
-        query = query.where(
-            runs.c.state == state, experiments.c.state == ACTIVE if state == ACTIVE else sa.true()
-        )
-    if experiment:
-        query = query.where(runs.c.experiment.in_([find_experiment(look, each).id for each in experiment]))
-    if tree is not None:
-        query = query.where(compiler.condition(tree))
-    total = int(look.scalar(sa.select(sa.func.count()).select_from(query.subquery()))) if count else None
-    offset = page_offset(page)
-    rows: Sequence[sa.Row[Any]] = []
-    if follows_index(orders):  # most pages end before the runs without the metric begin: ten times as fast
-        rows = look.all(compiler.order(orders, query, numbers_only=True).limit(limit + 1).offset(offset))
-    if len(rows) <= limit:
-        rows = look.all(compiler.order(orders, query).limit(limit + 1).offset(offset))
-    following = page_token(offset + limit) if len(rows) > limit else None
-    return RunPage(_records(look, rows[:limit]), following, total)
+    numbers = [find_experiment(look, each).id for each in experiment] or None
+    wanted = RunSearch(look, lost_runs(look, now), tree, orders, state, numbers)
+    total = wanted.count() if count else None
+    columns = [*_COLUMNS, wanted.compiler.status.label("status_now")]
+    begin = place_of(page, where, list(experiment), state, list(order_by))
+    rows, following = wanted.page(columns, begin, limit)
+    return RunPage(_records(look, rows), following.token if following else None, total)
 
 
 def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunRecord]:
     """Records of runs in the order asked for. Raises NotFound."""
-    lost = lost_runs(look, now, run_ids)
-    query = sa.select(
-        *_COLUMNS,
-        experiments.c.name.label("experiment_name"),
-        Compiler(look.dialect, lost).status.label("status_now"),
-    )
-    query = query.select_from(runs.join(experiments, runs.c.experiment == experiments.c.id))
-    found = {each.run_id: each for each in _records(look, look.all(query.where(runs.c.id.in_(run_ids))))}
+    status = Compiler(look.dialect, lost_runs(look, now, run_ids)).status.label("status_now")
+    query = sa.select(*_COLUMNS, status).where(runs.c.id.in_(run_ids))
+    found = {each.run_id: each for each in _records(look, look.all(query))}
     for each in run_ids:
         if each not in found:
             existing_run(look, each)
@@ -122,25 +112,17 @@ def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunR
 
 def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
     ids = [row.id for row in rows]
-    params: dict[str, dict[str, Any]] = defaultdict(dict)
-    tags: dict[str, dict[str, Any]] = defaultdict(dict)
-    metrics: dict[str, dict[str, Any]] = defaultdict(dict)
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        some = ids[start : start + _IDS_AT_ONCE]
-        wanted = (
-            (run_params, run_params.c.value, params),
-            (run_tags, run_tags.c.value, tags),
-            (run_metrics, run_metrics.c.last, metrics),
-        )
-        for table, column, into in wanted:
-            query = sa.select(table.c.run, table.c.key, column).where(table.c.run.in_(some))
-            for run, key, value in map(tuple, look.all(query)):
-                into[run][key] = value
+    names = _names_of(look, {row.experiment for row in rows})
+    params, tags, metrics = (_entries(look, query, ids) for query in _ENTRIES)
     nan = float("nan")
+    for numbers in metrics.values():
+        for key, value in numbers.items():
+            if value is None:
+                numbers[key] = nan
     return [
         RunRecord(
             run_id=row.id,
-            experiment=row.experiment_name,
+            experiment=names[row.experiment],
             experiment_id=row.experiment,
             name=row.name,
             user=row.user,
@@ -153,12 +135,27 @@ def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
             parent=row.parent,
             resumed_from=row.resumed_from,
             params=params.get(row.id, {}),
-            metrics={key: nan if value is None else value for key, value in metrics.get(row.id, {}).items()},
+            metrics=metrics.get(row.id, {}),
             tags=tags.get(row.id, {}),
             nonfinite={},
         )
         for row in rows
     ]
+
+
+def _names_of(look: Reader, numbers: set[int]) -> dict[int, str]:
+    query = sa.select(experiments.c.id, experiments.c.name).where(experiments.c.id.in_(numbers))
+    return {row.id: row.name for row in look.all(query)}
+
+
+def _entries(look: Reader, query: sa.Select[Any], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Key and value of all rows of these runs, by run."""
+    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        answer = look.execute(query, {"ids": ids[start : start + _IDS_AT_ONCE]})
+        for run, key, value in map(tuple, answer.all()):
+            found[run][key] = value
+    return found
 
 
 def resolve(look: Reader, given: str) -> str:
@@ -231,21 +228,6 @@ def checkpoints(look: Reader, run_id: str) -> list[CheckpointRecord]:
     )
     fields = CheckpointRecord.__struct_fields__
     return [CheckpointRecord(**{name: row._mapping[name] for name in fields}) for row in look.all(query)]
-
-
-def history(look: Reader, run_id: str, key: str) -> History:
-    """The points of a metric by step and time; none where it was never logged."""
-    existing_run(look, run_id)
-    query = sa.select(metric_blocks.c.points).where(metric_blocks.c.run == run_id, metric_blocks.c.key == key)
-    blocks = look.all(query.order_by(metric_blocks.c.record))
-    points = Points.joined(decode(row.points) for row in blocks).ordered()
-    return History(
-        key,
-        len(points),
-        points.steps.astype("<i8").tobytes(),
-        points.times.astype("<i8").tobytes(),
-        points.values.astype("<f8").tobytes(),
-    )
 
 
 def all_experiments(look: Reader, state: str) -> list[Experiment]:

@@ -1,47 +1,62 @@
-"""The search language as SQL over indexes: the tree that `everloop.domain.search` evaluates, alike on SQLite and Postgres."""
+"""Searches of runs: where their fields are kept, in which order they come, and how a page is found along an index.
 
-import base64
-import binascii
+The whole order of a sort by a metric has three stretches: runs with a number, runs with NaN, runs without the metric. Within the
+first an index has the runs in order, so it is walked from where the page begins until the page is full, and each run met is
+tested by primary keys. Most pages end within the first stretch. A test that few runs pass is looked up first instead, and only
+these runs are sorted (`few`).
+"""
+
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from everloop.domain.runs import INTERRUPTED, KILLED
-from everloop.domain.search import (
-    And,
-    Compare,
-    Field,
-    IsNull,
-    Node,
-    Not,
-    OneOf,
-    Or,
-    Order,
-    fold,
-)
-from everloop.errors import InvalidInput
-from everloop.store.schema.base import edges
+from everloop.domain.runs import ACTIVE, DELETED, INTERRUPTED, KILLED
+from everloop.domain.search import Compare, Node, OneOf, Order
+from everloop.store.ledger import Reader
 from everloop.store.schema.tracking import (
-    INDEXED_CHARACTERS,
     experiments,
+    logged_datasets,
+    run_datasets,
     run_metrics,
     run_params,
     run_tags,
     runs,
 )
+from everloop.tracking.conditions import Column, Condition, Conditions, Kept, Searched, conjuncts
+from everloop.tracking.paging import Place, Term, absent, after
 
-Condition = sa.ColumnElement[bool]
+FEW = 400
+"""How many runs are sorted rather than met along an index."""
+WHOLE = -1
+"""Stands for a stretch where the order was not divided."""
 
-_UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_KEPT = {
+    "metric": Kept(run_metrics, (run_metrics.c.run,)),
+    "param": Kept(run_params, (run_params.c.run,)),
+    "tag": Kept(run_tags, (run_tags.c.run,)),
+}
+_REFERENCE = sa.literal("run:", sa.String).concat(runs.c.id)
+_DATASETS = (
+    run_datasets.join(logged_datasets, run_datasets.c.dataset == logged_datasets.c.id),
+    run_datasets.c.run,
+    {
+        "name": logged_datasets.c.name,
+        "digest": logged_datasets.c.digest,
+        "context": sa.func.nullif(run_datasets.c.context, ""),
+    },
+)
+_EXPERIMENT = sa.select(experiments.c.name).where(experiments.c.id == runs.c.experiment).scalar_subquery()
+
+NEWEST_FIRST = (Term(runs.c.start_time, descending=True), Term(runs.c.id, descending=True))
 
 
-class Compiler:
-    """Makes conditions over `runs` joined with `experiments`. `lost` are the runs whose stored status is out of date."""
+class Compiler(Conditions):
+    """Makes conditions and orders over `runs`. `lost` are the runs whose stored status is out of date."""
 
     def __init__(self, dialect: str, lost: dict[str, str]) -> None:
-        self._dialect = dialect
-        self.status: sa.ColumnElement[str] = runs.c.status
+        self.status: Column = runs.c.status
         gone = [
             (runs.c.id.in_([run for run, status in lost.items() if status == each]), sa.literal(each))
             for each in (KILLED, INTERRUPTED)
@@ -49,208 +64,197 @@ class Compiler:
         ]
         if gone:
             self.status = sa.case(*gone, else_=runs.c.status)
+        own = {column.name: column for column in runs.c}
+        attributes = own | {"run_id": runs.c.id, "experiment": _EXPERIMENT, "status": self.status}
+        super().__init__(dialect, Searched((runs.c.id,), attributes, _KEPT, _REFERENCE, _DATASETS))
 
-    def condition(self, node: Node) -> Condition:
-        """A condition that is true or false for every run, never NULL, so that `not` turns it round."""
-        match node:
-            case And(parts):
-                return sa.and_(*(self.condition(part) for part in parts))
-            case Or(parts):
-                return sa.or_(*(self.condition(part) for part in parts))
-            case Not(part):
-                return sa.not_(self.condition(part))
-            case IsNull(field, negated):
-                return self._present(field) if negated else sa.not_(self._present(field))
-            case OneOf(field, values, negated):
-                return self._text(field, "not in" if negated else "in", values)
-            case Compare(field, operator, value):
-                return self._compare(field, operator, value)
+    def order(self, orders: Sequence[Order], query: sa.Select[Any]) -> sa.Select[Any]:
+        """Sort: what is missing last, NaN just before it, in both directions; the newest run first where all else is equal."""
+        for joined, on, terms in (self.terms(number, each) for number, each in enumerate(orders)):
+            query = query.outerjoin(joined, on) if joined is not None else query
+            query = query.order_by(*(each.directed for each in terms))
+        return query.order_by(*(each.directed for each in NEWEST_FIRST))
 
-    def order(
-        self, orders: Sequence[Order], query: sa.Select[Any], *, numbers_only: bool = False
-    ) -> sa.Select[Any]:
-        """Sort: what is missing last, NaN just before it, in both directions; the newest run first where all else is equal.
+    def terms(self, number: int, order: Order) -> tuple[sa.FromClause | None, Condition, list[Term]]:
+        """What is joined and sorted by for one field, wherever it may be missing."""
+        field, descending = order.field, order.descending
+        if field.entity not in _KEPT:
+            column = self.attribute(field)
+            if field.entity == "text":
+                column = self.bytewise(column)
+            return None, sa.true(), [Term(absent(column)), Term(column, descending)]
+        joined = _KEPT[field.entity].table.alias(f"order{number}")
+        on = sa.and_(joined.c.run == runs.c.id, joined.c.key == field.key)
+        terms = [Term(absent(joined.c.key))]
+        if field.entity == "metric":
+            column = joined.c[field.aggregate]
+            return joined, on, [*terms, Term(absent(column)), Term(column, descending)]
+        if field.entity == "param":  # numbers among themselves as numbers, before texts
+            terms += [Term(absent(joined.c.number)), Term(joined.c.number, descending)]
+        return joined, on, [*terms, Term(self.bytewise(joined.c.value), descending)]
 
-        `numbers_only` leaves out the runs in which the metric sorted by first is missing or NaN. What remains is the beginning
-        of the whole order, and can be read along the metric's index, from its end to as far as is wanted.
-        """
-        for number, order in enumerate(orders):
-            field = order.field
-            if field.entity == "metric":
-                joined = run_metrics.alias(f"order{number}")
-                of_key = sa.and_(joined.c.run == runs.c.id, joined.c.key == field.key)
-                column = joined.c[field.aggregate]
-                if numbers_only and number == 0:
-                    query = (
-                        query.join(joined, of_key)
-                        .where(column.is_not(None))
-                        .order_by(_directed(column, order))
-                    )
-                else:
-                    query = query.outerjoin(joined, of_key)
-                    query = query.order_by(joined.c.key.is_(None), column.is_(None), _directed(column, order))
-            elif field.entity in {"param", "tag"}:
-                table = run_params if field.entity == "param" else run_tags
-                joined = table.alias(f"order{number}")
-                query = query.outerjoin(joined, sa.and_(joined.c.run == runs.c.id, joined.c.key == field.key))
-                query = query.order_by(joined.c.key.is_(None))
-                if field.entity == "param":  # numbers among themselves as numbers, before texts
-                    query = query.order_by(joined.c.number.is_(None), _directed(joined.c.number, order))
-                query = query.order_by(_directed(self._bytewise(joined.c.value), order))
-            elif field.entity == "time":
-                query = query.order_by(runs.c[field.key].is_(None), _directed(runs.c[field.key], order))
-            else:
-                attribute = self._attribute(field)
-                query = query.order_by(attribute.is_(None), _directed(self._bytewise(attribute), order))
-        return query.order_by(runs.c.start_time.desc(), runs.c.id.desc())
 
-    def _present(self, field: Field) -> Condition:
-        match field.entity:
-            case "metric" | "param" | "tag":
-                table = {"metric": run_metrics, "param": run_params, "tag": run_tags}[field.entity]
-                return _among(table, table.c.key == field.key)
-            case "time":
-                return runs.c[field.key].is_not(None)
-            case "lineage":
-                return self._linked(field, "")
-            case _:
-                return self._attribute(field).is_not(None)
+@dataclass
+class Stretch:
+    """A part of the whole order: rows of `source` that pass `tests`, sorted by `terms`."""
 
-    def _compare(self, field: Field, operator: str, value: str | int | float) -> Condition:
-        match field.entity:
-            case "metric":
-                number = run_metrics.c[field.aggregate]
-                test = _ordered(number, operator, float(value))
-                if operator == "!=" and field.aggregate != "count":
-                    test = sa.or_(test, number.is_(None))
-                return _among(run_metrics, run_metrics.c.key == field.key, test)
-            case "time":
-                moment = sa.type_coerce(runs.c[field.key], sa.BigInteger)
-                return sa.and_(runs.c[field.key].is_not(None), _ordered(moment, operator, value))
-            case "lineage":
-                hit = self._linked(field, str(value))
-                return hit if operator == "=" else sa.and_(self._linked(field, ""), sa.not_(hit))
-            case "param" if not isinstance(value, str):
-                return _among(
-                    run_params,
-                    run_params.c.key == field.key,
-                    _ordered(run_params.c.number, operator, float(value)),
-                )
-            case _:
-                return self._text(field, operator, str(value))
+    source: sa.FromClause
+    tests: list[Condition]
+    terms: list[Term] = field(default_factory=list)
 
-    def _text(self, field: Field, operator: str, value: str | tuple[str, ...]) -> Condition:
-        if field.entity in {"param", "tag"}:
-            table = run_params if field.entity == "param" else run_tags
-            return _among(
-                table, table.c.key == field.key, self._test(table.c.value, operator, value, table.c.head)
-            )
-        column = self._attribute(field)
-        return sa.and_(column.is_not(None), self._test(column, operator, value))
+    def select(self, columns: Sequence[Column], begin: Sequence[Any] | None, limit: int) -> sa.Select[Any]:
+        """The first rows, or those after the one whose terms had the values `begin`. The terms come behind the columns."""
+        shown = [each.plain.label(f"term{number}") for number, each in enumerate(self.terms)]
+        query = sa.select(*columns, *shown).select_from(self.source).where(*self.tests)
+        if begin is not None:
+            query = query.where(after(self.terms, begin))
+        return query.order_by(*(each.directed for each in self.terms)).limit(limit)
 
-    def _test(
+
+class RunSearch:
+    """One search of runs, made for a filter, an order and a place."""
+
+    def __init__(
         self,
-        column: sa.ColumnElement[str],
-        operator: str,
-        value: str | tuple[str, ...],
-        head: sa.ColumnElement[str] | None = None,
-    ) -> Condition:
-        if isinstance(value, tuple):
-            return column.in_(value) if operator == "in" else column.not_in(value)
-        if operator == "=":
-            if head is None:
-                return column == value
-            if len(value) < INDEXED_CHARACTERS:  # then the indexed head is all there is
-                return head == value
-            return sa.and_(head == value[:INDEXED_CHARACTERS], column == value)
-        if operator == "!=":
-            return column != value
-        test = self._like(column, value, ignore_case=operator.endswith("ilike"))
-        return sa.not_(test) if operator.startswith("not") else test
+        look: Reader,
+        lost: dict[str, str],
+        tree: Node | None,
+        orders: Sequence[Order],
+        state: str,
+        numbers: Sequence[int] | None,
+    ) -> None:
+        """`numbers`: of the experiments that are searched, None for all."""
+        self.compiler = Compiler(look.dialect, lost)
+        self._look = look
+        self._tests = conjuncts(tree)
+        self._orders = list(orders)
+        self._numbers = numbers
+        self._state = state
+        self._only: list[str] | None = None
 
-    def _like(self, column: sa.ColumnElement[str], pattern: str, *, ignore_case: bool) -> Condition:
-        if ignore_case:
-            lowered = (
-                sa.func.lower(column)
-                if self._dialect == "sqlite"
-                else sa.func.translate(column, _UPPER, _UPPER.lower())
-            )
-            column, pattern = lowered, fold(pattern)
-        if self._dialect != "sqlite":
-            return column.like(pattern.replace("\\", "\\\\"))
-        # SQLite's LIKE ignores case, its GLOB does not: the same pattern in the other's signs.
-        signs = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
-        return column.op("GLOB", is_comparison=True)("".join(signs.get(each, each) for each in pattern))
+    def count(self) -> int:
+        """How many runs match."""
+        query = sa.select(sa.func.count()).select_from(runs)
+        return int(self._look.scalar(query.where(*self._place(indexed=True), *self._conditions(self._tests))))
 
-    def _linked(self, field: Field, name: str) -> Condition:
-        """Whether an edge leads between the run and something of that kind: this version, or any where none is named."""
-        run = sa.literal("run:", sa.String).concat(runs.c.id)
+    def page(
+        self, columns: Sequence[Column], begin: Place, limit: int
+    ) -> tuple[list[sa.Row[Any]], Place | None]:
+        """Up to `limit` rows, and where the page after them begins; None at the end."""
+        whole = begin.stretch == WHOLE or (begin.values is None and self._few())
+        parts = [self._whole()] if whole else self._parts()
+        first = WHOLE if whole else 0
+        start = first if begin.values is None else begin.stretch
+        found: list[tuple[int, sa.Row[Any]]] = []
+        for number, part in enumerate(parts, start=first):
+            if start <= number and len(found) <= limit:
+                values = begin.values if number == start else None
+                query = part.select(columns, values, limit + 1 - len(found))
+                found += [(number, row) for row in self._look.all(query)]
+        rows = [row for _, row in found[:limit]]
+        if len(found) <= limit:
+            return rows, None
+        number, last = found[limit - 1]
+        return rows, Place(begin.search, number, list(last[len(columns) :]))
 
-        def named(column: sa.ColumnElement[str]) -> Condition:
-            prefix = f"{field.key}:{name}"
-            if not name:
-                return column.startswith(prefix, autoescape=True)
-            if "@" in name:
-                return column == prefix
-            return sa.or_(column == prefix, sa.and_(column >= prefix + "@", column < prefix + "A"))
+    def _whole(self) -> Stretch:
+        """The whole order at once: all that match are sorted."""
+        return self._all(runs, self._place(indexed=self._only is None), self._orders, self._tests)
 
-        into = sa.select(edges.c.target).where(edges.c.target == run, named(edges.c.source))
-        out_of = sa.select(edges.c.source).where(edges.c.source == run, named(edges.c.target))
-        return sa.or_(into.exists(), out_of.exists())
+    def _parts(self) -> list[Stretch]:
+        """The whole order, part by part."""
+        first = self._orders[0] if self._orders else None
+        if first is None or first.field.entity not in _KEPT:
+            return [self._whole()]
+        return self._along_index(first)
 
-    def _attribute(self, field: Field) -> sa.ColumnElement[str]:
-        match field.key:
-            case "run_id":
-                return runs.c.id
-            case "experiment":
-                return experiments.c.name
-            case "status":
-                return self.status
-            case _:
-                return runs.c[field.key]
+    def _few(self) -> bool:
+        """Whether one of the tests alone leaves so few runs that these are looked up and sorted: they take its place."""
+        for number, test in enumerate(self._tests):
+            if not isinstance(test, Compare | OneOf) or not _is_indexed(test):
+                continue
+            table = _KEPT[test.field.entity].table
+            passing = sa.select(table.c.run).where(*self.compiler.rows_of(test, table))
+            if self._look.first(passing.limit(1).offset(FEW)) is None:
+                self._only = [row.run for row in self._look.all(passing)]
+                del self._tests[number]
+                return True
+        return False
 
-    def _bytewise(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-        return column if self._dialect == "sqlite" else sa.collate(column, "C")
+    def _along_index(self, first: Order) -> list[Stretch]:
+        field, rest = first.field, self._orders[1:]
+        table = _KEPT[field.entity].table
+        walked = table.alias("walked")
+        of_key = walked.c.key == field.key
+        place = self._place(indexed=False)
+        source = walked.join(runs, runs.c.id == walked.c.run)
+
+        def part(tests: list[Condition], terms: list[Term], others: list[Node]) -> Stretch:
+            found = self._all(source, [of_key, *tests, *place], rest, others)
+            return Stretch(found.source, found.tests, [*terms, *found.terms])
+
+        value = (
+            self.compiler.bytewise(walked.c.value) if field.entity != "metric" else walked.c[field.aggregate]
+        )
+        by_value = Term(value, first.descending)
+        has = sa.select(sa.literal(1)).where(table.c.run == runs.c.id, table.c.key == field.key).exists()
+        missing = self._all(runs, [sa.not_(has), *self._place(indexed=True)], rest, self._tests)
+        if field.entity == "metric":
+            same = [each for each in self._tests if isinstance(each, Compare) and each.field == field]
+            others = [each for each in self._tests if each not in same]
+            own = [test for each in same for test in self.compiler.rows_of(each, walked)[1:]]
+            numbers = part([value.is_not(None), *own], [by_value], others)
+            if any(each.operator != "!=" for each in same):
+                return [numbers]
+            return [numbers, part([value.is_(None)], [], self._tests), missing]
+        by_head = Term(self.compiler.bytewise(walked.c.head), first.descending)
+        if field.entity == "tag":
+            return [part([], [by_head, by_value], self._tests), missing]
+        number = walked.c.number
+        return [
+            part([number.is_not(None)], [Term(number, first.descending), by_value], self._tests),
+            part([number.is_(None)], [by_head, by_value], self._tests),
+            missing,
+        ]
+
+    def _all(
+        self, source: sa.FromClause, place: list[Condition], orders: Sequence[Order], tests: Sequence[Node]
+    ) -> Stretch:
+        terms: list[Term] = []
+        for number, each in enumerate(orders):
+            joined, on, found = self.compiler.terms(number, each)
+            source = source if joined is None else source.outerjoin(joined, on)
+            terms += found
+        return Stretch(source, [*place, *self._conditions(tests)], [*terms, *NEWEST_FIRST])
+
+    def _conditions(self, tests: Sequence[Node]) -> list[Condition]:
+        only = [] if self._only is None else [runs.c.id.in_(self._only)]
+        return [*only, *map(self.compiler.condition, tests)]
+
+    def _place(self, *, indexed: bool) -> list[Condition]:
+        """State and experiment. Unless `indexed`, they are asked so that SQLite, which knows no statistics, does not take their
+        index for the better one."""
+        state: Column = runs.c.state
+        experiment: Column = runs.c.experiment
+        if not indexed:
+            state, experiment = state.concat(""), experiment + 0
+        tests: list[Condition] = []
+        if self._state != "all":
+            tests.append(state == self._state)
+        if self._state == ACTIVE:
+            gone = sa.select(experiments.c.id).where(experiments.c.state == DELETED)
+            tests.append(sa.not_(gone.where(experiments.c.id == runs.c.experiment).exists()))
+        if self._numbers is not None:
+            tests.append(experiment.in_(self._numbers))
+        return tests
 
 
-def follows_index(orders: Sequence[Order]) -> bool:
-    """Whether a sort begins with a metric that has an index of its own."""
-    return (
-        bool(orders)
-        and orders[0].field.entity == "metric"
-        and orders[0].field.aggregate in ("last", "min", "max")
-    )
-
-
-def page_token(offset: int) -> str:
-    """The name of the page that starts at `offset`; what is in it is nobody's business."""
-    return base64.urlsafe_b64encode(b"offset:%d" % offset).decode()
-
-
-def page_offset(token: str) -> int:
-    """Where a page starts; the first one has no token."""
-    if not token:
-        return 0
-    try:
-        head, _, number = base64.urlsafe_b64decode(token.encode()).partition(b":")
-        if head == b"offset" and number.isdigit() and len(number) < 16:
-            return int(number)
-    except (binascii.Error, ValueError):
-        pass
-    raise InvalidInput(
-        "that is not the token of a page", hint="pass on next_page of the page before, or nothing"
-    )
-
-
-def _among(table: sa.Table, *tests: Condition) -> Condition:
-    return runs.c.id.in_(sa.select(table.c.run).where(*tests))
-
-
-def _ordered(column: sa.ColumnElement[Any], operator: str, value: Any) -> Condition:
-    return {
-        "=": column.__eq__, "!=": column.__ne__, ">": column.__gt__, ">=": column.__ge__, "<": column.__lt__, "<=": column.__le__,
-    }[operator](value)  # fmt: skip
-
-
-def _directed(column: sa.ColumnElement[Any], order: Order) -> sa.ColumnElement[Any]:
-    return column.desc() if order.descending else column.asc()
+def _is_indexed(test: Compare | OneOf) -> bool:
+    """Whether an index leads to the rows that pass."""
+    if test.field.entity not in _KEPT:
+        return False
+    if isinstance(test, OneOf):
+        return False  # a list is asked by the value, which is too long for an index
+    if test.field.entity == "metric" and test.field.aggregate not in ("last", "min", "max"):
+        return False
+    return test.operator == "=" or (test.operator != "!=" and not isinstance(test.value, str))

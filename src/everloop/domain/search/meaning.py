@@ -25,8 +25,9 @@ from everloop.domain.search.tree import (
 )
 from everloop.domain.times import micros
 
-LARGEST, SMALLEST = 1e100, 1e-100
-"""Arithmetic stays between these, so that it cannot overflow: databases disagree on what happens then."""
+LARGEST, SMALLEST = 1e60, 1e-60
+"""Numbers that are reckoned with lie between these, and at most four are multiplied (`parser.MAX_FACTORS`): so nothing can
+overflow or underflow, on which databases disagree."""
 
 
 class Searchable(Protocol):
@@ -109,8 +110,8 @@ def passes_text(text: str, operator: str, value: str) -> bool:
 def bounded(number: float) -> float:
     """A number as arithmetic has it: NaN where it is too large, 0 where it is too small.
 
-    >>> bounded(1e99), bounded(-1e101), bounded(1e-101)
-    (1e+99, nan, 0.0)
+    >>> bounded(1e59), bounded(-1e61), bounded(1e-61)
+    (1e+59, nan, 0.0)
     """
     size = abs(number)
     if not size <= LARGEST:
@@ -189,15 +190,19 @@ def _reckoned(operand: Operand, thing: Searchable) -> float | None:
         case Field():
             return _number(operand, thing)
         case Arithmetic(sign, left, right):
-            first, second = _reckoned(left, thing), _reckoned(right, thing)
+            first, second = _term(left, thing), _term(right, thing)
             if first is None or second is None:
                 return None
-            first, second = bounded(first), bounded(second)
             if sign == "/" and second == 0:
                 return math.nan
-            return bounded(_SIGNS[sign](first, second))
+            return _SIGNS[sign](first, second)
         case _:
             return float(operand)
+
+
+def _term(operand: Operand, thing: Searchable) -> float | None:
+    number = _reckoned(operand, thing)
+    return bounded(number) if isinstance(operand, Field) and number is not None else number
 
 
 def _related(operator: str, left: float | None, right: str | int | float | None) -> bool:

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 
 from everloop.domain.search.fields import AGGREGATES, DATASET_KEYS, RUNS, Fields
-from everloop.domain.search.meaning import passes_text
+from everloop.domain.search.meaning import LARGEST, SMALLEST, passes_text
 from everloop.domain.search.tokens import Tokens, unquoted
 from everloop.domain.search.tree import (
     And,
@@ -29,6 +29,7 @@ from everloop.errors import InvalidInput, nearest
 
 MAX_TESTS = 200
 MAX_VALUES = 10_000
+MAX_FACTORS = 4
 _MAX_DEPTH = 100
 
 _COMPARE = ("=", "!=", ">", ">=", "<", "<=")
@@ -157,7 +158,7 @@ class _Parser:
         is_metric = isinstance(left, Field) and left.entity == "metric"
         self.allow(operator, _COMPARE, at, "a metric is a number" if is_metric else "these are numbers")
         right_at = tokens.column
-        right = self.number_of(self.sum(depth), right_at)
+        right = self.number_of(self.sum(depth), right_at, reckoned=isinstance(left, Arithmetic))
         return self.relation(left, operator, right, start)
 
     def reckons(self, field: Field, operator: str) -> bool:
@@ -243,13 +244,13 @@ class _Parser:
     def product(self, depth: int) -> Node | Operand:
         tokens = self.tokens
         start, left = tokens.column, self.factor(depth)
-        steps = 0
         while tokens.at_symbol("*", "/"):
             first, sign = self.number_of(left, start), tokens.token
             tokens.advance()
             at = tokens.column
             left = Arithmetic(sign, first, self.number_of(self.factor(depth), at))
-            steps = self.counted(steps)
+            if _factors(left) > MAX_FACTORS:
+                raise tokens.error(f"more than {MAX_FACTORS} numbers are multiplied", at)
         return left
 
     def counted(self, steps: int) -> int:
@@ -274,9 +275,11 @@ class _Parser:
             return inner
         return self.field()
 
-    def number_of(self, found: Node | Operand, at: int) -> Operand:
+    def number_of(self, found: Node | Operand, at: int, *, reckoned: bool = True) -> Operand:
         if not isinstance(found, Field | Arithmetic | int | float):
             raise self.tokens.error("a number is needed, this is a condition", at)
+        if isinstance(found, int | float) and found and not SMALLEST <= abs(found) <= LARGEST and reckoned:
+            raise self.tokens.error(f"numbers are reckoned with between {SMALLEST} and {LARGEST}", at)
         if isinstance(found, Field) and found.entity not in _NUMERIC:
             hint = "reckon with metrics and parameters" if self.fields.entities.get("metric") else ""
             raise self.tokens.error(f"{found.key!r} is not a number", at, hint)
@@ -421,3 +424,14 @@ class _Parser:
                 f"{text!r} is not a time", start, "write '2026-01-31' or '2026-01-31T12:00:00Z'"
             ) from None
         return micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _factors(operand: Operand) -> int:
+    """How many numbers are multiplied with or divided by each other at most."""
+    match operand:
+        case Arithmetic("*" | "/", left, right):
+            return _factors(left) + _factors(right)
+        case Arithmetic(_, left, right):
+            return max(_factors(left), _factors(right))
+        case _:
+            return 1
