@@ -1,6 +1,7 @@
 """Models as folders: `model.json` beside the model's own file.
 
 - `folder`: saving, loading, and what is refused
+- `mlmodel`: folders that MLflow wrote, and its ``MLmodel`` file beside ours
 - `estimators`: scikit-learn through skops, with a list of trusted types that is ours
 - `columns`: tables of any kind as columns, and the check of columns against a signature
 - `answers`: a loaded model, and how far two answers are apart
@@ -8,6 +9,7 @@
 
     model.json          flavour, signature, layout, features, package versions, digests of the other files
     model.skops         the estimator
+    MLmodel             the same for clients of MLflow, which load the folder as one of theirs
     probe.json          a few rows of input and the model's answers, to prove that it answers the same
     elsewhere reference.parquet   a sample of the rows it was trained on with its answers: what monitoring
     compares with

@@ -49,7 +49,7 @@ def is_estimator(model: Any) -> bool:
 
 def dump(model: Any, folder: Path) -> None:
     """Write `model.skops`. Raises InvalidInput for a model with parts that could not be loaded again."""
-    skops = _skops()
+    skops = skops_io()
     path = folder / FILE
     try:
         skops.dump(model, path)
@@ -64,8 +64,12 @@ def dump(model: Any, folder: Path) -> None:
 
 def load(folder: Path) -> Any:
     """Read `model.skops`. Raises Refused for types that are not on the list."""
-    skops = _skops()
-    path = folder / FILE
+    return load_file(folder / FILE)
+
+
+def load_file(path: Path) -> Any:
+    """Read a skops file. Raises Refused for types that are not on the list."""
+    skops = skops_io()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
@@ -85,7 +89,7 @@ _OWN_PARTS = (
 
 def preload() -> None:
     """Import what loading will need: two seconds that may pass while something else is waited for."""
-    _skops()
+    skops_io()
 
 
 def libraries() -> tuple[str, ...]:
@@ -246,7 +250,7 @@ def columns_for(model: Any, example: Any) -> Columns:
     return found
 
 
-def _skops() -> Any:
+def skops_io() -> Any:
     try:
         import skops.io
     except ImportError:

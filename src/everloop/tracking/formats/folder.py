@@ -18,6 +18,7 @@ from everloop.tracking.formats import estimators
 from everloop.tracking.formats.answers import LoadedModel
 from everloop.tracking.formats.columns import Columns, categories_of, conform, field_of, jsonable
 from everloop.tracking.formats.digests import skops_digest
+from everloop.tracking.formats.mlmodel import MLMODEL, load_mlflow_folder, mlmodel_text
 
 MANIFEST = "model.json"
 PROBE = "probe.json"
@@ -74,6 +75,7 @@ def save_model(
         names += [PROBE, REFERENCE]
         file = msgspec.structs.replace(file, probe_rows=len(next(iter(probe.values()))), reference_rows=rows)
     file = msgspec.structs.replace(file, files={name: _stored(target / name) for name in names})
+    (target / MLMODEL).write_text(mlmodel_text(file, estimators.TRUSTED))
     (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     return file
 
@@ -101,13 +103,16 @@ def read_model_file(source: str | Path | bytes) -> ModelFile:
         raise Corrupted(f"{place} cannot be read: {error}") from None
 
 
-def load_model(folder: str | Path) -> LoadedModel:
-    """Load a model folder after checking the digest of every file it needs.
+def load_model(folder: str | Path, *, trust: bool = False) -> LoadedModel:
+    """Load a model folder after checking the digest of every file it needs. A folder that MLflow wrote has no such digests; its
+    files were checked when they were fetched. `trust`: also load what would run code, a pickle.
 
     Raises NotFound, Corrupted (a file differs from what `model.json` says), Refused (types that are not
     trusted), MissingExtra.
     """
     source = Path(folder)
+    if not (source / MANIFEST).is_file() and (source / MLMODEL).is_file():
+        return LoadedModel(*load_mlflow_folder(source, trust=trust), source)
     file = read_model_file(source)
     if file.flavour != "sklearn":
         raise InvalidInput(
