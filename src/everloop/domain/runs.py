@@ -202,6 +202,24 @@ class History(msgspec.Struct, frozen=True):
     steps: bytes
     times: bytes
     values: bytes
+    total: int = 0
+    """How many points the metric has: more than `count`, when they were thinned for drawing."""
+
+
+class RunHistory(msgspec.Struct, frozen=True):
+    """The points of one metric of one run, where several were asked for at once."""
+
+    run_id: str
+    history: History
+
+
+class OutputPiece(msgspec.Struct, frozen=True):
+    """Lines that a run printed one after the other to one stream, ``stdout`` or ``stderr``. `record`: their place in the order."""
+
+    record: int
+    stream: str
+    time: datetime
+    text: str
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from everloop.domain.runs import STATUSES, Shipped, checked_key
 from everloop.domain.times import from_micros, micros
 from everloop.errors import Conflict, InvalidInput
 from everloop.store.ledger import Transaction
-from everloop.store.schema.tracking import metric_blocks, run_metrics, runs
+from everloop.store.schema.tracking import metric_blocks, run_metrics, run_output, runs
 from everloop.tracking import records, writing
 from everloop.tracking.blocks import Points, Summary, encode
 
@@ -21,7 +21,7 @@ _EARLIEST, _LATEST = micros(datetime(1, 1, 1, tzinfo=UTC)), micros(datetime(9999
 class _Batch:
     """The records of a shipment sorted by what they say."""
 
-    def __init__(self, found: list[list[Any]]) -> None:
+    def __init__(self, found: list[list[Any]], first: int) -> None:
         self.steps: dict[str, list[int]] = defaultdict(list)
         self.times: dict[str, list[int]] = defaultdict(list)
         self.values: dict[str, list[float]] = defaultdict(list)
@@ -29,8 +29,21 @@ class _Batch:
         self.params: list[dict[str, str]] = []
         self.tags: dict[str, str] = {}
         self.end: tuple[str, int] | None = None
-        for record in found:
+        self.lost = 0
+        self.output: list[tuple[int, str, int, list[str]]] = []
+        """Number of the first record, stream, time, and texts of what was printed to one stream in a row."""
+        for self._number, record in enumerate(found, first):
             self._take(*record)
+
+    def _say(self, stream: str, text: str, time: int) -> None:
+        if stream not in ("stdout", "stderr"):
+            raise ValueError(f"there is no stream {stream!r}")
+        if not _EARLIEST <= time <= _LATEST:
+            raise ValueError("a time beyond the years 1 to 9999")
+        if self.output and self.output[-1][1] == stream:
+            self.output[-1][3].append(text)
+        else:
+            self.output.append((self._number, stream, time, [text]))
 
     def _take(self, kind: int, *rest: Any) -> None:
         if kind == records.POINT:
@@ -63,6 +76,13 @@ class _Batch:
             if status not in STATUSES:
                 raise ValueError(f"there is no status {status!r}")
             self.end = status, time
+        elif kind == records.LOST:
+            count, reason = msgspec.convert(rest, tuple[int, str])
+            self.lost += count
+            self.tags["everloop.lost"] = f"{self.lost} records: {reason}"
+        elif kind == records.OUTPUT:
+            stream, text, time = msgspec.convert(rest, tuple[str, str, int])
+            self._say(stream, text, time)
         else:
             raise ValueError(f"there is no kind {kind!r}")
 
@@ -82,10 +102,10 @@ class _Batch:
         return found
 
 
-def understood(found: list[list[Any]]) -> tuple[_Batch, dict[str, Points]]:
+def understood(found: list[list[Any]], first: int = 0) -> tuple[_Batch, dict[str, Points]]:
     """The records of a shipment and the points in them. Raises InvalidInput for what is no record."""
     try:
-        batch = _Batch(found)
+        batch = _Batch(found, first)
         return batch, batch.points()
     except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
         raise InvalidInput(f"a record cannot be understood: {error}") from None
@@ -102,17 +122,30 @@ def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
     found = found[row.records - first :]
     if not found:
         return Shipped(row.records)
-    batch, points = understood(found)
+    batch, points = understood(found, row.records)
     add_points(tx, run_id, row.records, points)
     refused: list[str] = []
     for params in batch.params:
         refused += writing.set_params(tx, run_id, params, lenient=True)
     if batch.tags:
         writing.set_tags(tx, run_id, batch.tags)
+    if batch.output:
+        rows = [
+            {
+                "run": run_id,
+                "record": record,
+                "stream": stream,
+                "time": from_micros(time),
+                "text": "".join(texts),
+            }
+            for record, stream, time, texts in batch.output
+        ]
+        tx.execute(sa.insert(run_output), rows)
     arrived = row.records + len(found)
     tx.execute(sa.update(runs).where(runs.c.id == run_id).values(records=arrived, heartbeat=tx.now))
     logged = {"first": row.records, "records": len(found), "metrics": len(points)}
-    tx.event("run.logged", f"run:{run_id}", logged | ({"refused": refused} if refused else {}))
+    said = {"refused": refused, "lost": batch.lost}
+    tx.event("run.logged", f"run:{run_id}", logged | {key: value for key, value in said.items() if value})
     if batch.end is not None:
         writing.end(tx, row, batch.end[0], from_micros(batch.end[1]))
     return Shipped(arrived, refused)

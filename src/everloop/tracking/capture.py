@@ -22,9 +22,11 @@ import msgspec
 from everloop.domain.canonical import canonical, sha256
 from everloop.domain.runs import Captured, HeldObject
 from everloop.errors import Conflict, Failed, NotFound
+from everloop.tracking.secrets import holds_secrets, is_secret, masked_command, masked_text
 
 if TYPE_CHECKING:
     from everloop.store.objects import Objects
+    from everloop.tracking.errands import Spool
 
 LARGEST_FILE = 10_000_000
 """Bytes of a changed file that is kept; a larger one is named in `Code.skipped`."""
@@ -41,23 +43,6 @@ ALLOWED = (
     "OPENBLAS_CORETYPE", "PYTHONHASHSEED", "PYTHONPATH", "SLURM_JOB_ID", "TZ", "VIRTUAL_ENV", "EVERLOOP_PROFILE",
 )  # fmt: skip
 """Environment variables that are kept. No others are looked at."""
-
-_SECRET = re.compile(
-    r"(?i)(?:^|[^a-z])(?:api|access|secret|private|auth|signing|encryption)?[_\-.]?(?:key|keys|token|secret|password|passwd|pwd|passphrase|"
-    r"credential|credentials|dsn|authorization|bearer|cookie|session[_\-.]?id)$"
-)
-_HARMLESS = re.compile(
-    r"(?i)(?:^|[_\-])(?:sort|primary|foreign|join|entity|group|partition|row|index|cache|metric|label|pad|max|min|eos|bos)[_\-]?(?:key|keys|token)$"
-)
-_IN_ADDRESS = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
-_LOOKS_SECRET = re.compile(
-    r"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_\-]{20,}|xox[abprs]-[A-Za-z0-9\-]{10,}|eyJ[\w\-]{10,}\.[\w\-]{10,}\.[\w\-]+)"
-)
-_SECRET_FILE = re.compile(
-    r"(?i)(?:^|/)(?:\.env(?:\.[^/]*)?|\.netrc|\.pgpass|\.pypirc|\.htpasswd|id_(?:rsa|dsa|ecdsa|ed25519)|[^/]*\.(?:pem|p12|pfx|key|keystore)"
-    r"|[^/]*credentials?(?:\.[^/]*)?|[^/]*secrets?\.(?:ya?ml|json|toml|ini|txt)|\.aws/.*|\.ssh/.*)$"
-)
-MASK = "***"
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -95,7 +80,7 @@ class Code(msgspec.Struct, frozen=True):
 
 
 def capture(
-    objects: "Objects", *, project: Path, seeds: Mapping[str, int], leave_out: Sequence[Path] = ()
+    objects: "Objects | Spool", *, project: Path, seeds: Mapping[str, int], leave_out: Sequence[Path] = ()
 ) -> Captured:
     """Capture now; what needs keeping is put into `objects`. `leave_out`: folders that are no part of the project's code."""
     entry = entry_file()
@@ -149,44 +134,6 @@ def restore(objects: "Objects", digest: str, target: Path, *, repository: Path |
     return code
 
 
-def is_secret(name: str) -> bool:
-    """Whether a name says that its value is a secret.
-
-    >>> [is_secret(name) for name in ("API_KEY", "db-password", "HF_TOKEN", "dsn", "max_tokens", "sort_key", "keys_per_row")]
-    [True, True, True, True, False, False, False]
-    """
-    return bool(_SECRET.search(name)) and not _HARMLESS.search(name)
-
-
-def holds_secrets(path: str) -> bool:
-    """Whether a file is one that people keep secrets in: its content is not kept, only that it was there.
-
-    >>> [holds_secrets(path) for path in (".env", "deploy/.env.local", "keys/id_rsa", "server.pem", "environment.py")]
-    [True, True, True, True, False]
-    """
-    return bool(_SECRET_FILE.search(path))
-
-
-def masked_command(command: Sequence[str]) -> list[str]:
-    """A command line without its secrets: options named like one, passwords in addresses, and what looks like a key.
-
-    >>> masked_command(["train.py", "--lr", "0.1", "--api-key", "s3cr3t", "--token=abc", "db://ann:pw@host/x"])
-    ['train.py', '--lr', '0.1', '--api-key', '***', '--token=***', 'db://***@host/x']
-    """
-    shown: list[str] = []
-    hide_next = False
-    for word in command:
-        name, equals, _ = word.partition("=")
-        if hide_next and not word.startswith("-"):
-            shown.append(MASK)
-        elif equals and is_secret(name.lstrip("-")):
-            shown.append(f"{name}={MASK}")
-        else:
-            shown.append(_LOOKS_SECRET.sub(MASK, _IN_ADDRESS.sub(MASK, word)))
-        hide_next = not equals and word.startswith("-") and is_secret(word.lstrip("-"))
-    return shown
-
-
 def entry_file() -> Path | None:
     """The file that was started: a script or the module of ``python -m``; None in an interactive session."""
     started = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -207,13 +154,13 @@ class _Memory:
         self.files: dict[tuple[str, int, int, int], HeldObject] = {}
 
 
-_memories: "WeakKeyDictionary[Objects, _Memory]" = WeakKeyDictionary()
+_memories: "WeakKeyDictionary[Objects | Spool, _Memory]" = WeakKeyDictionary()
 
 
 class _Kept:
     """Gathers what must be in the object store, and puts what is new there in one go."""
 
-    def __init__(self, objects: "Objects") -> None:
+    def __init__(self, objects: "Objects | Spool") -> None:
         self._objects = objects
         self._memory = _memories.setdefault(objects, _Memory())
         self._new: dict[str, bytes] = {}
@@ -250,7 +197,7 @@ def _environment(path: tuple[str, ...]) -> Environment:
         cpus=os.cpu_count() or 0,
         packages=_packages(tuple((folder, _changed(folder)) for folder in path)),
         threads={name: os.environ[name] for name in THREADS if name in os.environ},
-        variables={name: _IN_ADDRESS.sub(MASK, value) for name, value in variables.items()},
+        variables={name: masked_text(value) for name, value in variables.items()},
     )
 
 

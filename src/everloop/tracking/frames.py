@@ -1,11 +1,13 @@
 """Runs and histories as Arrow tables and pandas frames."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from everloop.domain.runs import History, RunRecord
 from everloop.errors import MissingExtra
 from everloop.tracking.run import Run
+from everloop.tracking.showing import runs_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,10 @@ _TIMES = ("start_time", "end_time")
 
 
 class RunList(list[Run]):
-    """Runs that a search found."""
+    """Runs that a search found; in a notebook, a table."""
+
+    def _repr_html_(self) -> str:
+        return runs_html([run.record for run in self], datetime.now(UTC))
 
     def to_arrow(self) -> "pa.Table":
         """One row a run: run_id, experiment, name, …, start_time, end_time, then ``params.*``, ``metrics.*``, ``tags.*``."""

@@ -8,10 +8,14 @@ Each is one MessagePack array that begins with its kind:
     3  {key: text}                             parameters
     4  {key: text}                             tags
     5  status, time                            the run has ended
-    9  run, first                              head of the file: the run, and the number of the record that follows
+    6  count, reason                           so many records could not be written here, and why
+    7  stream, text, time                      what the run printed: ``stdout`` or ``stderr``, whole lines
 
-Times are microseconds since 1970. Records are numbered within the run, the head not counted; the ledger keeps how many have
-arrived, so that a shipment sent twice arrives once.
+Times are microseconds since 1970. These records are numbered within the run; the ledger keeps how many have arrived, so that a
+shipment sent twice arrives once. Beside them a file holds notes to whoever sends it, which are not numbered:
+
+    9  run, first                              the run, and the number of the record that follows; at the head of the file
+   10  name, arguments                         an operation that could not be done yet (see `tracking.errands`)
 """
 
 from collections.abc import Sequence
@@ -21,7 +25,10 @@ import msgspec
 
 from everloop.errors import InvalidInput
 
-POINT, POINTS, COLUMN, PARAMS, TAGS, END, HEAD = 0, 1, 2, 3, 4, 5, 9
+POINT, POINTS, COLUMN, PARAMS, TAGS, END, LOST, OUTPUT = range(8)
+HEAD, ERRAND = 9, 10
+_NOTES = (b"\x93" + bytes([HEAD]), b"\x93" + bytes([ERRAND]))
+"""How a note begins: an array of three, and its kind."""
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(list[list[Any]])
@@ -39,6 +46,15 @@ def decode_batch(data: bytes) -> list[list[Any]]:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the records cannot be read: {error}") from None
+
+
+def is_note(record: bytes) -> bool:
+    """Whether an encoded record is a note to the sender.
+
+    >>> is_note(encode((HEAD, "ab", 0))), is_note(encode((LOST, 3, "the disk is full")))
+    (True, False)
+    """
+    return record[:2] in _NOTES
 
 
 def decode_one(record: bytes) -> list[Any]:

@@ -4,40 +4,42 @@ import atexit
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 import time as system_time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import msgspec
+
 from everloop.domain.consumption import collecting
-from everloop.domain.logged_models import logged_name
 from everloop.domain.runs import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     MAX_PARAM,
     MAX_TAG,
-    ArtifactRecord,
     CheckpointRecord,
     RunRecord,
-    checked_artifact_path,
     checked_key,
     checked_text,
     flat_params,
 )
-from everloop.domain.times import micros, require_zone, system_clock
-from everloop.errors import Conflict, InvalidInput, MissingExtra, NotFound
+from everloop.domain.times import from_micros, micros, require_zone, system_clock
+from everloop.errors import Conflict, EverloopError, InvalidInput, NotFound, StorageError, Unavailable
 from everloop.governance.audit import Governance
-from everloop.tracking import checkpoints, records
+from everloop.tracking import checkpoints, machine, output, records, showing
+from everloop.tracking.errands import Errand
+from everloop.tracking.leftbehind import journal_folder
 from everloop.tracking.places import place
-from everloop.tracking.shipping import RunJournal, journal_folder
+from everloop.tracking.runfiles import RunFiles
+from everloop.tracking.secrets import MASK, masked_params
+from everloop.tracking.shipping import RunJournal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +57,7 @@ def active_run() -> "Run | None":
     return open_runs[-1] if open_runs else None
 
 
-class Run:
+class Run(RunFiles):
     """One run: log to it while it is open, read it at any time.
 
         with workspace.tracking.start(params={"alpha": 0.5}) as run:
@@ -72,6 +74,8 @@ class Run:
         self._journal: RunJournal | None = None
         self._process = 0
         self._seen: dict[str, None] = {}
+        self._output: output.Listener | None = None
+        self._followers: list[Callable[[], None]] = []
         self._scopes = contextlib.ExitStack()
         self._steps: dict[str, int] = {}
         self._next = threading.Lock()
@@ -199,11 +203,8 @@ class Run:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Parameters, as text; nested ones as ``outer.inner``. Each is written once: another value later is a Conflict."""
-        texts = {
-            key: _cut(value, MAX_PARAM, f"parameter {key}") for key, value in flat_params(params).items()
-        }
+        texts = param_texts(params)
         for key, value in texts.items():
-            checked_text(value, f"the parameter {checked_key(key, 'parameter')}", MAX_PARAM)
             if self._record.params.get(key, value) != value:
                 raise Conflict(
                     f"the parameter {key} is '{self._record.params[key]}' already, not '{value}'",
@@ -219,9 +220,7 @@ class Run:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Tags, as text; a later value replaces an earlier one."""
-        texts = {key: _cut(str(value), MAX_TAG, f"tag {key}") for key, value in tags.items()}
-        for key, value in texts.items():
-            checked_text(value, f"the tag {checked_key(key, 'tag')}", MAX_TAG)
+        texts = tag_texts(tags)
         if texts:
             self._append(records.encode((records.TAGS, texts)))
             self._record.tags.update(texts)
@@ -231,132 +230,9 @@ class Run:
         self.set_tags({key: value})
 
     def flush(self) -> None:
-        """Bring everything logged so far into the ledger now; it happens by itself every few seconds and at the end."""
+        """Bring everything logged so far into the ledger now; it happens by itself every few seconds and at the end. Raises
+        Unavailable when the ledger is away; nothing is lost then."""
         self._open().flush()
-
-    # Files
-
-    def log_artifact(self, file: str | os.PathLike[str], path: str | None = None) -> ArtifactRecord:
-        """Keep a file, at `path` within the run (its own name, when none is given)."""
-        source = Path(file)
-        if source.is_dir():
-            raise InvalidInput(f"{source} is a folder", hint="log_artifacts keeps folders")
-        return self._keep([(path or source.name, source)])[0]
-
-    def log_artifacts(self, folder: str | os.PathLike[str], path: str = "") -> list[ArtifactRecord]:
-        """Keep all files of a folder, below `path` within the run."""
-        top = Path(folder)
-        if not top.is_dir():
-            raise NotFound(f"there is no folder {top}", hint="log_artifact keeps single files")
-        found = sorted(each for each in top.rglob("*") if each.is_file())
-        head = f"{path.rstrip('/')}/" if path else ""
-        return self._keep([(head + each.relative_to(top).as_posix(), each) for each in found])
-
-    def log_bytes(self, content: bytes, path: str) -> ArtifactRecord:
-        """Keep bytes as a file."""
-        return self._keep([(path, content)])[0]
-
-    def log_text(self, text: str, path: str) -> ArtifactRecord:
-        """Keep a text as a file, UTF-8."""
-        return self.log_bytes(text.encode(), path)
-
-    def log_dict(self, value: Any, path: str) -> ArtifactRecord:
-        """Keep a dict, a list or a msgspec Struct as a JSON file."""
-        import msgspec
-
-        return self.log_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2), path)
-
-    def log_table(self, table: Any, path: str) -> ArtifactRecord:
-        """Keep a table as a Parquet file: an Arrow table, a pandas frame, or a dict of columns. `path` ends in ``.parquet``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not isinstance(table, pa.Table):
-            table = pa.Table.from_pandas(table) if hasattr(table, "iloc") else pa.table(table)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        return self.log_bytes(
-            sink.getvalue().to_pybytes(), path if path.endswith(".parquet") else f"{path}.parquet"
-        )
-
-    def log_figure(self, figure: Any, path: str) -> ArtifactRecord:
-        """Keep a figure: one of matplotlib (``savefig``) by the ending of `path`, one of plotly (``to_html``) as HTML."""
-        import io
-
-        if hasattr(figure, "savefig"):
-            sink = io.BytesIO()
-            figure.savefig(
-                sink, format=path.rpartition(".")[2] if "." in path else "png", bbox_inches="tight"
-            )
-            return self.log_bytes(sink.getvalue(), path)
-        if hasattr(figure, "to_html"):
-            return self.log_text(figure.to_html(include_plotlyjs="directory"), path)
-        raise InvalidInput(
-            f"a {type(figure).__name__} is not a figure", hint="give a figure of matplotlib or plotly"
-        )
-
-    def log_model(
-        self, model: Any, name: str = "model", *, example: Any = None, features: Sequence[str] = ()
-    ) -> Any:
-        """Keep a model as a folder of the run, in the format of its library, with signature and environment; from there it can
-        be registered. `example`: a few rows of input, which the signature is read from. `features`: references of the feature
-        views that its inputs come from. Returns the `ModelFile`."""
-        try:
-            from everloop.tracking.formats import save_model
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                f"models cannot be saved: {error.name} is missing", hint="pip install 'everloop[sklearn]'"
-            ) from error
-        with tempfile.TemporaryDirectory(prefix="everloop-model-") as folder:
-            saved = save_model(model, Path(folder), example=example, features=features)
-            kept = self.log_artifacts(folder, name)
-        files = [ArtifactRecord(each.path[len(name) + 1 :], each.digest, each.size) for each in kept]
-        self._tracking.log_run_model(self.run_id, logged_name(name), saved.flavour, files)
-        return saved
-
-    def artifacts(self, path: str = "") -> list[ArtifactRecord]:
-        """Files of the run, all or those at or below `path`."""
-        return self._tracking.artifacts(self.run_id, path)
-
-    def read_artifact(self, path: str) -> bytes:
-        """The content of one file."""
-        found = [each for each in self.artifacts(path) if each.path == path]
-        if not found:
-            raise NotFound(
-                f"run {self.name} has no file {path!r}", hint=f"see: everloop runs show {self.run_id}"
-            )
-        return self._tracking.objects.read(found[0].digest)
-
-    def download(self, folder: str | os.PathLike[str], path: str = "") -> Path:
-        """Write the run's files, or those at or below `path`, into a folder; returns the folder."""
-        import shutil
-
-        top = Path(folder)
-        for each in self.artifacts(path):
-            inner = (
-                each.path[len(path) :].lstrip("/")
-                if path and each.path != path
-                else each.path.rpartition("/")[2]
-                if path
-                else each.path
-            )
-            place = top / checked_artifact_path(inner)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with self._tracking.objects.open(each.digest) as source, place.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-        return top
-
-    def _keep(self, files: Sequence[tuple[str, Path | bytes]]) -> list[ArtifactRecord]:
-        self._open()
-        kept = []
-        with self._tracking.objects.writer() as writer:
-            for path, source in files:
-                checked_artifact_path(path)
-                stored = writer.add(source)
-                kept.append(ArtifactRecord(path, stored.digest, stored.size))
-        if kept:
-            self._tracking.add_artifacts(self.run_id, kept)
-        return kept
 
     # Checkpoints
 
@@ -367,10 +243,47 @@ class Run:
         other objects in it is pickled, and read again only by you on this machine (see `everloop.tracking.checkpoints`).
         """
         data, format = checkpoints.save(state)
-        arrived = self._open().flush()
-        stored = self._tracking.objects.put(data)
-        return self._tracking.add_checkpoint(
-            self.run_id, stored.digest, stored.size, format, arrived, place(), step
+        journal = self._open()
+        try:
+            arrived = journal.flush()
+            stored = self._tracking.objects.put(data)
+            return self._tracking.add_checkpoint(
+                self.run_id, stored.digest, stored.size, format, arrived, place(), step
+            )
+        except (Unavailable, StorageError) as error:
+            return self._checkpoint_later(journal, error, data, format, step)
+
+    def _checkpoint_later(
+        self,
+        journal: RunJournal,
+        error: EverloopError,
+        data: bytes,
+        format: checkpoints.Format,
+        step: int | None,
+    ) -> CheckpointRecord:
+        """Keep a checkpoint beside the journal. What is returned has the number 0: the ledger will give it one."""
+        journal.away(error)
+        user = self._record.user
+        try:
+            count = journal.count
+            stored = journal.spool.add(data)
+        except StorageError as full:
+            journal.warn("checkpoint", f"a checkpoint is lost: {full.message}")
+            return CheckpointRecord(0, "", 0, format, step, 0, from_micros(self._now()), user, place())
+        journal.later(
+            Errand.of(
+                "add_checkpoint",
+                run_id=self.run_id,
+                digest=stored.digest,
+                size=stored.size,
+                format=format,
+                records=count,
+                place=place(),
+                step=step,
+            )
+        )
+        return CheckpointRecord(
+            0, stored.digest, stored.size, format, step, count, from_micros(self._now()), user, place()
         )
 
     def restore(self, default: Any = None, *, trust: bool = False) -> Any:
@@ -400,20 +313,52 @@ class Run:
 
     def produced(self, references: Iterable[str]) -> None:
         """Say what came out of this run."""
-        self._tracking.produced(self.run_id, list(references))
+        self._say_or_note("produced", references=list(references))
 
-    def history(self, key: str) -> "pa.Table":
-        """The points of a metric as a table: step, timestamp, value."""
+    def history(self, key: str, points: int = 0) -> "pa.Table":
+        """The points of a metric as a table: step, timestamp, value. `points`: at most how many, for drawing; the least and the
+        greatest are among them. 0: all."""
         from everloop.tracking.frames import history_table
 
         if self._journal is not None:
             self._journal.try_flush()
-        return history_table(self._tracking.history(self.run_id, key))
+        return history_table(self._tracking.history(self.run_id, key, points))
+
+    def output(self) -> str:
+        """What the run has printed, standard output and error as they came."""
+        if self._journal is not None:
+            self._journal.try_flush()
+        pieces, after = [], -1
+        while found := self._tracking.output(self.run_id, after):
+            pieces += [each.text for each in found]
+            after = found[-1].record
+        return "".join(pieces)
+
+    # In a notebook
+
+    def _repr_html_(self) -> str:
+        record = self._record
+        if self._journal is not None:
+            with contextlib.suppress(EverloopError):  # what the ledger has; away, what this handle knows
+                record = self._tracking.run(self.run_id)
+        return showing.run_html(record, self._tracking.context.clock())
+
+    def show(self) -> None:
+        """In a notebook: a small table of this run below the cell, which follows the run while it is open."""
+        showing.show(self, self._followers.append)
+
+    def _follow(self) -> None:
+        for each in self._followers:
+            each()
 
     # Beginning and end
 
-    def begin(self) -> "Run":
-        """Open the handle for logging and make it the active run. `Tracking.start` does this."""
+    def begin(self, later: Errand | None = None, *, seen: Mapping[str, bool] | None = None) -> "Run":
+        """Open the handle for logging and make it the active run. `Tracking.start` does this.
+
+        `later`: the errand that makes the run, where the ledger was away. `seen`: whether ``output`` and ``machine`` are
+        recorded; the environment says so where this does not.
+        """
         path = journal_folder(self._tracking.context.folder) / f"{self.run_id}.journal"
         self._process = os.getpid()
         first = 0
@@ -422,12 +367,37 @@ class Run:
                 self._steps[each.key] = each.last_step + 1
             found = self._tracking.checkpoints(self.run_id)
             first = found[-1].records if found else 0
-        self._journal = RunJournal(path, self.run_id, first, self._tracking)
+        self._journal = RunJournal(path, self.run_id, first, self._tracking, begin=later)
         _opened.add(self)
         _active.set((*(run for run in _active.get() if run.is_open), self))
         self._seen = self._scopes.enter_context(collecting())
+        self._watch(seen or {})
         atexit.register(self._at_exit)
         return self
+
+    def _watch(self, wanted: Mapping[str, bool]) -> None:
+        """Begin to record what the run prints, and what its machine does."""
+        assert self._journal is not None
+        self._journal.chores.append(self._follow)
+        if wanted.get("output", output.is_wanted()):
+            self._output = output.Listener(self._say)
+            output.listen(self._output, _outputs_here)
+        every = machine.interval() or (machine.SECONDS if wanted.get("machine") else 0.0)
+        if every and wanted.get("machine", True):
+            log = self.log_metrics
+            sampler = machine.Machine(log, every, folder=self._tracking.context.folder)
+            self._journal.chores.append(sampler.measure)
+
+    def say_away(self, error: EverloopError) -> None:
+        """Warn once that the ledger is away, and that the run goes on without it."""
+        if self._journal is not None:
+            self._journal.away(error)
+
+    def _say(self, stream: str, text: str) -> None:
+        journal = self._journal
+        if journal is not None:
+            clean = text.replace("\0", "\ufffd").encode(errors="replace").decode()
+            journal.append(records.encode((records.OUTPUT, stream, clean, self._now())))
 
     def finish(self, status: str = FINISHED) -> None:
         """End the run. Ending it twice is no error."""
@@ -435,7 +405,10 @@ class Run:
         if journal is None:
             return
         self._note_consumed()
-        journal.append(records.encode((records.END, status, self._now())))
+        if self._output is not None:
+            output.stop(self._output)
+        ended = self._now()
+        journal.append(records.encode((records.END, status, ended)))
         self._journal = None
         journal.close()
         atexit.unregister(self._at_exit)
@@ -444,8 +417,11 @@ class Run:
             ValueError
         ):  # begun in another thread or task: its context is not ours to reset
             self._scopes.close()
-        with contextlib.suppress(NotFound):
+        try:
             self._record = self._tracking.run(self.run_id)
+        except (NotFound, Unavailable, StorageError):
+            self._record = msgspec.structs.replace(self._record, status=status, end_time=from_micros(ended))
+        self._follow()
 
     def __enter__(self) -> "Run":
         return self
@@ -460,6 +436,8 @@ class Run:
         elif issubclass(kind, SystemExit) and getattr(error, "code", None) in (None, 0):
             self.finish()
         else:
+            if self._output is not None and error is not None:  # Python prints it when the run has ended
+                self._output.hear("stderr", "".join(traceback.format_exception(error)))
             self.finish(FAILED)
 
     def _at_exit(self) -> None:
@@ -474,8 +452,9 @@ class Run:
 
     def _note_consumed(self) -> None:
         if self._seen:
-            self._tracking.consumed(self.run_id, [each for each in self._seen if each != self.reference])
+            references = [each for each in self._seen if each != self.reference]
             self._seen.clear()
+            self._say_or_note("consumed", references=references)
 
     def _open(self) -> RunJournal:
         if self._journal is None:
@@ -507,11 +486,43 @@ _opened: "WeakSet[Run]" = WeakSet()
 
 def _let_go_after_fork() -> None:
     """In a forked child: its parent's runs are the parent's. The thread that sends is not here, and a lock may be held."""
+    output.forget()
     for run in list(_opened):
+        if run._journal is not None:
+            run._journal.let_go()
         run._journal = None
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)
+
+
+def _outputs_here() -> list[output.Listener]:
+    """Of the runs that are open in this thread or task, those that record what is printed."""
+    return [run._output for run in _active.get() if run._output is not None]
+
+
+def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as they are kept: as text, nested ones by their path, secrets masked, what is too long cut with a warning.
+    Raises InvalidInput for a key or a text that cannot be kept."""
+    given = {key: _cut(value, MAX_PARAM, f"parameter {key}") for key, value in flat_params(params).items()}
+    texts = masked_params(given)
+    for key, value in texts.items():
+        checked_text(value, f"the parameter {checked_key(key, 'parameter')}", MAX_PARAM)
+        if value != given[key]:
+            warnings.warn(
+                f"the parameter {key} is a secret by its name, or holds one: {MASK} is kept",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    return texts
+
+
+def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as they are kept: as text, what is too long cut with a warning. Raises InvalidInput as `param_texts` does."""
+    texts = {key: _cut(str(value), MAX_TAG, f"tag {key}") for key, value in tags.items()}
+    for key, value in texts.items():
+        checked_text(value, f"the tag {checked_key(key, 'tag')}", MAX_TAG)
+    return texts
 
 
 def _number(key: str, value: Any) -> float:

@@ -3,109 +3,146 @@
 Every call that logs is one append to a file in the workspace's folder: there when the call returns, whatever happens to the
 process next, and no server is asked. A thread sends what has gathered; what a killed process left behind is sent by the next
 one that starts a run or lists runs. Records are numbered, so nothing arrives twice.
+
+Nobody's training fails because tracking fails. A server that is away, a locked ledger or a full disk cost one warning each:
+
+    the ledger is away      records wait in the file, other operations as errands in it; both are sent when it is back
+    the disk is full        records wait in memory and go to the ledger from there; they are written when there is room
+    both, for long          records are lost, and the first that is written again says how many
 """
 
 import itertools
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from everloop.domain.runs import Shipped
-from everloop.errors import (
-    Conflict,
-    Corrupted,
-    EverloopError,
-    InvalidInput,
-    NotFound,
-    PermissionDenied,
-    StorageError,
-    Unavailable,
-)
-from everloop.store.journal import JournalWriter, read_journal, recover
+from everloop.errors import EverloopError, StorageError
+from everloop.store.journal import JournalWriter
 from everloop.tracking import records
+from everloop.tracking.errands import BEGIN, Errand, Spool
+from everloop.tracking.leftbehind import BATCH_BYTES, BATCH_RECORDS, ship_records
+from everloop.tracking.leftbehind import journal_folder as journal_folder
 
 if TYPE_CHECKING:
     from everloop.tracking.tracking import Tracking
 
-BATCH_RECORDS = 20_000
-"""How many records one shipment carries at most."""
-BATCH_BYTES = 4_000_000
-"""And how many bytes, but for a single record that is larger."""
 MOST_WAITING = 500_000
-"""How many records gather before they are sent at once."""
+"""How many records gather before they are sent at once; of twice as many, those that are in the file leave the memory."""
+MOST_UNWRITTEN = 100_000
+"""How many records wait in memory for room on the disk."""
 SHIP_SECONDS = 2.0
 """How long records wait for others."""
 HEARTBEAT_SECONDS = 60.0
 """How often a run that logs nothing gives a sign of life."""
+PATIENCE = 30.0
+"""Seconds between attempts to reach a ledger that stays away; the first are `SHIP_SECONDS` apart, each double the last."""
+SLOW_SECONDS = 3.0
+"""An attempt that failed after so long is not made again when the run ends."""
 
-
-class Destination(Protocol):
-    """Where records go: the room's operations, which are here or behind a server."""
-
-    def ship(self, run_id: str, first: int, records: bytes) -> Shipped: ...
-
-    def heartbeat(self, run_id: str) -> None: ...
-
-
-def journal_folder(folder: Path) -> Path:
-    """Where a workspace's journals are."""
-    return folder / "journals"
+_WHY_LOST = "the disk was full and the ledger away"
 
 
 class RunJournal:
-    """Appends records and sends them on. Used by several threads; `first` is the number of the first record to come.
+    """Appends records and sends them on. Used by several threads; `first` is the number of the first record to come. `begin`:
+    the errand that makes the run, where the ledger was away when it started."""
 
-    An error on the way to the ledger is no error of the user's training: records stay in the file, one warning says so.
-    """
-
-    def __init__(self, path: Path, run_id: str, first: int, destination: Destination) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._run_id, self._destination = path, run_id, destination
-        # Others look for journals without a writer: this one takes its name when it has its head and is locked.
-        begun = path.with_suffix(".begun")
-        self._writer = JournalWriter(begun)
-        self._writer.append(records.encode((records.HEAD, run_id, first)))
-        begun.rename(path)
+    def __init__(
+        self, path: Path, run_id: str, first: int, tracking: "Tracking", *, begin: Errand | None = None
+    ) -> None:
+        self._path, self._run_id, self._tracking = path, run_id, tracking
+        self._warned: set[str] = set()
         self._append = threading.Lock()
         self._send = threading.Lock()
         self._waiting: list[bytes] = []
-        self._sent = first
+        self._only_in_file = False
+        self._sent = self._count = first
+        self._errands: list[Errand] = []
+        self._lost = 0
+        self.spool = Spool(path)
+        self._file = _File(path, run_id, first)
+        self._append_now: Callable[[bytes], object] = self._file.append
+        self._failures, self._again_at, self._slow = 0, 0.0, False
+        self.chores: list[Callable[[], None]] = []
+        """What the thread also does each time it wakes, such as measuring the machine."""
+        if self._file.fault is not None:
+            self._no_room(self._file.fault)
+        if begin is not None:
+            self.later(begin)
         self._wake, self._closing = threading.Event(), False
-        self._warned: set[str] = set()
         self._thread = threading.Thread(target=self._work, name=f"everloop-{run_id[:8]}", daemon=True)
         self._thread.start()
+
+    # What the run says
 
     def append(self, record: bytes) -> None:
         """Add a record; it survives the process from here on."""
         with self._append:
             try:
-                self._writer.append(record)
-            except (
-                StorageError
-            ) as error:  # the disk is full: it still goes to the ledger, as long as the process lives
-                self._warn(f"{error.message}; what is logged now is lost if the process dies")
-            self._waiting.append(record)
+                self._append_now(record)
+            except StorageError as error:
+                if not self._keep_unwritten(record, error):
+                    return
+            self._count += 1
+            if not self._only_in_file:
+                self._waiting.append(record)
             gathered = len(self._waiting)
-        if gathered == MOST_WAITING:
-            self._wake.set()
+        if gathered >= MOST_WAITING:
+            self._too_many(gathered)
+
+    def later(self, errand: Errand) -> None:
+        """Keep an operation that cannot be done now. Its bytes, if it names any, are in `spool` already."""
+        with self._append:
+            try:
+                self._append_now(errand.note())
+            except StorageError as error:  # it is still done as long as the process lives
+                self._no_room(error)
+            self._errands.append(errand)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the ledger did not answer lately, so that asking it again would only cost time."""
+        return self._failures > 0 and time.monotonic() < self._again_at
+
+    @property
+    def has_errands(self) -> bool:
+        """Whether something must be done before what comes now."""
+        return bool(self._errands)
+
+    @property
+    def count(self) -> int:
+        """How many records the run has, those included that have not arrived."""
+        return self._count
+
+    # Sending
 
     def flush(self) -> int:
         """Send everything logged so far; returns how many records of the run the ledger has. Raises what the ledger says."""
         with self._send:
-            remaining = len(
-                self._waiting
-            )  # what is logged meanwhile waits: a busy writer must not keep us at it for ever
-            while remaining:
-                batch = _shipment(self._waiting, remaining)
-                answer = self._destination.ship(self._run_id, self._sent, records.batch(batch))
-                with self._append:
-                    del self._waiting[: len(batch)]
-                self._sent += len(batch)
-                remaining -= len(batch)
-                for key in answer.refused:
-                    self._warn(f"the parameter {key} has another value already; a parameter is written once")
+            started = time.monotonic()
+            try:
+                self._deliver()
+                target = (
+                    self._count
+                )  # what is logged meanwhile waits: a busy writer must not keep us at it for ever
+                while self._sent < target:
+                    if self._only_in_file:
+                        self._send_from_file()
+                    else:
+                        batch = _shipment(self._waiting, target - self._sent)
+                        self._answered(
+                            self._tracking.ship(self._run_id, self._sent, records.batch(batch)), len(batch)
+                        )
+                self._run_errands()
+            except EverloopError:
+                self._failures += 1
+                self._again_at = time.monotonic() + self._patience()
+                self._slow = time.monotonic() - started > SLOW_SECONDS
+                raise
+            self._failures = 0
             return self._sent
 
     def try_flush(self) -> bool:
@@ -113,11 +150,15 @@ class RunJournal:
         try:
             self.flush()
         except EverloopError as error:
-            self._warn(
-                f"the run could not be sent ({error.message}); it is kept in {self._path} and sent later"
-            )
+            self.away(error)
             return False
         return True
+
+    def away(self, error: EverloopError) -> None:
+        """Say once that the ledger is away."""
+        self.warn(
+            "away", f"the run could not be sent ({error.message}); it is kept in {self._path} and sent later"
+        )
 
     def close(self) -> None:
         """Send the rest and end. The file goes when all of it has arrived."""
@@ -125,10 +166,15 @@ class RunJournal:
         self._wake.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
-        arrived = self.try_flush()
+        arrived = not (self.is_away and self._slow) and self.try_flush()
+        with self._append:
+            unsaid = 0 if arrived else self._file.unwritten
+            if self._lost or unsaid:
+                self.warn("lost", f"{self._lost + unsaid:,} records of it are lost: {_WHY_LOST}")
+            self._file.close()
         if arrived:
             self._path.unlink(missing_ok=True)
-        self._writer.close()
+            self.spool.remove()
 
     def abandon(self) -> None:
         """Let go of the file and leave it: as a process does that is killed."""
@@ -137,7 +183,84 @@ class RunJournal:
             self._waiting.clear()
         self._wake.set()
         self._thread.join()
-        self._writer.close()
+        self._file.close()
+
+    def let_go(self) -> None:
+        """In a forked child: the file is the parent's, and so is its lock; locks of threads may be held for ever here."""
+        self._file.close()
+
+    # Inside
+
+    def _deliver(self) -> None:
+        """Bring bytes that wait to the object store, and make the run where that is still to be done."""
+        if not self._errands:
+            return
+        self.spool.deliver(self._tracking.objects)
+        if self._errands[0].name == BEGIN:
+            self._errands[0].perform(self._tracking)
+            del self._errands[0]
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            self._errands[0].perform(self._tracking)
+            del self._errands[0]
+
+    def _send_from_file(self) -> None:
+        for answer in ship_records(self._tracking, self._run_id, self._path, self._sent):
+            self._answered(answer, 0)
+            self._sent = answer.records
+        with self._append:
+            self._only_in_file = self._sent < self._count
+
+    def _answered(self, answer: Shipped, sent: int) -> None:
+        with self._append:
+            del self._waiting[:sent]
+            self._sent += sent
+            self._file.arrived(self._sent)
+        for key in answer.refused:
+            self.warn(key, f"the parameter {key} has another value already; a parameter is written once")
+
+    def _keep_unwritten(self, record: bytes, error: StorageError) -> bool:
+        """A record that the disk has no room for; False when the memory has none either."""
+        self._no_room(error)
+        if self._file.unwritten < MOST_UNWRITTEN and not self._only_in_file:
+            self._file.keep(record, self._count)
+            return True
+        self._lost += 1
+        return False
+
+    def _no_room(self, error: StorageError) -> None:
+        self.warn("room", f"{error.message}; what is logged now is lost if the process dies")
+
+    def _room_again(self) -> None:
+        """Write what waits for room on the disk, and how much was lost meanwhile."""
+        with self._append:
+            if self._file.unwritten and not self._file.catch_up():
+                return
+            lost = self._lost
+            if lost:
+                said = records.encode((records.LOST, lost, _WHY_LOST))
+                try:
+                    self._append_now(said)
+                except StorageError:
+                    return
+                self._count += 1
+                if not self._only_in_file:
+                    self._waiting.append(said)
+                self._lost = 0
+        if lost:
+            self.warn("lost", f"{lost:,} records of it are lost: {_WHY_LOST}")
+
+    def _too_many(self, gathered: int) -> None:
+        self._wake.set()
+        if gathered >= 2 * MOST_WAITING and self._failures:
+            with self._append:
+                if not self._file.unwritten:
+                    self._only_in_file = True
+                    self._waiting.clear()
+
+    def _patience(self) -> float:
+        return min(PATIENCE, SHIP_SECONDS * 2 ** min(self._failures - 1, 10))
 
     def _work(self) -> None:
         quiet = 0.0
@@ -146,23 +269,120 @@ class RunJournal:
             self._wake.clear()
             if self._closing:
                 return
+            for chore in self.chores:
+                self._do(chore)
+            if self._file.unwritten or self._lost:
+                self._room_again()
             quiet = 0.0 if self._waiting or woken else quiet + SHIP_SECONDS
-            if self._waiting:
+            if self.is_away:
+                continue
+            if self._sent < self._count or self._errands:
                 self.try_flush()
             elif quiet >= HEARTBEAT_SECONDS:
                 quiet = 0.0
                 self._beat()
 
+    def _do(self, chore: Callable[[], None]) -> None:
+        try:
+            chore()
+        except Exception as error:  # noqa: BLE001 (a background loop: it must outlive whatever one chore meets)
+            self.chores.remove(chore)
+            self.warn(f"chore {chore!r}", f"{getattr(chore, '__qualname__', chore)} failed: {error}")
+
     def _beat(self) -> None:
         try:
-            self._destination.heartbeat(self._run_id)
+            self._tracking.heartbeat(self._run_id)
         except EverloopError as error:
-            self._warn(f"no sign of life could be sent ({error.message})")
+            self.warn("beat", f"no sign of life could be sent ({error.message})")
 
-    def _warn(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
+    def warn(self, about: str, message: str) -> None:
+        """Warn, once in the run about each thing."""
+        if about not in self._warned:
+            self._warned.add(about)
             warnings.warn(f"everloop run {self._run_id[:8]}: {message}", RuntimeWarning, stacklevel=4)
+
+
+class _File:
+    """A journal's file, and the records that wait for room in it. Not for several threads at once.
+
+    While records wait, all that follow wait too, so that the file has them in their order. Those that reached the ledger from
+    memory need no place in the file: a new head says which number goes on there.
+    """
+
+    def __init__(self, path: Path, run_id: str, first: int) -> None:
+        self._path, self._run_id, self._first = path, run_id, first
+        self._writer: JournalWriter | None = None
+        self._waiting: list[bytes] = []
+        self._number = first
+        self._jumped = False
+        self.fault: StorageError | None = None
+        """Why the file could not be made, if so."""
+        try:
+            self._writer = self._made(first)
+        except StorageError as error:
+            self.fault = error
+
+    def _made(self, first: int) -> JournalWriter:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the folder {self._path.parent} cannot be made: {error.strerror}") from error
+        # Others look for journals without a writer: this one takes its name when it has its head and is locked.
+        begun = self._path.with_suffix(".begun")
+        writer = JournalWriter(begun)
+        try:
+            writer.append(self._head(first))
+            begun.rename(self._path)
+        except (OSError, StorageError):
+            writer.close()
+            begun.unlink(missing_ok=True)
+            raise
+        return writer
+
+    @property
+    def unwritten(self) -> int:
+        return len(self._waiting)
+
+    def append(self, record: bytes) -> None:
+        """Write a record. Raises StorageError when there is no room, or others wait for it."""
+        if self._waiting or self._jumped or self._writer is None:
+            raise self.fault or StorageError(
+                f"the disk is full: nothing can be added to the journal {self._path}"
+            )
+        self._writer.append(record)
+
+    def keep(self, record: bytes, number: int) -> None:
+        """A record that could not be written waits."""
+        if not self._waiting:
+            self._number = number
+        self._waiting.append(record)
+
+    def arrived(self, sent: int) -> None:
+        """The ledger has all records before this number."""
+        if self._waiting and sent > self._number:
+            del self._waiting[: sent - self._number]
+            self._number, self._jumped = sent, True
+            if not self._waiting:
+                self.catch_up()
+
+    def catch_up(self) -> bool:
+        """Write what waits; False when there is still no room for it."""
+        try:
+            if self._writer is None:
+                self._writer = self._made(self._number)
+            self._writer.append_many([self._head(self._number), *self._waiting])
+        except (OSError, StorageError):
+            return False
+        self._waiting.clear()
+        self._jumped, self.fault = False, None
+        return True
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _head(self, first: int) -> bytes:
+        return records.encode((records.HEAD, self._run_id, first))
 
 
 def _shipment(waiting: Sequence[bytes], available: int) -> Sequence[bytes]:
@@ -174,70 +394,3 @@ def _shipment(waiting: Sequence[bytes], available: int) -> Sequence[bytes]:
             break
         count += 1
     return waiting[:count]
-
-
-def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
-    """Send the journals whose writers have gone, and return their runs. Those being written are left to their writers.
-
-    A torn tail is cut. Where a journal is damaged further up, what stands before the damage is sent and the file kept, with
-    ``.damaged`` at its name's end. A journal of a run that the ledger does not know is kept as it is.
-    """
-    sent: list[str] = []
-    for path in sorted(journal_folder(folder).glob("*.journal")):
-        try:
-            recover(path)
-        except Conflict:  # its writer lives
-            continue
-        except NotFound:  # another process was quicker
-            continue
-        except Corrupted:
-            path.rename(path.with_suffix(".damaged"))
-            continue
-        try:
-            run_id = _ship_file(tracking, path)
-        except (NotFound, Conflict):  # purged, or deleted: it may be restored
-            continue
-        except InvalidInput:  # written by something else; it must not be in the way for ever
-            path.rename(path.with_suffix(".damaged"))
-            continue
-        except (Unavailable, StorageError, PermissionDenied):  # whoever only looks is not kept from it
-            return sent
-        if run_id:
-            sent.append(run_id)
-    return sent
-
-
-def _ship_file(destination: Destination, path: Path) -> str:
-    found = _payloads(path)
-    head = next(found, None)
-    if head is None:
-        path.unlink(missing_ok=True)
-        return ""
-    _, run_id, number = records.decode_one(head)
-    gathered: list[bytes] = []
-    size, damaged = 0, False
-    while True:
-        try:
-            record = next(found, None)
-        except Corrupted:
-            record, damaged = None, True
-        if record is not None:
-            gathered.append(record)
-            size += len(record)
-        if gathered and (record is None or len(gathered) == BATCH_RECORDS or size > BATCH_BYTES):
-            destination.ship(run_id, number, records.batch(gathered))
-            number += len(gathered)
-            size = 0
-            gathered.clear()
-        if record is None:
-            break
-    if damaged:
-        path.rename(path.with_suffix(".damaged"))
-    else:
-        path.unlink(missing_ok=True)
-    return str(run_id)
-
-
-def _payloads(path: Path) -> Iterator[bytes]:
-    for _, payload in read_journal(path):
-        yield payload

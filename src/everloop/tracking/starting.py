@@ -4,13 +4,27 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from everloop.domain.runs import ACTIVE, FINISHED, MAX_PARAM, RUNNING, RunRecord, flat_params
-from everloop.errors import Conflict
+from everloop.domain.ids import is_id
+from everloop.domain.runs import (
+    ACTIVE,
+    DEFAULT_EXPERIMENT,
+    FINISHED,
+    RUNNING,
+    Captured,
+    RunRecord,
+    checked_text,
+    random_name,
+)
+from everloop.errors import Conflict, EverloopError, StorageError, Unavailable
+from everloop.governance.identity import current_actor
 from everloop.tracking.capture import capture
+from everloop.tracking.errands import BEGIN, Errand, Spool
+from everloop.tracking.leftbehind import journal_folder
 from everloop.tracking.places import this_process
-from everloop.tracking.run import Run, active_run
+from everloop.tracking.run import Run, active_run, param_texts, tag_texts
 
 if TYPE_CHECKING:
+    from everloop.store.objects import Objects
     from everloop.tracking.tracking import Tracking
 
 RESUME = "EVERLOOP_RESUME"
@@ -27,30 +41,78 @@ def start(
     parent: Run | str | None,
     seeds: Mapping[str, int],
     resume: str | None,
+    seen: Mapping[str, bool],
 ) -> Run:
-    """See `Tracking.start`."""
+    """See `Tracking.start`. When the ledger is away, the run begins in its journal and is made when the ledger is back; going on
+    with another run is not possible then, since nobody knows where that one stood."""
     context = tracking.context
     tracking.ship_pending()
     within = parent if parent is not None else active_run()
     going_on = resume or (os.environ.pop(RESUME, None) if within is None else None)
     resumed = resumable(tracking, going_on) if going_on else None
-    texts = {key: text[:MAX_PARAM] for key, text in flat_params(params).items()}
-    captured = capture(tracking.objects, project=context.project, seeds=seeds, leave_out=[context.folder])
     checkpoints = tracking.checkpoints(resumed.run_id) if resumed is not None else []
-    record = tracking.create_run(
-        run_id=context.ids(),
-        experiment=experiment,
-        name=name,
-        start_time=context.clock(),
-        parent=within.run_id if isinstance(within, Run) else tracking.resolve(within) if within else None,
-        params=texts,
-        tags={key: str(value) for key, value in tags.items()},
-        captured=captured,
-        owner=this_process(),
-        resumed_from=resumed.run_id if resumed is not None else None,
-        checkpoint=checkpoints[-1].number if checkpoints else None,
+    arguments: dict[str, Any] = {
+        "run_id": context.ids(),
+        "experiment": checked_text(experiment, "the name of an experiment", 500),
+        "name": checked_text(name, "the name of the run", 5_000),
+        "start_time": context.clock(),
+        "params": param_texts(params),
+        "tags": tag_texts(tags),
+        "owner": this_process(),
+        "resumed_from": resumed.run_id if resumed is not None else None,
+        "checkpoint": checkpoints[-1].number if checkpoints else None,
+    }
+    try:
+        if within:
+            arguments["parent"] = within.run_id if isinstance(within, Run) else tracking.resolve(within)
+        arguments["captured"] = _captured(tracking, tracking.objects, seeds)
+        return Run(tracking, tracking.create_run(**arguments)).begin(seen=seen)
+    except (Unavailable, StorageError) as error:
+        if resumed is not None:
+            raise
+        return _alone(tracking, arguments, within, seeds, seen, error)
+
+
+def _captured(tracking: "Tracking", objects: "Objects | Spool", seeds: Mapping[str, int]) -> Captured:
+    context = tracking.context
+    return capture(objects, project=context.project, seeds=seeds, leave_out=[context.folder])
+
+
+def _alone(
+    tracking: "Tracking",
+    arguments: dict[str, Any],
+    within: Run | str | None,
+    seeds: Mapping[str, int],
+    seen: Mapping[str, bool],
+    error: EverloopError,
+) -> Run:
+    """A run that its journal alone knows of so far."""
+    run_id = arguments["run_id"]
+    arguments["name"] = arguments["name"] or random_name(bytes.fromhex(run_id[-8:]))
+    if isinstance(within, str):  # a name cannot be looked up now
+        arguments["parent"] = within.removeprefix("run:") if is_id(within.removeprefix("run:")) else None
+    try:
+        spool = Spool(journal_folder(tracking.context.folder) / f"{run_id}.journal")
+        arguments["captured"] = _captured(tracking, spool, seeds)
+    except StorageError:
+        arguments["captured"] = Captured(seeds=dict(seeds))
+    record = RunRecord(
+        run_id=run_id,
+        experiment=arguments["experiment"] or DEFAULT_EXPERIMENT,
+        experiment_id=-1,
+        name=arguments["name"],
+        user=current_actor().user,
+        source=arguments["captured"].source,
+        version=arguments["captured"].commit,
+        status=RUNNING,
+        start_time=arguments["start_time"],
+        parent=arguments.get("parent"),
+        params=dict(arguments["params"]),
+        tags=dict(arguments["tags"]),
     )
-    return Run(tracking, record).begin()
+    run = Run(tracking, record).begin(Errand.of(BEGIN, **arguments), seen=seen)
+    run.say_away(error)
+    return run
 
 
 def resumable(tracking: "Tracking", given: str) -> RunRecord:

@@ -19,7 +19,6 @@ from everloop.domain.runs import (
     CheckpointRecord,
     Comparison,
     Experiment,
-    History,
     MetricSummary,
     Owner,
     RunDetail,
@@ -40,9 +39,11 @@ from everloop.tracking import arrivals, reading, writing
 from everloop.tracking.adopting import Adoption
 from everloop.tracking.comparing import compare
 from everloop.tracking.direct import DirectRecording
+from everloop.tracking.experiment_search import ExperimentSearch
 from everloop.tracking.inputs import LoggedInputs
 from everloop.tracking.listing import Listing
 from everloop.tracking.logged_models import LoggedModels
+from everloop.tracking.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from everloop.tracking.frames import RunList
@@ -52,7 +53,7 @@ State = Literal["active", "deleted", "all"]
 MOST_COMPARED = 200
 
 
-class Tracking(Listing, LoggedModels, DirectRecording, LoggedInputs, Adoption, Room):
+class Tracking(Listing, Telemetry, LoggedModels, DirectRecording, ExperimentSearch, LoggedInputs, Adoption, Room):
     """Experiments and runs.
 
     A script starts a run with `start` and logs through the `Run` it gets; what stands below are the operations behind it.
@@ -73,6 +74,7 @@ class Tracking(Listing, LoggedModels, DirectRecording, LoggedInputs, Adoption, R
         parent: "Run | str | None" = None,
         seeds: Mapping[str, int] | None = None,
         resume: str | None = None,
+        **seen: bool,
     ) -> "Run":
         """Start a run and return the handle to log with. Within a run, the new one is its child.
 
@@ -91,6 +93,7 @@ class Tracking(Listing, LoggedModels, DirectRecording, LoggedInputs, Adoption, R
             parent=parent,
             seeds=seeds or {},
             resume=resume,
+            seen=seen,
         )
 
     def open(self, run: str) -> "Run":
@@ -306,7 +309,7 @@ class Tracking(Listing, LoggedModels, DirectRecording, LoggedInputs, Adoption, R
             return int(row.id)
         if row is not None and row.name != given:  # it was named by number or UUID
             raise Conflict(
-                f"experiment {given} is deleted: it must be active", hint="restore it, or name another"
+                f"experiment '{row.name}' is deleted: it must be in the 'active' state", hint="restore it, or name another"
             )
         return writing.add_experiment(tx, given, self.context.ids(), {})
 
@@ -526,12 +529,6 @@ class Tracking(Listing, LoggedModels, DirectRecording, LoggedInputs, Adoption, R
         with self.look() as look:
             writing.existing_run(look, run_id)
             return reading.summaries(look, run_id)
-
-    @operation(Permission.READ)
-    def history(self, run_id: str, key: str) -> History:
-        """The points of one metric by step and time, as columns of bytes."""
-        with self.look() as look:
-            return reading.history(look, run_id, key)
 
     @operation(Permission.READ)
     def artifacts(self, run_id: str, path: str = "") -> list[ArtifactRecord]:

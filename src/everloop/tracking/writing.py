@@ -32,6 +32,7 @@ from everloop.store.schema.tracking import (
     run_checkpoints,
     run_datasets,
     run_metrics,
+    run_output,
     run_params,
     run_tags,
     runs,
@@ -186,7 +187,8 @@ def inherit(tx: Transaction, source: Row, target: str, checkpoint: Row | None) -
     if checkpoint is None:
         return 0
     _copy(tx, run_checkpoints, source.id, target, run_checkpoints.c.number <= checkpoint.number)
-    _copy(tx, metric_blocks, source.id, target, metric_blocks.c.record < checkpoint.records)
+    for table in (metric_blocks, run_output):
+        _copy(tx, table, source.id, target, table.c.record < checkpoint.records)
     for table in (run_artifacts, run_checkpoints):
         query = sa.select(table.c.digest, table.c.size).where(table.c.run == target)
         hold(tx, [HeldObject(row.digest, row.size) for row in tx.all(query)], f"run:{target}")
@@ -233,6 +235,7 @@ def purge(tx: Transaction, row: Row) -> None:
         run_tags,
         run_metrics,
         metric_blocks,
+        run_output,
         run_artifacts,
         run_checkpoints,
         run_datasets,

@@ -138,6 +138,17 @@ metric_blocks = sa.Table(
     "zero for calls that came without a journal.",
 )
 
+run_output = sa.Table(
+    "run_output",
+    metadata,
+    _of_run(),
+    sa.Column("record", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("stream", sa.String(8), nullable=False),
+    sa.Column("time", Moment, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    comment="Lines that a run printed in a row to one stream; `record` is the number of the journal record that began them.",
+)
+
 run_artifacts = sa.Table(
     "run_artifacts",
     metadata,
