@@ -1,0 +1,111 @@
+"""Declarations are asked themselves: `view.history(frame)`, `view.get(keys)`, and the same of an entity for all its views."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+import everloop as ev
+from everloop.domain.featureviews import FeatureView
+from everloop.errors import InvalidInput, NotFound
+from everloop.governance.definitions import declared
+from everloop.workspace.workspace import Workspace
+
+NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)
+INSTANT = pa.timestamp("us", "UTC")
+MINUTE = timedelta(minutes=1)
+
+airport = ev.entity("airport", keys=["origin"])
+weather = ev.feature_view(
+    "weather", entity=airport, source="weather", event_time="time", available="5min", features=["temp"]
+)
+recent = ev.feature_view(
+    "recent",
+    entity=airport,
+    source="weather",
+    event_time="time",
+    features=[ev.aggregate("max", "temp", over="1h", name="warmest")],
+)
+RECENT_BEFORE = ev.feature_view(
+    "recent",
+    entity=airport,
+    source="weather",
+    event_time="time",
+    features=[ev.aggregate("min", "temp", over="1h", name="coldest")],
+)
+
+
+@pytest.fixture
+def frame(any_workspace: Workspace) -> pa.Table:
+    rows = {"origin": ["JFK", "JFK", "LGA"], "temp": [60.0, 50.0, 70.0]}
+    times = pa.array([NOON, NOON + 30 * MINUTE, NOON], INSTANT)
+    any_workspace.data.add(pa.table(rows | {"time": times}), "weather")
+    asked = [NOON + 4 * MINUTE, NOON + 5 * MINUTE, NOON + 40 * MINUTE]
+    return pa.table({"origin": ["JFK", "JFK", "JFK"], "asked": pa.array(asked, INSTANT)})
+
+
+def test_history_of_a_declaration_needs_nothing_but_the_frame(
+    any_workspace: Workspace, frame: pa.Table
+) -> None:
+    assert weather.history(frame)["temp"].to_pylist() == [None, 60.0, 50.0]
+    assert [each.reference for each in any_workspace.features.views()] == ["feature:weather@v1"]
+    weather.history(frame)
+    assert any_workspace.features.view("weather").version == 1
+
+
+def test_the_declaration_counts_and_not_what_was_recorded_since(
+    any_workspace: Workspace, frame: pa.Table
+) -> None:
+    any_workspace.features.apply([RECENT_BEFORE])
+    assert recent.history(frame)["warmest"].to_pylist() == [60.0, 60.0, 60.0]
+    assert any_workspace.features.view("recent").version == 2
+
+
+def test_an_entity_asks_all_views_about_it(any_workspace: Workspace, frame: pa.Table) -> None:
+    with pytest.raises(NotFound, match="no recorded feature view is about 'airport'"):
+        airport.history(frame)
+    any_workspace.features.apply([weather, recent])
+    found = airport.history(frame, full_names=True)
+    assert found["weather__temp"].to_pylist() == [None, 60.0, 50.0]
+    assert found["recent__warmest"].to_pylist() == [60.0, 60.0, 60.0]
+
+
+def test_values_at_hand(any_workspace: Workspace, frame: pa.Table) -> None:
+    with pytest.raises(NotFound, match="not recorded as it is declared here"):
+        weather.get(["JFK"])
+    any_workspace.features.apply([weather, recent])
+    any_workspace.features.materialize(["weather"], until=NOON + 40 * MINUTE)
+    found = weather.get(["LGA", {"origin": "JFK"}, "nowhere"])
+    assert [(each.values, each.status) for each in found] == [
+        ({"temp": 70.0}, "present"),
+        ({"temp": 50.0}, "present"),
+        ({"temp": None}, "unknown"),
+    ]
+    assert [each.values for each in weather.get({"origin": "JFK"})] == [{"temp": 50.0}]
+    assert list(airport.get(["JFK"])) == ["weather"]
+
+
+def test_what_is_not_clear_is_asked_for(any_workspace: Workspace, frame: pa.Table) -> None:
+    twice = frame.append_column("later", frame["asked"])
+    with pytest.raises(InvalidInput, match="columns of instants: asked, later"):
+        weather.history(twice)
+    assert weather.history(twice, time="later")["temp"].to_pylist() == [None, 60.0, 50.0]
+    with pytest.raises(InvalidInput, match="no column of instants"):
+        weather.history(frame.select(["origin"]))
+    with pytest.raises(InvalidInput, match="keys are a list"):
+        weather.get("JFK")
+    route = ev.entity("route", keys=["origin", "carrier"])
+    with pytest.raises(InvalidInput, match="named by origin, carrier together"):
+        ev.feature_view("r", entity=route, source="weather", event_time="time", features=["temp"]).get(
+            ["JFK"]
+        )
+
+
+def test_a_definitions_module_still_declares_them() -> None:
+    from types import ModuleType
+
+    module = ModuleType("definitions")
+    module.weather, module.recent = weather, recent  # type: ignore[attr-defined]
+    assert declared(module, FeatureView) == [weather, recent]
