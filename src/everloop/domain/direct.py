@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from everloop.domain.runs import number_text
+from everloop.domain.runs import Experiment, number_text
 
 
 class RunFacts(msgspec.Struct, frozen=True):
@@ -67,3 +67,10 @@ DATASET_LIMITS = {
     "profile": 16_777_215,
 }
 """How long each text of a logged dataset may be."""
+
+
+class ExperimentPage(msgspec.Struct, frozen=True):
+    """One page of a search; `next_page` asks for the one after it, None at the end."""
+
+    experiments: list[Experiment]
+    next_page: str | None = None

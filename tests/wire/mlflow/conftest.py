@@ -59,7 +59,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def refused(call: Any, code: str = "INVALID_PARAMETER_VALUE", match: str = "") -> Any:
+def refused(call: Any, code: str = "INVALID_PARAMETER_VALUE", match: str | None = None) -> Any:
     """Call, and return the error, which must be an MlflowException of this code."""
     from mlflow.exceptions import MlflowException
 

@@ -1,6 +1,10 @@
 """runs/create, get, update, delete, restore: a run's life as its client tells it."""
 
-from everloop.domain.runs import ACTIVE, Captured
+from collections import defaultdict
+from weakref import WeakKeyDictionary
+
+from everloop.domain.logged_models import OUTPUT
+from everloop.domain.runs import ACTIVE, Captured, RunRecord
 from everloop.errors import NotFound
 from everloop.server.mlflow.codec import Answer, Asked, Int64, moment
 from everloop.server.mlflow.endpoints import Endpoints
@@ -59,11 +63,7 @@ class OneRun(Asked, frozen=True):
 
 @endpoints.post("runs/create")
 def create(workspace: Workspace, asked: CreateRun) -> Got:
-    found = workspace.tracking.experiment_by_number(experiment_number_in(asked.experiment_id))
-    if found.state != ACTIVE:
-        raise invalid(
-            f"The experiment {found.id} must be in the 'active' state. Current state is {found.state}."
-        )
+    experiment = _uuid_of(workspace, experiment_number_in(asked.experiment_id))
     tags = unique(asked.tags, "tag")
     if asked.run_name and tags.get(RUN_NAME, asked.run_name) != asked.run_name:
         raise invalid(
@@ -75,7 +75,7 @@ def create(workspace: Workspace, asked: CreateRun) -> Got:
         facts, kept = facts_in({key: value for key, value in tags.items() if key != PARENT})
         kept[PARENT] = tags[PARENT]
     made = workspace.tracking.create_run(
-        experiment=found.uuid,
+        experiment=experiment,
         name=asked.run_name or facts.name,
         start_time=moment(asked.start_time, "start_time") if asked.start_time else None,
         parent=facts.parent or None,
@@ -89,7 +89,7 @@ def create(workspace: Workspace, asked: CreateRun) -> Got:
 @endpoints.get("runs/get")
 def get(workspace: Workspace, asked: GetRun) -> Got:
     run_id = run_id_in(asked.run_id, asked.run_uuid)
-    return Got(run=messages(workspace, [run_id])[0])
+    return Got(run=messages_of(workspace, workspace.tracking.exact_runs([run_id]))[0])
 
 
 @endpoints.post("runs/update")
@@ -113,12 +113,35 @@ def restore(workspace: Workspace, asked: OneRun) -> None:
     workspace.tracking.restore_runs([run_id_in(asked.run_id, "")])
 
 
-def messages(workspace: Workspace, run_ids: list[str]) -> list[RunMessage]:
-    """Runs with all that belongs to them, in the order asked for."""
+def messages_of(workspace: Workspace, found: list[RunRecord]) -> list[RunMessage]:
+    """Runs with all that belongs to them."""
     tracking = workspace.tracking
-    records = tracking.exact_runs(run_ids)
+    run_ids = [each.run_id for each in found]
     points, datasets = tracking.last_points(run_ids), tracking.datasets_of(run_ids)
-    return [run_message(each, points.get(each.run_id, ()), datasets.get(each.run_id, ())) for each in records]
+    used: dict[str, list[str]] = defaultdict(list)
+    made: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for link in tracking.models_of_runs(run_ids):
+        if link.role == OUTPUT:
+            made[link.run_id].append((link.model_id, link.step))
+        else:
+            used[link.run_id].append(link.model_id)
+    return [
+        run_message(
+            run, points.get(run.run_id, ()), datasets.get(run.run_id, ()), used[run.run_id], made[run.run_id]
+        )
+        for run in found
+    ]
+
+
+def _uuid_of(workspace: Workspace, number: int) -> str:
+    """What an experiment is called where its number could be another one's name. It never changes, so it is asked once."""
+    known = _uuids.setdefault(workspace, {})
+    if number not in known:
+        known[number] = workspace.tracking.experiment_by_number(number).uuid
+    return known[number]
+
+
+_uuids: WeakKeyDictionary[Workspace, dict[int, str]] = WeakKeyDictionary()
 
 
 def _is_active(workspace: Workspace, run_id: str) -> bool:

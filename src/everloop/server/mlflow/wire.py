@@ -15,7 +15,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from everloop.errors import EverloopError, Unauthenticated, nearest
 from everloop.governance.identity import Actor, acting_as
 from everloop.server.access import Doorkeeper
-from everloop.server.mlflow import about, artifacts, experiments, runs
+from everloop.server.mlflow import (
+    about,
+    artifacts,
+    experiments,
+    histories,
+    inputs,
+    recording,
+    runs,
+    searching,
+)
 from everloop.server.mlflow.codec import decode_body, decode_query, encode
 from everloop.server.mlflow.endpoints import Endpoint, Found, Table
 from everloop.server.mlflow.faults import (
@@ -34,6 +43,10 @@ ENDPOINTS = [
     about.endpoints,
     experiments.endpoints,
     runs.endpoints,
+    recording.endpoints,
+    histories.endpoints,
+    inputs.endpoints,
+    searching.endpoints,
     artifacts.endpoints,
     artifacts.listing_endpoints,
 ]
