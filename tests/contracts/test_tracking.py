@@ -462,7 +462,7 @@ class TestDeleting:
         tracking.delete_runs([run.run_id])
         assert tracking.search().runs == []
         assert [each.run_id for each in tracking.search(state="deleted").runs] == [run.run_id]
-        with pytest.raises(Conflict, match="must be active"):
+        with pytest.raises(Conflict, match="'active' state"):
             tracking.log(run.run_id, tags={"a": "b"})
         tracking.restore_runs([run.run_id])
         assert tracking.run(run.run_id).metrics == {"m": 1.0}
@@ -482,7 +482,7 @@ class TestDeleting:
             tracking.create_experiment("e")
         tracking.set_experiment_state("e", "deleted")
         assert tracking.run(run.run_id).state == "deleted"
-        with pytest.raises(Conflict, match="must be active"):
+        with pytest.raises(Conflict, match="'active' state"):
             tracking.create_run(experiment=str(first.id))
         again = tracking.create_experiment("e")
         assert again.id != first.id
