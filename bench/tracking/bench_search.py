@@ -88,7 +88,7 @@ def seed(workspace: LocalWorkspace, count: int, *, batch: int = 5_000) -> str:
                     "process_began": 0.0,
                     "heartbeat": began,
                     "captured": {},
-                }  # fmt: skip
+                }
             )
             params = {"model": choose.choice(("tree", "linear", "nn"))}
             params |= {f"p{each}": repr(choose.random()) for each in range(1, 10)}
@@ -112,7 +112,7 @@ def seed(workspace: LocalWorkspace, count: int, *, batch: int = 5_000) -> str:
                         "last_step": 0,
                         "last_time": began,
                         **summary,
-                    }  # fmt: skip
+                    }
                 )
             for each in range(5):
                 value = choose.choice("abcdef")

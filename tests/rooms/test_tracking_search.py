@@ -15,9 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.workspaces import FakeClock
 
+from everloop.domain.direct import LoggedDataset
 from everloop.domain.runs import MetricSummary, RunDetail, param_number
 from everloop.domain.search import matches, parse_filter
-from everloop.tracking import records
+from everloop.errors import InvalidInput
+from everloop.store.schema.registry import model_aliases, models
+from everloop.tracking import records, searching
 from everloop.tracking.tracking import Tracking
 from everloop.workspace.local import LocalWorkspace
 
@@ -27,12 +30,14 @@ TEXTS = (
 NUMBERS = (0.0, -0.0, 0.5, 1.0, -3.25, 1e300, math.nan, math.inf, -math.inf)
 KEYS = ("model", "lr", "m x")
 NAMES = ("a", "B", "b%", "run_1")
+ALIASES = {"delay@v4": "delay@champion", "delay@v11": "delay@old"}
 
 
 class Seen(msgspec.Struct):
     """A run as the plain evaluation sees it."""
 
     detail: RunDetail
+    datasets: list[dict[str, str]]
 
     @property
     def params(self) -> dict[str, str]:
@@ -66,12 +71,31 @@ class Seen(msgspec.Struct):
         return {"start_time": self.detail.run.start_time, "end_time": self.detail.run.end_time}
 
     @property
+    def numbers(self) -> dict[str, float]:
+        return {}
+
+    @property
     def lineage(self) -> dict[str, frozenset[str]]:
         both = [*self.detail.consumed, *self.detail.produced]
+        both += [f"model:{alias}" for reference, alias in ALIASES.items() if f"model:{reference}" in both]
         return {
             kind: frozenset(each.partition(":")[2] for each in both if each.startswith(f"{kind}:"))
             for kind in ("data", "model", "feature")
         }
+
+
+def aliased(workspace: LocalWorkspace) -> None:
+    """Aliases as the registry keeps them."""
+    with workspace.ledger.transaction("test") as tx:
+        model = {"name": "delay", "latest": 40, "description": "", "created": tx.now, "updated": tx.now}
+        tx.insert_new(models, model)
+        for reference, alias in ALIASES.items():
+            row = {
+                "name": "delay",
+                "alias": alias.partition("@")[2],
+                "version": int(reference.partition("@v")[2]),
+            }
+            tx.insert_new(model_aliases, row)
 
 
 def filled(tracking: Tracking) -> list[Seen]:
@@ -104,9 +128,21 @@ def filled(tracking: Tracking) -> list[Seen]:
             )
         if choose.random() < 0.3:
             tracking.produced(run.run_id, [f"model:delay@v{number + 1}"])
+        for _ in range(choose.randrange(3)):
+            digest, context = choose.choice(("d1", "d2")), choose.choice(("", "train"))
+            tracking.log_datasets(run.run_id, [LoggedDataset(choose.choice(NAMES), digest, context=context)])
         if choose.random() < 0.5:
             tracking.finish_run(run.run_id, choose.choice(("finished", "failed")), start + timedelta(days=30))
-    return [Seen(tracking.describe(each)) for each in made]
+    return [
+        Seen(
+            tracking.describe(each),
+            [
+                {"name": one.name, "digest": one.digest} | ({"context": one.context} if one.context else {})
+                for one in tracking.datasets_of([each]).get(each, [])
+            ],
+        )
+        for each in made
+    ]
 
 
 def quoted(text: str) -> str:
@@ -134,17 +170,47 @@ text_fields = st.one_of(
     st.sampled_from(["name", "status", "experiment", "parent", "attributes.user"]),
 )
 own = st.sampled_from(["a", "B", "b%", "running", "Failed", "%ed", "e", "Default"]).map(quoted)
-nullable = st.one_of(text_fields, metric_fields, st.sampled_from(["end_time", "data", "model"]))
+dataset_fields = st.sampled_from(["datasets.name", "dataset.digest", "datasets.context"])
+nullable = st.one_of(
+    text_fields, metric_fields, dataset_fields, st.sampled_from(["end_time", "data", "model"])
+)
+leaves = st.one_of(
+    metric_fields, keys.map(lambda key: f"params.{key}"), numbers.filter(lambda each: "300" not in each)
+)
+
+
+def reckons(text: str) -> bool:
+    """Whether a field is in it, which the language asks for."""
+    return "." in text.replace("0.5", "").replace("3.25", "")
+
+
+products = st.lists(leaves, min_size=1, max_size=3).flatmap(
+    lambda found: st.lists(st.sampled_from("*/"), min_size=len(found), max_size=len(found)).map(
+        lambda signs: "".join(f"{leaf} {sign} " for leaf, sign in zip(found, signs, strict=True))[:-3]
+    )
+)
+sums = st.recursive(
+    st.one_of(leaves, products),
+    lambda inner: words("(", inner, st.sampled_from("+-"), inner, ")"),
+    max_leaves=4,
+)
 moments = st.sampled_from(["'2026-01-05'", "1767571200000", "'2026-01-31'"])
 tests = st.one_of(
     words(metric_fields, compared, numbers),
+    words(st.one_of(metric_fields, sums), compared, sums).filter(reckons),
+    words(dataset_fields, patterns, st.sampled_from(["'a'", "'b%'", "'d1'", "'train'", "'D_'"])),
+    words(dataset_fields, st.sampled_from(["in", "not in"]), st.just("('a', 'd2', 'train')")),
     words(keys.map(lambda key: f"params.{key}"), compared, numbers),
     words(text_fields, patterns, st.one_of(texts, own)),
     words(text_fields, st.sampled_from(["in", "not in"]), lists),
     words(nullable, st.sampled_from(["is null", "is not null"])),
     words(st.sampled_from(["start_time", "end_time"]), compared, moments),
     words(st.just("data"), equal, st.sampled_from(["'flights@v1'", "'flights'", "'flight'", "'none'"])),
-    words(st.just("model"), equal, st.sampled_from(["'delay'", "'delay@v1'", "'dela'"])),
+    words(
+        st.just("model"),
+        equal,
+        st.sampled_from(["'delay'", "'delay@v1'", "'dela'", "'delay@champion'", "'delay@none'"]),
+    ),
 )
 filters = st.recursive(
     tests,
@@ -192,13 +258,18 @@ class SearchAgrees:
     def tracking(self, settings_file: str, tmp_path: Path) -> Iterator[Tracking]:
         (tmp_path / "everloop.toml").write_text(settings_file)
         with LocalWorkspace(tmp_path, clock=FakeClock(datetime(2026, 1, 1, tzinfo=UTC))) as workspace:
+            aliased(workspace)
             yield workspace.tracking
 
-    def test_filters_and_orders(self, tracking: Tracking) -> None:
+    @pytest.mark.parametrize("few", [0, searching.FEW])
+    def test_filters_and_orders(self, tracking: Tracking, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            searching, "FEW", few
+        )  # with 0, indexes are walked; else runs are looked up first
         seen = filled(tracking)
         everything = {each.detail.run.run_id for each in seen}
 
-        @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
         @given(filters)
         def agree(text: str) -> None:
             tree = parse_filter(text)
@@ -218,15 +289,48 @@ class SearchAgrees:
                     found = [run.run_id for run in tracking.search(order_by=[order]).runs]
                     assert found == sorted_plainly(seen, field, key, descending), order
 
-    def test_a_walk_over_pages_sees_every_run_once(self, tracking: Tracking) -> None:
-        seen = filled(tracking)
+    @pytest.mark.parametrize("few", [0, searching.FEW])
+    @pytest.mark.parametrize(
+        ("where", "order_by"),
+        [
+            ("", []),
+            ("", ["params.model desc"]),
+            ("", ["tags.lr", "metrics.model desc"]),
+            ("", ["max(metrics.lr) desc", "name"]),
+            (
+                "params.model = 'tree' or metrics.lr != 0.5",
+                ["metrics.`m x`", "params.lr desc", "end_time desc"],
+            ),
+            ("metrics.lr < 1", ["metrics.lr desc"]),
+            ("params.model = 'tree'", ["user", "status desc"]),
+        ],
+    )
+    def test_a_walk_over_pages_sees_every_run_once_even_while_runs_arrive(
+        self, tracking: Tracking, where: str, order_by: list[str], few: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(searching, "FEW", few)
+        filled(tracking)
+        expected = [run.run_id for run in tracking.search(where, order_by=order_by, limit=100).runs]
         walked: list[str] = []
         page: str | None = ""
         while page is not None:
-            answer = tracking.search(order_by=["params.model desc"], limit=7, page=page)
+            answer = tracking.search(where, order_by=order_by, limit=3, page=page)
             walked += [run.run_id for run in answer.runs]
             page = answer.next_page
-        assert len(walked) == len(set(walked)) == len(seen)
+            new = tracking.create_run(name="B", params={"model": "tree", "lr": "0.7"})
+            point = records.encode((records.POINT, "lr", 0.25, 0, 0))
+            tracking.ship(new.run_id, 0, records.batch([point]))
+        assert len(walked) == len(set(walked))
+        assert [each for each in walked if each in expected] == expected
+
+    def test_a_page_belongs_to_its_search(self, tracking: Tracking) -> None:
+        filled(tracking)
+        page = tracking.search(order_by=["name"], limit=3).next_page or ""
+        with pytest.raises(InvalidInput, match="another search"):
+            tracking.search(order_by=["name desc"], limit=3, page=page)
+        for broken in ("?", "AAAA", page[:-4]):
+            with pytest.raises(InvalidInput, match="token of a page"):
+                tracking.search(order_by=["name"], limit=3, page=broken)
 
 
 class TestOnSqlite(SearchAgrees):
