@@ -32,6 +32,8 @@ class Fields(msgspec.Struct, frozen=True):
     """Texts that are kept in lower case, so that a value is read as such."""
     assumed: Mapping[str, str] = {}
     """Tags that count as having a text where they are absent."""
+    tag_names: Mapping[str, str] = {}
+    """Texts that MLflow keeps as tags, by the tag's key: a filter written for it finds what was recorded without it too."""
     example: str = "name = 'x'"
 
     @property
@@ -60,6 +62,12 @@ RUNS = Fields(
     entities={**_METRIC, **_PARAM, **_TAG, **_DATASET, **_ATTRIBUTE, "run": "attribute"},
     lineage=tuple(LINEAGE),
     lower=frozenset({"status"}),
+    tag_names={
+        "mlflow.runName": "name",
+        "mlflow.parentRunId": "parent",
+        "mlflow.user": "user",
+        "mlflow.source.git.commit": "version",
+    },
     example="metrics.rmse < 1 and params.model = 'tree'",
 )
 

@@ -323,6 +323,8 @@ class _Parser:
         start, key = tokens.column, self.key()
         if entity == "attribute":
             return self.attribute(key, start)
+        if entity == "tag" and key in fields.tag_names:
+            return Field("text", fields.tag_names[key])
         if entity == "dataset" and key not in DATASET_KEYS:
             hint = nearest(key, DATASET_KEYS) or f"one of: {', '.join(DATASET_KEYS)}"
             raise tokens.error(f"a dataset has no {key!r}", start, hint)
