@@ -86,7 +86,7 @@ class _Reader:
                 break
             name = key[1]
             found[self._unquoted(name) if name[0] in "'\"" else name.strip()] = self._value(
-                line[key.end() :].strip(), indent
+                line[key.end() :].strip(" \t\r"), indent
             )
         if self.more() and self._indent() > indent:
             raise self.wrong()
@@ -134,8 +134,8 @@ class _Reader:
         parts = [_without_comment(first)]
         self._next()
         while self.more() and self._indent() > indent and parts[0]:
-            line = self.lines[self.at].strip()
-            if _KEY.match(line) or line.startswith("- "):
+            line = self.lines[self.at].strip(" \t")
+            if _KEY.match(line):
                 raise self.wrong()
             parts.append(_without_comment(line))
             self._next()
@@ -217,7 +217,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _without_comment(text: str) -> str:
-    return re.split(r"\s#", text, maxsplit=1)[0].rstrip()
+    return re.split(r"\s#", text, maxsplit=1)[0].rstrip(" \t\r")
 
 
 def _typed(text: str) -> Any:
