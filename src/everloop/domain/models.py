@@ -16,13 +16,27 @@ class ModelState(StrEnum):
     READY = "ready"
     DEPRECATED = "deprecated"
     """Still there and still answering where it is deployed, but not to be promoted."""
+    DELETED = "deleted"
+    """Kept for the predictions and events that name it; not listed, and neither promoted nor deployed any more."""
+
+
+class Stage(StrEnum):
+    """The stages that clients of MLflow know. Aliases say the same better: a stage is a label without a gate."""
+
+    NONE = ""
+    STAGING = "Staging"
+    PRODUCTION = "Production"
+    ARCHIVED = "Archived"
 
 
 class ModelVersionRecord(msgspec.Struct, frozen=True):
-    """One version of a registered model. Nothing of it ever changes but state, aliases and description.
+    """One version of a registered model. Nothing of it ever changes but state, stage, aliases, tags and description.
 
-    artifact: the folder within the run. digest: SHA-256 of its `model.json`, which names the digests of all other files.
-    data, commit: what it was trained on and with, read from lineage when it was registered.
+    run, artifact: where it was logged; empty for a version that clients of MLflow made of something else. digest: SHA-256 of its
+    `model.json`, which names the digests of all other files, or of its `MLmodel` where MLflow wrote the folder; empty where the
+    files are elsewhere, at `source`. data, commit: what it was trained on and with, read from lineage when it was registered.
+    logged_model: the logged model it was made from. source, run_link: what a client said about where it came from.
+    updated: when something of it changed last.
     """
 
     name: str
@@ -43,6 +57,12 @@ class ModelVersionRecord(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     description: str = ""
     card: str | None = None
+    logged_model: str = ""
+    source: str = ""
+    run_link: str = ""
+    stage: Stage = Stage.NONE
+    tags: dict[str, str] = {}
+    updated: datetime | None = None
 
     @property
     def reference(self) -> str:
@@ -60,6 +80,22 @@ class ModelRecord(msgspec.Struct, frozen=True):
     created: datetime
     updated: datetime
     description: str = ""
+    tags: dict[str, str] = {}
+
+
+class ModelPage(msgspec.Struct, frozen=True):
+    """One page of a search for models, each with its newest version of each stage; `next_page` asks for the page after it."""
+
+    models: list[ModelRecord]
+    newest: dict[str, list[ModelVersionRecord]] = {}
+    next_page: str | None = None
+
+
+class VersionPage(msgspec.Struct, frozen=True):
+    """One page of a search for versions; `next_page` asks for the one after it, None at the end."""
+
+    versions: list[ModelVersionRecord]
+    next_page: str | None = None
 
 
 class AliasChange(msgspec.Struct, frozen=True):

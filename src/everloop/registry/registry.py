@@ -20,22 +20,19 @@ from everloop.domain.models import (
     complete,
 )
 from everloop.domain.names import checked_name, shown
-from everloop.domain.references import Kind, Reference, is_alias
+from everloop.domain.references import Kind, Reference
 from everloop.domain.runs import RunDetail
-from everloop.domain.signature import ModelFile, StoredFile
-from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound, Refused
+from everloop.errors import Conflict, NotFound, Refused
 from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
-from everloop.governance.rooms import Room
 from everloop.pipelines.pipelines import Pipelines
-from everloop.registry import reading
-from everloop.store.ledger import Transaction
+from everloop.registry import aliases, reading, sources
+from everloop.registry.catalogue import GATES, Catalogue, begin_model, hold_files, next_version, version_row
 from everloop.store.schema.registry import (
     model_alias_history,
     model_aliases,
     model_versions,
-    models,
     promotions,
 )
 from everloop.tracking.tracking import Tracking
@@ -45,14 +42,8 @@ if TYPE_CHECKING:
 
     from everloop.registry.version import ModelVersion
 
-_MANIFEST = "model.json"
 
-
-GATES = "gates"
-"""The kind under which the gates of a model are kept."""
-
-
-class Registry(Room):
+class Registry(Catalogue):
     """Registered models, their versions and aliases, gates and cards."""
 
     name = "registry"
@@ -70,52 +61,32 @@ class Registry(Room):
         """
         checked_name(name, "model name")
         tracking = self.context.room(Tracking)
-        detail = tracking.describe(run)
-        made_by = self._run_with(artifact, detail.run.run_id)
-        if made_by != detail.run.run_id:
-            detail = tracking.describe(made_by)
-        run_id = detail.run.run_id
+        origin = self._model_of(artifact, tracking.resolve(run))
+        detail = tracking.describe(origin.run)
         data, missing = self._provenance(detail)
         if missing:
             raise Refused(
-                f"run {run_id} cannot be registered, it is not known with which {' and '.join(missing)} the model was made",
+                f"run {origin.run} cannot be registered, it is not known with which {' and '.join(missing)} the model was made",
                 hint=_HINTS[missing[0]],
             )
-        files = self._files(run_id, artifact)
-        digest = files[_MANIFEST].digest
-        model = _read_manifest(self.objects.read(digest), files)
         with self.change() as tx:
-            version = self._next_version(tx, name, description)
-            reference = Reference(Kind.MODEL, name, version=version)
-            size = sum(file.size for file in files.values())
-            row = {
-                "name": name,
-                "version": version,
-                "run": run_id,
-                "artifact": artifact,
-                "state": ModelState.READY.value,
-                "created": tx.now,
-                "user": tx.actor,
-                "digest": digest,
-                "content": model.content,
-                "size": size,
-                "model": model,
-                "files": files,
+            begin_model(tx, name, description)
+            reference = Reference(Kind.MODEL, name, version=next_version(tx, name))
+            row = version_row(tx, reference, origin) | {
                 "data": data,
                 "commit": detail.run.version,
                 "metrics": detail.run.metrics,
                 "params": detail.run.params,
                 "description": description,
+                "logged_model": origin.logged_model,
             }
             tx.execute(sa.insert(model_versions), row)
-            for file in files.values():
-                tx.hold(file.digest, file.size, reference)
-            tx.edge(f"run:{run_id}", reference, "produced")
+            hold_files(tx, reference, origin)
             facts = {
-                "run": f"run:{run_id}",
-                "digest": digest,
-                "content": model.content,
-                "flavour": model.flavour,
+                "run": f"run:{origin.run}",
+                "digest": origin.digest,
+                "content": origin.model.content,
+                "flavour": origin.model.flavour,
                 "data": data,
             }
             tx.event("model.registered", reference, facts)
@@ -143,6 +114,8 @@ class Registry(Room):
     def missing_provenance(self, reference: str) -> list[str]:
         """What is not known of a version: none, or some of code, data, parameters, environment."""
         record = self.version(reference)
+        if not record.run:
+            return complete({})
         return self._provenance(self.context.room(Tracking).describe(record.run))[1]
 
     # Aliases and states
@@ -152,26 +125,25 @@ class Registry(Room):
         """Let an alias mean this version from now on, without asking gates; `promote` asks them."""
         with self.change() as tx:
             record = reading.find_version(tx, reference)
-            self._move_alias(tx, record, alias, reason)
+            aliases.move_alias(tx, self.context.ids, record, alias, reason)
             return reading.find_version(tx, record.reference)
 
     @operation(Permission.WRITE)
     def remove_alias(self, name: str, alias: str, reason: str = "") -> None:
         """Take an alias away. Its history stays."""
         with self.change() as tx:
-            version = reading.resolve(tx, f"{name}@{alias}").version
-            named = (model_aliases.c.name == name) & (model_aliases.c.alias == alias)
+            meant = reading.resolve(tx, f"{name}@{alias}")
+            named = (model_aliases.c.name == meant.name) & (model_aliases.c.alias == alias)
             tx.execute(sa.delete(model_aliases).where(named))
-            self._remember(tx, name, alias, None, reason)
-            tx.event(
-                "model.alias_removed", f"model:{name}", {"alias": alias, "version": version, "reason": reason}
-            )
+            aliases.remember(tx, self.context.ids, meant.name, alias, None, reason)
+            facts = {"alias": alias, "version": meant.version, "reason": reason}
+            tx.event("model.alias_removed", f"model:{meant.name}", facts)
 
     @operation(Permission.READ)
     def alias_history(self, name: str) -> list[AliasChange]:
         """Which version each alias of a model meant since when, newest first."""
         with self.look() as look:
-            asked = reading.resolve(look, name).name
+            asked = reading.find_model(look, name).name
             table = model_alias_history
             query = (
                 sa.select(table).where(table.c.name == asked).order_by(table.c.time.desc(), table.c.id.desc())
@@ -198,12 +170,15 @@ class Registry(Room):
     # Gates
 
     @operation(Permission.WRITE)
-    def record_promotion(self, reference: str, alias: str, gates: list[GateResult]) -> Promotion:
-        """Record what the gates said of a version; if all passed, the alias means it from now on."""
+    def record_promotion(
+        self, reference: str, alias: str, gates: list[GateResult], because: str = ""
+    ) -> Promotion:
+        """Record what the gates said of a version; if all passed, the alias means it from now on. because: why somebody wants it
+        so."""
         with self.change() as tx:
             record = reading.find_version(tx, reference)
-            _checked_alias(alias)
-            before = self._meant(tx, record.name, alias)
+            aliases.checked_alias(alias)
+            before = aliases.meant(tx, record.name, alias)
             allowed = all(gate.passed for gate in gates) and record.state is ModelState.READY
             row = {
                 "id": self.context.ids(),
@@ -218,10 +193,13 @@ class Registry(Room):
             }
             tx.execute(sa.insert(promotions), row)
             if allowed:
-                self._move_alias(tx, record, alias, f"passed {len(gates)} gates")
+                passed = f"passed {len(gates)} gates"
+                reason = f"{because} ({passed})" if because else passed
+                aliases.move_alias(tx, self.context.ids, record, alias, reason)
             facts = {
                 "alias": alias,
                 "previous": before,
+                "because": because,
                 "gates": [
                     {"name": gate.name, "passed": gate.passed, "reason": gate.reason} for gate in gates
                 ],
@@ -273,18 +251,19 @@ class Registry(Room):
         *,
         gates: GateSet | Sequence[Gate] | None = None,
         rows: Any = None,
+        because: str = "",
     ) -> Promotion:
         """Ask the gates, record what each said, and give the version the alias `to` if all passed.
 
         `gates`: declared ones (None: those of the definition modules; none there: only that provenance is complete). `rows`: a
-        table to compare models on, instead of the one the declaration names.
+        table to compare models on, instead of the one the declaration names. `because`: why, kept with the alias's history.
         """
-        _checked_alias(to)
+        aliases.checked_alias(to)
         record = self.version(reference)
         if record.state is not ModelState.READY:
             raise Refused(f"{record.reference} is {record.state}", hint="promote a version that is ready")
         found = self.check(record.reference, gates, alias=to, rows=rows)
-        return self.record_promotion(record.reference, to, found)
+        return self.record_promotion(record.reference, to, found, because)
 
     def best(
         self, name: str, *, metric: str = "", rows: Any = None, label: str = "", block: str = ""
@@ -379,15 +358,19 @@ class Registry(Room):
 
             return GateSet(name, (provenance_complete(),))
 
-    def _run_with(self, artifact: str, run: str) -> str:
-        """The run itself if it has the model; else, for the run of a pipeline, the last of its steps that has: the name of a
-        pipeline's run is what people see, also when all of its steps came from the cache."""
+    def _model_of(self, artifact: str, run: str) -> "sources.Origin":
+        """The model of the run itself if it has one; else, for the run of a pipeline, that of the last of its steps which has:
+        the name of a pipeline's run is what people see, also when all of its steps came from the cache."""
         tracking = self.context.room(Tracking)
         steps = [step.run for step in reversed(self.context.room(Pipelines).steps(run)) if step.run]
         for each in [run, *steps]:
-            if any(file.path == f"{artifact}/{_MANIFEST}" for file in tracking.artifacts(each, artifact)):
-                return each
-        return run
+            found = sources.from_run(tracking, self.objects, each, artifact)
+            if found is not None:
+                return found
+        raise NotFound(
+            f"run {run} has no model called {shown(artifact)}",
+            hint="log one with: run.log_model(model, example=rows)",
+        )
 
     def _provenance(self, detail: RunDetail) -> tuple[list[str], list[str]]:
         """The datasets a run (or those it came from) read, and what is not known."""
@@ -416,44 +399,6 @@ class Registry(Room):
         ]
         return list(dict.fromkeys([run, *above, *parts]))
 
-    def _files(self, run_id: str, artifact: str) -> dict[str, StoredFile]:
-        found = self.context.room(Tracking).artifacts(run_id, artifact)
-        files = {each.path.removeprefix(f"{artifact}/"): StoredFile(each.digest, each.size) for each in found}
-        if _MANIFEST not in files:
-            raise NotFound(
-                f"run {run_id} has no model called {shown(artifact)}",
-                hint="log one with: run.log_model(model, example=rows)",
-            )
-        return files
-
-    def _next_version(self, tx: Transaction, name: str, description: str) -> int:
-        tx.insert_new(
-            models,
-            {"name": name, "latest": 0, "description": description, "created": tx.now, "updated": tx.now},
-        )
-        row = tx.first(sa.select(models.c.latest).where(models.c.name == name).with_for_update())
-        assert row is not None
-        version = int(row.latest) + 1
-        tx.execute(sa.update(models).where(models.c.name == name).values(latest=version, updated=tx.now))
-        return version
-
-    def _meant(self, tx: Transaction, name: str, alias: str) -> int | None:
-        named = (model_aliases.c.name == name) & (model_aliases.c.alias == alias)
-        found = tx.scalar(sa.select(model_aliases.c.version).where(named))
-        return None if found is None else int(found)
-
-    def _move_alias(self, tx: Transaction, record: ModelVersionRecord, alias: str, reason: str) -> None:
-        _checked_alias(alias)
-        if self._meant(tx, record.name, alias) == record.version:
-            return
-        tx.put(model_aliases, {"name": record.name, "alias": alias, "version": record.version})
-        self._remember(tx, record.name, alias, record.version, reason)
-        tx.event("model.alias_set", record.reference, {"alias": alias, "reason": reason})
-
-    def _remember(self, tx: Transaction, name: str, alias: str, version: int | None, reason: str) -> None:
-        row = {"id": self.context.ids(), "name": name, "alias": alias, "version": version}
-        tx.execute(sa.insert(model_alias_history), row | {"time": tx.now, "user": tx.actor, "reason": reason})
-
 
 _HINTS = {
     "code": "start the run inside a git repository, or as a pipeline",
@@ -461,27 +406,6 @@ _HINTS = {
     "parameters": "log what the model was trained with: run.log_params",
     "environment": "start the run with ev.start_run, which captures it",
 }
-
-
-def _read_manifest(data: bytes, files: dict[str, StoredFile]) -> ModelFile:
-    """The manifest, after checking that it speaks of these files."""
-    from everloop.tracking.formats import read_model_file
-
-    model = read_model_file(data)
-    for name, expected in model.files.items():
-        if files.get(name) != expected:
-            raise Corrupted(
-                f"the model's file {name} is not the one its model.json names", hint="log the model again"
-            )
-    return model
-
-
-def _checked_alias(alias: str) -> None:
-    if not is_alias(alias):
-        raise InvalidInput(
-            f"{shown(alias)} cannot be an alias",
-            hint="letters, digits, '_' and '-'; not 'latest' and not like a version",
-        )
 
 
 def _promotion(row: dict[str, Any]) -> Promotion:

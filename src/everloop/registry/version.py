@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from everloop.domain.consumption import note
 from everloop.domain.models import ModelVersionRecord, Package
 from everloop.domain.signature import Signature
-from everloop.errors import Conflict, InvalidInput, nearest
+from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 
 if TYPE_CHECKING:
     from everloop.registry.registry import Registry
@@ -63,8 +63,14 @@ class ModelVersion:
         return self.record.created
 
     def folder(self) -> Path:
-        """The model's files on this machine, fetched once and checked."""
+        """The model's files on this machine, fetched once and checked. Raises NotFound when they are elsewhere."""
         from everloop.registry.packaging import place
+
+        if not self.record.files:
+            raise NotFound(
+                f"the files of {self.reference} are not here: its source is {self.record.source or 'unknown'}",
+                hint="import them, or log the model here",
+            )
 
         return place(
             self._room.context.folder / "cache" / "models",
@@ -73,13 +79,17 @@ class ModelVersion:
             self._room.objects,
         )
 
-    def load(self) -> LoadedModel:
-        """The model in memory, loaded at the first use. `native` of it is the library's own object."""
+    def load(self, *, trust: bool = False) -> LoadedModel:
+        """The model in memory, loaded at the first use. `native` of it is the library's own object.
+
+        A model that MLflow pickled runs its author's code when it is loaded: that is refused unless `trust` says that this is
+        wanted. Afterwards `predict` uses what was loaded.
+        """
         if self._loaded is None:
             from everloop.tracking.formats import load_model
 
             note(self.reference)
-            self._loaded = load_model(self.folder())
+            self._loaded = load_model(self.folder(), trust=trust)
         return self._loaded
 
     def predict(self, table: Any) -> Columns:
