@@ -8,12 +8,11 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import CachedResult, Claim, FinishedStep
 from everloop.domain.runs import Owner
-from everloop.store.ledger import Transaction
+from everloop.store.ledger import Transaction, insert_for
 from everloop.store.schema.pipelines import pipeline_steps, step_claims, step_code, step_keys, step_results
 from everloop.tracking.places import is_alive, place
 
@@ -31,7 +30,7 @@ def upsert(
 
 @cache
 def _upsert(dialect: str, table: sa.Table, columns: tuple[str, ...], replace: bool) -> sa.Executable:
-    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    insert = insert_for(dialect)(table)
     if not replace:
         return insert.on_conflict_do_nothing()
     keys = [column.name for column in table.primary_key]

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from everloop.domain.logged_models import (
     INPUT,
@@ -38,7 +37,7 @@ from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.ledger import Transaction
+from everloop.store.ledger import Transaction, insert_for
 from everloop.store.schema.logged_models import (
     logged_model_files,
     logged_model_metrics,
@@ -206,9 +205,7 @@ class LoggedModels(Room):
             for model_id in {each.model_id for each in points}:
                 logged_reading.existing(tx, model_id)
             if points:
-                insert = (sqlite.insert if tx.dialect == "sqlite" else postgresql.insert)(
-                    logged_model_metrics
-                )
+                insert = insert_for(tx.dialect)(logged_model_metrics)
                 tx.execute(insert.on_conflict_do_nothing(), [_point_row(each) for each in points])
 
     @operation(Permission.WRITE)

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from everloop.domain.runs import (
     ACTIVE,
@@ -21,7 +20,7 @@ from everloop.domain.runs import (
     param_number,
 )
 from everloop.errors import Conflict, InvalidInput, NotFound, nearest
-from everloop.store.ledger import Reader, Transaction
+from everloop.store.ledger import Reader, Transaction, insert_for
 from everloop.store.schema.base import objects_held
 from everloop.store.schema.tracking import (
     INDEXED_CHARACTERS,
@@ -164,7 +163,7 @@ def set_artifact(tx: Transaction, run_id: str, path: str, digest: str, size: int
 def hold(tx: Transaction, held: Sequence[HeldObject], holder: str) -> None:
     """`holder` needs all of these objects, said in one round."""
     if held:
-        insert = (sqlite.insert if tx.dialect == "sqlite" else postgresql.insert)(objects_held)
+        insert = insert_for(tx.dialect)(objects_held)
         rows = [{"digest": each.digest, "holder": holder, "size": each.size} for each in held]
         tx.execute(insert.on_conflict_do_nothing(), rows)
 
@@ -250,7 +249,7 @@ def upsert(tx: Transaction, table: sa.Table, rows: Sequence[Mapping[str, Any]]) 
     """Insert rows, or replace those with the same primary key, in one round."""
     if not rows:
         return
-    insert = (sqlite.insert if tx.dialect == "sqlite" else postgresql.insert)(table)
+    insert = insert_for(tx.dialect)(table)
     keys = [column.name for column in table.primary_key]
     rest = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
     tx.execute(insert.on_conflict_do_update(index_elements=keys, set_=rest), list(rows))

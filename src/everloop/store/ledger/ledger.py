@@ -85,13 +85,13 @@ class Transaction(Reader):
 
     def insert_new(self, table: sa.Table, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
         """Insert rows whose primary or unique key is not there yet; the others stay as they are. Returns how many were new."""
-        build = _upsert(self.dialect)
+        build = insert_for(self.dialect)
         listed = [rows] if isinstance(rows, Mapping) else list(rows)
         return sum(self.execute(build(table).values(row).on_conflict_do_nothing()).rowcount for row in listed)
 
     def put(self, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert a row, or replace the columns given of the row with the same primary key."""
-        build = _upsert(self.dialect)
+        build = insert_for(self.dialect)
         keys = [column.name for column in table.primary_key]
         rest = {name: value for name, value in row.items() if name not in keys}
         statement = build(table).values(row)
@@ -297,8 +297,9 @@ def open_ledger(url: str, *, clock: Clock, ids: Ids) -> Ledger:
     return Ledger(engine, clock, ids)
 
 
-def _upsert(dialect: str) -> Any:
-    """The insert statement that knows conflicts. Each database's dialect is imported only where it is used: that takes .1 s."""
+def insert_for(dialect: str) -> Any:
+    """The insert statement of a database, which knows conflicts. Each database's dialect is imported only where it is used: that
+    takes .1 s."""
     return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
 
 

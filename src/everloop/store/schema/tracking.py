@@ -28,13 +28,15 @@ experiments = sa.Table(
     sqlite_autoincrement=True,
     comment="The name of a deleted experiment is free again.",
 )
-sa.Index(
-    "uq_experiments_name",
-    experiments.c.name,
-    unique=True,
-    sqlite_where=experiments.c.state == ACTIVE,
-    postgresql_where=experiments.c.state == ACTIVE,
-)
+uq_experiments_name = sa.Index("uq_experiments_name", experiments.c.name, unique=True)
+
+
+@sa.event.listens_for(experiments, "before_create")
+def _active_names(table: sa.Table, connection: sa.Connection, **_: Any) -> None:
+    """Only names of active experiments are unique. Said when the table is made: said in `sa.Index`, every command would import
+    the dialect of the database it does not use."""
+    uq_experiments_name.dialect_options[connection.dialect.name]["where"] = experiments.c.state == ACTIVE
+
 
 experiment_tags = sa.Table(
     "experiment_tags",
