@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "features": ("everloop.cli.features:features", "feature views: as of a moment, at hand, compared"),
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
+    "import": ("everloop.cli.importing:import_", "bring in what other tools recorded: MLflow, TensorBoard, CSV"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
     "reproduce": (
         "everloop.cli.pipelines:reproduce",

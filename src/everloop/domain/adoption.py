@@ -15,7 +15,7 @@ import msgspec
 from everloop.domain.direct import LoggedDataset
 from everloop.domain.ids import is_id
 from everloop.domain.logged_models import LoggedModel, RunModel
-from everloop.domain.runs import ACTIVE, ArtifactRecord, Captured
+from everloop.domain.runs import ACTIVE, INTERRUPTED, RUNNING, ArtifactRecord, Captured
 from everloop.domain.signature import StoredFile
 
 BYTES_A_POINT = 24
@@ -123,7 +123,7 @@ class AdoptedModel(msgspec.Struct, frozen=True):
 
 
 class AdoptedLoggedModel(msgspec.Struct, frozen=True):
-    """A logged model (registered or not) with its files. `experiment` as in `AdoptedRun`; `model.experiment_id` does not count."""
+    """A logged model (registered or not) with its files. `experiment` as in `AdoptedRun`; `model.experiment_id` says nothing."""
 
     model: LoggedModel
     experiment: str
@@ -149,3 +149,12 @@ def run_identifier(given: str) -> str:
     if is_id(plain) and all(character in string.hexdigits + "-" for character in given):
         return plain
     return derived_id("run", given)
+
+
+def has_ended_since(here: str, there: str) -> bool:
+    """Whether a run that is here as `here` was not at its end when it came, and by now is `there`.
+
+    >>> has_ended_since("interrupted", "finished"), has_ended_since("finished", "failed")
+    (True, False)
+    """
+    return here in (RUNNING, INTERRUPTED) and there not in (RUNNING, INTERRUPTED)

@@ -14,6 +14,7 @@ from everloop.domain.adoption import (
     AdoptedRun,
     KnownRun,
     derived_id,
+    has_ended_since,
 )
 from everloop.domain.direct import LoggedDataset
 from everloop.domain.ids import is_id
@@ -22,10 +23,8 @@ from everloop.domain.runs import (
     DEFAULT_EXPERIMENT,
     DEFAULT_EXPERIMENT_ID,
     DELETED,
-    INTERRUPTED,
     MAX_PARAM,
     MAX_TAG,
-    RUNNING,
     STATUSES,
     ArtifactRecord,
     Experiment,
@@ -174,11 +173,6 @@ class Adoption(LoggedModelAdoption, Room):
                 hint="each key once, with the number of its points, and 24 bytes a point",
             )
         return data
-
-
-def has_ended_since(here: str, there: str) -> bool:
-    """Whether a run that is known here as `here` was not at its end when it came, and is now."""
-    return here in (RUNNING, INTERRUPTED) and there not in (RUNNING, INTERRUPTED)
 
 
 # Experiments

@@ -1,0 +1,96 @@
+"""Commands that bring other tools' stores in: import mlflow, tensorboard, csv."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everloop.cli.frame import command, emit, human_bytes, say, table, workspace
+from everloop.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from everloop.exchange.source import Report, Source
+
+SHOWN = 20
+"""How many of the things that were left are listed for people; `--json` has all."""
+
+
+@click.group("import")
+def import_() -> None:
+    """Bring in what other tools have recorded. Doing it twice changes nothing; after an interruption, do it again."""
+
+
+@command()
+@click.argument("where", metavar="PATH_OR_URI")
+@click.option(
+    "--artifacts",
+    "moved",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="Where artifacts are now: the beginning of their address there, and a folder here. May be given more than once.",
+)
+@click.option("--experiment", multiple=True, help="Only this experiment, by name, without the registry.")
+@click.option(
+    "--no-artifacts", is_flag=True, help="Leave artifacts and models' files; a later import brings them."
+)
+def mlflow(where: str, moved: tuple[str, ...], experiment: tuple[str, ...], no_artifacts: bool) -> None:
+    """Bring in an MLflow store: an mlruns folder, an mlflow.db, the URL of a Postgres one, or a server's address.
+
+    A server that asks for a login gets MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN.
+    """
+    from everloop.exchange.mlflow.opening import open_source
+
+    _import(open_source(where, [_pair(each) for each in moved]), experiment, files=not no_artifacts)
+
+
+def _pair(given: str) -> tuple[str, str]:
+    old, equals, new = given.rpartition("=")
+    if not equals or not old or not new:
+        raise InvalidInput(
+            f"'{given}' does not say what moved where", hint="such as --artifacts /old/mlruns=/new/mlruns"
+        )
+    if not Path(new).is_dir():
+        raise InvalidInput(
+            f"there is no folder {new}", hint="name the folder that is in the place of the old one"
+        )
+    return old, new
+
+
+def _import(source: Source, only: tuple[str, ...] = (), *, files: bool = True) -> None:
+    """Bring a source in and print the report. What it says is checked before a workspace is made."""
+    from everloop.exchange.bringing import bring_in
+
+    context = click.get_current_context()
+    context.call_on_close(source.close)
+    report = bring_in(workspace(write=True), source, only=only, files=files, say=say)
+    emit(report, _reported)
+
+
+def _reported(report: Report) -> Any:
+    from rich.console import Group
+
+    kinds = [kind for kind in report.imported if report.imported[kind] or report.present.get(kind)]
+    rows = [
+        (
+            kind.replace("_", " "),
+            human_bytes(report.imported[kind]) if kind.endswith("bytes") else f"{report.imported[kind]:,}",
+            f"{report.present[kind]:,}" if report.present.get(kind) else "",
+        )
+        for kind in kinds
+    ]
+    parts: list[Any] = [table([report.source, "new", "here before"], rows, right=["new", "here before"])]
+    if report.changed:
+        changed = [(each.kind, each.name, each.change) for each in report.changed[:SHOWN]]
+        parts.append(table(["changed", "what", "how"], changed))
+    if report.skipped:
+        counts = Counter(each.kind for each in report.skipped)
+        total = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        left = [(each.kind, each.name, each.reason) for each in report.skipped[:SHOWN]]
+        parts += [table(["left", "what", "why"], left), f"left: {total}"]
+    return Group(*parts)
+
+
+import_.add_command(mlflow)
