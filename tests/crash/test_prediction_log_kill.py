@@ -11,7 +11,7 @@ import psutil
 from tests.wire.prediction_servers import Started, deploy_by_hand, save_flights_model, training_rows
 
 from everloop.domain.deployments import Arm
-from everloop.serving.predictions import Segment, table_of
+from everloop.serving.predictions import Segment, joined
 
 
 def test_acknowledged_predictions_survive_a_kill(tmp_path):
@@ -43,8 +43,8 @@ def test_acknowledged_predictions_survive_a_kill(tmp_path):
             for thread in threads:
                 thread.join()
         assert len(answered) > before
-    logged = table_of(
-        frame for path in (folder / "log").glob("*.journal") for _, _, frame in Segment(path).frames()
+    logged = joined(
+        [part.rows for path in (folder / "log").glob("*.journal") for part in Segment(path).parts()]
     )
     assert set(answered) <= set(logged["prediction_id"].to_pylist())
 

@@ -29,6 +29,7 @@ from everloop.governance.rooms import Room
 from everloop.store.schema.features import materializations
 
 if TYPE_CHECKING:
+    from everloop.data.dataset import Dataset
     from everloop.features.reader import FeatureReader, Selected
 
 KIND = "feature"
@@ -38,6 +39,9 @@ class Features(Room):
     """Feature views: what was known of an entity at a moment, the same for training and for serving."""
 
     name = "features"
+
+    _compared_last: "tuple[object, FeatureReader] | None" = None
+    """What `parity` read last, and the reader made of it."""
 
     # Declarations
 
@@ -69,19 +73,30 @@ class Features(Room):
         reference); datasets that are not named are read at their newest. full_names: columns are called ``view__feature``,
         else ``feature``.
         """
-        from everloop.features.reader import FeatureReader
-
         selected = self._selected(features, full_names)
-        room, pinned, tables = self.context.room(Data), dict(at or {}), {}
+        return self._reader(selected, self._pinned(selected, at or {}))
+
+    def _pinned(self, selected: "Sequence[Selected]", at: Mapping[str, int | str]) -> "dict[str, Dataset]":
+        """The version of each dataset that the features are read from."""
+        room, pinned, datasets = self.context.room(Data), dict(at), {}
         sources = {name for each in selected for name in each.record.view.sources}
         unread = [name for name in pinned if name not in sources]
         if unread:
             raise InvalidInput(f"no feature here reads '{unread[0]}'", hint=nearest(unread[0], sources))
         for name in sorted(sources):
             version = pinned.get(name)
-            tables[name] = room.dataset(f"{name}@v{version}" if isinstance(version, int) else version or name)
-        references = {name: dataset.reference for name, dataset in tables.items()}
-        return FeatureReader(selected, references, {name: dataset.scan() for name, dataset in tables.items()})
+            datasets[name] = room.dataset(
+                f"{name}@v{version}" if isinstance(version, int) else version or name
+            )
+        return datasets
+
+    def _reader(self, selected: "Sequence[Selected]", datasets: "Mapping[str, Dataset]") -> "FeatureReader":
+        from everloop.features.reader import FeatureReader
+
+        references = {name: dataset.reference for name, dataset in datasets.items()}
+        return FeatureReader(
+            selected, references, {name: dataset.scan() for name, dataset in datasets.items()}
+        )
 
     def history(
         self,
@@ -106,7 +121,18 @@ class Features(Room):
         tolerance: float | None = None,
     ) -> ParityReport:
         """Compare logged features (a table with keys, instants and features) with those recomputed from history."""
-        return self.prepare(features, at=at).parity(logged, time=time, tolerance=tolerance)
+        selected = self._selected(features, full_names=False)
+        datasets = self._pinned(selected, at or {})
+        asked = (
+            *((each.record.reference, each.column) for each in selected),
+            *(each.reference for each in datasets.values()),
+        )
+        held = self._compared_last
+        if (
+            held is None or held[0] != asked
+        ):  # the days of a rollout are compared one by one, with the same history
+            held = self._compared_last = (asked, self._reader(selected, datasets))
+        return held[1].parity(logged, time=time, tolerance=tolerance)
 
     # The online store
 

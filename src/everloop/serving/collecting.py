@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from everloop.domain.deployments import SegmentRecord
 from everloop.errors import Conflict
-from everloop.serving.predictions import Segment, counts_by_model, parquet_bytes, spans, table_of
+from everloop.serving.predictions import Segment, counts_by_model, joined, parquet_bytes, spans
 from everloop.store.journal import recover
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def collect_segments(
         except Conflict:  # its server is writing it
             continue
         if not is_kept(path.stem):
-            table = without_repeats(table_of(frame for _, _, frame in Segment(path).frames()))
+            table = without_repeats(joined([part.rows for part in Segment(path).parts()]))
             if table.num_rows:
                 stored = objects.put(parquet_bytes(table))
                 counts = counts_by_model(table)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -46,30 +46,41 @@ ROW_GROUP = 20_000
 """Rows of a Parquet row group: what is read at least to find one prediction."""
 
 
+class Part(NamedTuple):
+    """Rows of the log that were read together, and the earliest and latest time among them (microseconds)."""
+
+    first: int
+    last: int
+    rows: pa.Table
+
+
 class Segment:
     """One journal of a server, read as it grows: each record once. May be used by several threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._end = 0
-        self._frames: list[tuple[int, int, Frame]] = []
+        self._parts: list[Part] = []
         self._one_at_a_time = threading.Lock()
 
-    def frames(self) -> list[tuple[int, int, Frame]]:
-        """All records so far, each with the earliest and latest time of its rows (microseconds). NotFound when it was collected
-        meanwhile."""
+    def parts(self) -> list[Part]:
+        """All records so far: what came between two looks is one part. NotFound when it was collected meanwhile."""
         with self._one_at_a_time:
+            fresh, reached = [], self._end
             for end, payload in read_journal(self.path, self._end):
-                frame = decode(payload)
-                self._frames.append((*frame.span(), frame))
-                self._end = end
-            return list(self._frames)
+                fresh.append(decode(payload))
+                reached = end
+            if fresh:
+                spans = [frame.span() for frame in fresh]
+                low, high = min(first for first, _ in spans), max(last for _, last in spans)
+                self._parts.append(Part(low, high, table_of(fresh).combine_chunks()))
+                self._end = reached
+            return list(self._parts)
 
 
 def table_of(frames: Iterable[Frame]) -> pa.Table:
     """Frames as one table, in their order."""
-    tables = [_frame_table(frame) for frame in frames]
-    return joined(tables) if tables else HEAD.empty_table()
+    return joined([_frame_table(frame) for frame in frames])
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
@@ -100,15 +111,15 @@ def within(
 
 
 def overlapping(
-    frames: Iterable[tuple[int, int, Frame]], since: datetime | None = None, until: datetime | None = None
-) -> list[Frame]:
-    """The frames that may hold rows in [since, until)."""
+    parts: Iterable[Part], since: datetime | None = None, until: datetime | None = None
+) -> list[pa.Table]:
+    """The tables that may hold rows in [since, until)."""
     low = micros(since) if since is not None else None
     high = micros(until) if until is not None else None
     return [
-        frame
-        for first, last, frame in frames
-        if (low is None or last >= low) and (high is None or first < high)
+        part.rows
+        for part in parts
+        if (low is None or part.last >= low) and (high is None or part.first < high)
     ]
 
 

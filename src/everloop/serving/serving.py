@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from everloop.governance.rooms import Context
-    from everloop.serving.frames import Frame
-    from everloop.serving.predictions import Segment
+    from everloop.serving.predictions import Part, Segment
     from everloop.serving.process import PredictionServer
 
 CHAMPION = "champion"
@@ -269,8 +268,8 @@ class Serving(Room):
             reaches = (since is None or record.last >= since) and (until is None or record.first < until)
             if reaches and record.segment not in journals:
                 parts.append(log.read_parquet(self.objects.open(record.digest), since, until, columns))
-        found = log.table_of(
-            frame for frames in journals.values() for frame in log.overlapping(frames, since, until)
+        found = log.joined(
+            [rows for each in journals.values() for rows in log.overlapping(each, since, until)]
         )
         if columns is not None:
             found = found.select([name for name in found.column_names if name in {*log.HEAD.names, *columns}])
@@ -331,7 +330,7 @@ class Serving(Room):
             key=lambda each: made is None or not each.received_first <= made <= each.received_last,
         )
         journals = self._journals(endpoint, settle=False)
-        whole = log.table_of(frame for frames in journals.values() for frame in log.overlapping(frames))
+        whole = log.joined([part.rows for parts in journals.values() for part in parts])
         rows: list[dict[str, Any]] = rows_with(whole, wanted)
         for record in ordered:
             if rows and is_id(wanted):
@@ -341,7 +340,7 @@ class Serving(Room):
             rows += rows_with(log.read_parquet(self.objects.open(record.digest), None, None, None), wanted)
         return rows
 
-    def _journals(self, endpoint: str, *, settle: bool) -> "dict[str, list[tuple[int, int, Frame]]]":
+    def _journals(self, endpoint: str, *, settle: bool) -> "dict[str, list[Part]]":
         """What the endpoint's journals on this machine hold, by segment. Each is read once, as it grows."""
         from everloop.serving.predictions import Segment
         from everloop.serving.process import control
@@ -353,7 +352,7 @@ class Serving(Room):
         for path in sorted(log_folder(folder).glob("*.journal")):
             segment = self._segments.setdefault(path, Segment(path))
             try:
-                found[path.stem] = segment.frames()
+                found[path.stem] = segment.parts()
             except NotFound:  # collected meanwhile: the ledger knows it now
                 continue
         gone = [
