@@ -1,4 +1,4 @@
-"""Runs the checks of `tests/wire/mlflow` in the environments of unmodified MLflow clients (``make mlflow-clients`` makes them)."""
+"""Runs the checks of `tests/wire/mlflow` in the environments of unmodified MLflow clients: ``make mlflow-clients``."""
 
 import os
 import subprocess
@@ -19,7 +19,17 @@ def run_checks(client: str, url: str, *names: str, timeout: float = 110, **envir
         if os.environ.get("CI"):
             pytest.fail(f"{python} is missing: make mlflow-clients")
         pytest.skip(f"no {client} client: make mlflow-clients")
-    command = [python, "-m", "pytest", "-c", CHECKS / "pytest.ini", "--rootdir", CHECKS, "--confcutdir", CHECKS]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-c",
+        CHECKS / "pytest.ini",
+        "--rootdir",
+        CHECKS,
+        "--confcutdir",
+        CHECKS,
+    ]
     command += ["-q", "-p", "no:cacheprovider", *(CHECKS / f"check_{name}.py" for name in names)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     settings = {

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from everloop.workspace.local import LocalWorkspace
 from tests.support.mlflow_clients import CLIENTS, run_checks
 from tests.support.workspaces import served
+
+from everloop.workspace.local import LocalWorkspace
 
 
 @pytest.fixture
@@ -19,4 +19,10 @@ def workspace(tmp_path: Path) -> Iterator[LocalWorkspace]:
 @pytest.mark.parametrize("client", CLIENTS)
 def test_experiments_and_runs(client: str, workspace: LocalWorkspace) -> None:
     with served(workspace) as url:
-        run_checks(client, url, "experiments")
+        run_checks(client, url, "experiments", "runs", "metrics", "search")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_artifacts(client: str, workspace: LocalWorkspace) -> None:
+    with served(workspace) as url:
+        run_checks(client, url, "artifacts")

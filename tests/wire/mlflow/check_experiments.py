@@ -4,7 +4,6 @@ from typing import Any
 
 import mlflow
 import pytest
-
 from conftest import refused
 
 

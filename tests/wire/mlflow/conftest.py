@@ -1,4 +1,4 @@
-"""What the checks share. They run in the environment of an unmodified MLflow client, against the address in MLFLOW_TRACKING_URI."""
+"""What the checks share. They run in the environment of an unmodified MLflow client, against MLFLOW_TRACKING_URI."""
 
 import itertools
 import os

@@ -38,7 +38,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 
 class FileInfo(Answer, frozen=True):
     path: str
-    is_dir: bool = False
+    is_dir: bool
     file_size: int = 0
 
 
@@ -200,7 +200,9 @@ def entries(files: list[ArtifactRecord], folder: str) -> list[FileInfo]:
         head, slash, _ = each.path[start:].partition("/")
         if head:
             found[head] = (
-                FileInfo(path=head, is_dir=True) if slash else FileInfo(path=head, file_size=each.size)
+                FileInfo(path=head, is_dir=True)
+                if slash
+                else FileInfo(path=head, is_dir=False, file_size=each.size)
             )
     return [found[name] for name in sorted(found)]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from everloop.domain.direct import RunFacts
 from everloop.domain.logged_models import MeasuredPoint
+from everloop.domain.runs import MAX_PARAM, MAX_TAG
 from everloop.domain.times import from_micros
 from everloop.errors import NotFound
 from everloop.server.mlflow.codec import Asked, Int64
@@ -72,10 +73,7 @@ def log_metric(workspace: Workspace, asked: LogMetric) -> None:
 
 @endpoints.post("runs/log-parameter")
 def log_parameter(workspace: Workspace, asked: LogParameter) -> None:
-    workspace.tracking.record(
-        run_id_in(asked.run_id, asked.run_uuid),
-        records.batch([records.encode((records.PARAMS, {asked.key: asked.value}))]),
-    )
+    _record(workspace, run_id_in(asked.run_id, asked.run_uuid), [], {asked.key: asked.value})
 
 
 @endpoints.post("runs/set-tag")
@@ -125,13 +123,18 @@ def _record(
         facts, tags = _facts(workspace, tags)
     written = [records.encode(each) for each in _columns(points)]
     if params:
-        written.append(records.encode((records.PARAMS, params)))
+        written.append(records.encode((records.PARAMS, _cut(params, MAX_PARAM))))
     if tags:
-        written.append(records.encode((records.TAGS, tags)))
+        written.append(records.encode((records.TAGS, _cut(tags, MAX_TAG))))
     measured = [_measured(run_id, each) for each in points if each.model_id]
     workspace.tracking.record(run_id, records.batch(written), facts, once=bool(measured))
     if measured:
         workspace.tracking.measure_models(measured)
+
+
+def _cut(texts: dict[str, str], limit: int) -> dict[str, str]:
+    """Texts without what is too much of them, as MLflow's server keeps them: a long one does not stop a training."""
+    return {key: text[:limit] for key, text in texts.items()}
 
 
 def _facts(workspace: Workspace, tags: dict[str, str]) -> tuple[RunFacts, dict[str, str]]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from weakref import WeakKeyDictionary
 
 from everloop.domain.logged_models import OUTPUT
-from everloop.domain.runs import ACTIVE, Captured, RunRecord
+from everloop.domain.runs import ACTIVE, MAX_TAG, Captured, RunRecord
 from everloop.errors import NotFound
 from everloop.server.mlflow.codec import Answer, Asked, Int64, moment
 from everloop.server.mlflow.endpoints import Endpoints
@@ -79,7 +79,7 @@ def create(workspace: Workspace, asked: CreateRun) -> Got:
         name=asked.run_name or facts.name,
         start_time=moment(asked.start_time, "start_time") if asked.start_time else None,
         parent=facts.parent or None,
-        tags=kept,
+        tags={key: value[:MAX_TAG] for key, value in kept.items()},
         captured=Captured(source=facts.source, commit=facts.version),
         user=facts.user or asked.user_id,
     )

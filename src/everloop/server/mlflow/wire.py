@@ -21,7 +21,10 @@ from everloop.server.mlflow import (
     experiments,
     histories,
     inputs,
+    logged_models,
+    model_versions,
     recording,
+    registered_models,
     runs,
     searching,
 )
@@ -49,6 +52,9 @@ ENDPOINTS = [
     searching.endpoints,
     artifacts.endpoints,
     artifacts.listing_endpoints,
+    logged_models.endpoints,
+    registered_models.endpoints,
+    model_versions.endpoints,
 ]
 
 BODY_LIMIT = 64 << 20
