@@ -78,6 +78,13 @@ class Catalogue(Room):
         with self.look() as look:
             return reading.find_model(look, name)
 
+    @operation(Permission.READ)
+    def newest_versions(self, name: str) -> list[ModelVersionRecord]:
+        """The newest version of each stage of a model, oldest first."""
+        with self.look() as look:
+            found = reading.find_model(look, name).name
+            return searching.newest_of_stages(look, [found]).get(found, [])
+
     @operation(Permission.WRITE)
     def change_model(
         self,
