@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from everloop.domain.names import shown
+from everloop.domain.repeats import Delta, Repeats
 from everloop.errors import InvalidInput, TooLarge
 
 if TYPE_CHECKING:
@@ -231,13 +232,16 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Runs side by side; in each list the rows that differ come first."""
+    """Runs side by side; in each list the rows that differ come first. `groups`: runs that repeat each other; `deltas`: how the
+    others' metrics differ from those of the first group."""
 
     runs: list[RunRecord]
     attributes: list[Difference]
     params: list[Difference]
     metrics: list[Difference]
     tags: list[Difference]
+    groups: list[Repeats] = []
+    deltas: list[Delta] = []
 
 
 def checked_key(key: str, what: str) -> str:

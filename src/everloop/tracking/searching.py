@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from everloop.domain.runs import ACTIVE, DELETED, INTERRUPTED, KILLED
-from everloop.domain.search import Compare, Node, OneOf, Order
+from everloop.domain.search import Compare, Field, Node, OneOf, Order
 from everloop.store.ledger import Reader
 from everloop.store.schema.tracking import (
     experiments,
@@ -136,6 +136,21 @@ class RunSearch:
         """How many runs match."""
         query = sa.select(sa.func.count()).select_from(runs)
         return int(self._look.scalar(query.where(*self._place(indexed=True), *self._conditions(self._tests))))
+
+    def values(self, fields: Sequence[Field]) -> sa.Select[Any]:
+        """The runs that match, newest first, each with its value of these fields (parameters, tags, texts)."""
+        columns: list[Column] = []
+        source: sa.FromClause = runs
+        for number, each in enumerate(fields):
+            if each.entity in _KEPT:
+                table = _KEPT[each.entity].table.alias(f"value{number}")
+                source = source.outerjoin(table, sa.and_(table.c.run == runs.c.id, table.c.key == each.key))
+                columns.append(table.c.value)
+            else:
+                columns.append(self.compiler.attribute(each))
+        whole = self._all(source, self._place(indexed=True), [], self._tests)
+        query = sa.select(runs.c.id, *columns).select_from(whole.source).where(*whole.tests)
+        return query.order_by(*(each.directed for each in whole.terms))
 
     def page(
         self, columns: Sequence[Column], begin: Place, limit: int

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from everloop.domain.runs import ACTIVE, DEFAULT_EXPERIMENT, DEFAULT_EXPERIMENT_ID, MAX_KEY
 from everloop.domain.times import system_clock
-from everloop.store.schema.base import Digest, Identifier, Json, Moment, metadata
+from everloop.store.schema.base import Digest, Identifier, Json, Moment, Name, metadata
 
 INDEXED_CHARACTERS = 200
 """How much of a long text goes into an index: Postgres refuses index rows of more than about 2,700 bytes."""
@@ -201,6 +201,16 @@ run_datasets = sa.Table(
     sa.Column("tags", Json, nullable=False),
     sa.Index(None, "dataset", "run"),
     comment="`context`: what it was used for, such as train or eval. Said once: what is said first stays.",
+)
+
+run_views = sa.Table(
+    "run_views",
+    metadata,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("view", Json, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("updated", Moment, nullable=False),
+    comment="Saved ways to look at runs.",
 )
 
 
