@@ -91,6 +91,16 @@ class Adopted(msgspec.Struct, frozen=True):
     present: int = 0
 
 
+class AdoptedModels(msgspec.Struct, frozen=True):
+    """What became of a registered model: how many models and versions were new or here already, and what clashed with what is."""
+
+    models: int = 0
+    versions: int = 0
+    models_present: int = 0
+    versions_present: int = 0
+    refused: list[str] = []
+
+
 class AdoptedVersion(msgspec.Struct, frozen=True):
     """A version of a registered model. Its files are named by the folder they came from: those of a logged model, or an artifact
     folder of a run; none of both: they are not here, and `source` says where they were."""

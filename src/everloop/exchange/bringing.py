@@ -205,7 +205,17 @@ class _Import:
             self._report.count("logged_models", done.new, done.present)
 
     def _bring_models(self) -> None:
-        """Registered models."""
+        for model in self._source.models():
+            try:
+                done = self._workspace.registry.adopt_model(found=model, origin=self._source.origin)
+            except InvalidInput as error:
+                self._report.skipped.append(Skipped("model", model.name, error.message))
+                continue
+            self._report.count("models", done.models, done.models_present)
+            self._report.count("versions", done.versions, done.versions_present)
+            for each in done.refused:
+                name, _, reason = each.partition(": ")
+                self._report.skipped.append(Skipped("model", name, reason))
 
     # Files
 

@@ -28,7 +28,8 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.pipelines.pipelines import Pipelines
 from everloop.registry import aliases, reading, sources
-from everloop.registry.catalogue import GATES, Catalogue, begin_model, hold_files, next_version, version_row
+from everloop.registry.adopting import ModelAdoption
+from everloop.registry.catalogue import GATES, begin_model, hold_files, next_version, version_row
 from everloop.store.schema.registry import (
     model_alias_history,
     model_aliases,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from everloop.registry.version import ModelVersion
 
 
-class Registry(Catalogue):
+class Registry(ModelAdoption):
     """Registered models, their versions and aliases, gates and cards."""
 
     name = "registry"

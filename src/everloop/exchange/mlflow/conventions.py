@@ -218,9 +218,10 @@ def origin(source: str, run_id: str, model_id: str = "", storage: str = "") -> O
 def version(fields: Mapping[str, Any], tags: dict[str, str]) -> AdoptedVersion:
     """A version of a registered model from the fields of MLflow's record. A copy names the version it was made of."""
     source, run_id = str(fields.get("source") or ""), str(fields.get("run_id") or "")
-    found = origin(
-        source, run_id, str(fields.get("model_id") or ""), str(fields.get("storage_location") or "")
-    )
+    storage = str(fields.get("storage_location") or "")
+    found = origin(source, run_id, str(fields.get("model_id") or ""), storage)
+    if found.version_of:  # a copy: its files are those of the original
+        found = origin(storage, run_id)
     stage = str(fields.get("current_stage") or "")
     created = moment(fields.get("creation_time") or fields.get("creation_timestamp")) or EPOCH
     return AdoptedVersion(

@@ -125,7 +125,9 @@ class FileSource:
     def _metrics(self, folder: Path, owner: str) -> MetricColumns:
         import numpy as np
 
-        keys, counts, points = [], [], []
+        keys: list[str] = []
+        counts: list[int] = []
+        points: list[tuple[int, str, int]] = []
         for file in files_below(folder, "metric", owner, self.skipped) if folder.is_dir() else ():
             found = dict.fromkeys(self._points(file, owner))  # 3.x repeats points when a model is logged
             if found:
