@@ -101,12 +101,13 @@ def alias(reference: str, alias: str, reason: str, remove: bool) -> None:
 @click.option(
     "--gates", "module", help="The file or module that declares the gates, instead of the project's."
 )
-def promote(reference: str, alias: str, module: str | None) -> None:
+@click.option("--because", default="", help="Why; kept in the alias's history.")
+def promote(reference: str, alias: str, module: str | None, because: str) -> None:
     """Ask the gates whether REFERENCE may have an alias; record what each said. Exit code 1 when refused."""
     found = workspace(write=True)
     declared = _declared(found.project, module, found.registry.version(reference).name) if module else None
     say(f"asking the gates of {reference}")
-    promotion = found.registry.promote(reference, alias, gates=declared)
+    promotion = found.registry.promote(reference, alias, gates=declared, because=because)
     emit(promotion, _gates)
     if not promotion.allowed:
         answer_no()

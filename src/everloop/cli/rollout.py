@@ -80,10 +80,11 @@ def status(endpoint: str) -> None:
 
 @command("promote")
 @click.argument("endpoint")
+@click.option("--because", default="", help="Why.")
 @TIME
-def promote(endpoint: str, time: datetime | None) -> None:
+def promote(endpoint: str, because: str, time: datetime | None) -> None:
     """Let the candidate take over now, by your word. The gates are asked; the evidence is not."""
-    _emit(workspace(write=True).rollout.promote(endpoint, time=time))
+    _emit(workspace(write=True).rollout.promote(endpoint, because=because, time=time))
 
 
 @command("abort")
@@ -102,12 +103,7 @@ def abort(endpoint: str, because: str, time: datetime | None) -> None:
 def rollback(endpoint: str, because: str, time: datetime | None) -> None:
     """Go back at once: out of an open rollout, else to the model that answered before the last promotion."""
     done = workspace(write=True).rollout.rollback(endpoint, because=because, time=time)
-    emit(
-        done,
-        lambda _: (
-            f"{done.model} answers '{done.endpoint}' again instead of {done.instead_of}; it took {done.seconds:.3f} s"
-        ),
-    )
+    emit(done, lambda _: done.sentence)
 
 
 for _each in (start, advance, status, promote, abort):

@@ -77,10 +77,26 @@ class RolloutDecision(msgspec.Struct, frozen=True):
 
 
 class Rollback(msgspec.Struct, frozen=True):
-    """What `rollback` did: which model answers now, which did before, and how long the switch took."""
+    """What `rollback` did: which model answers now, which did before (or, where `answered` is false, was only being tried in the
+    shadow), and how long the switch took."""
 
     endpoint: str
     model: str
     instead_of: str
     seconds: float
     rollout: str | None
+    answered: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for people.
+
+        >>> Rollback("delay", "model:delay@v1", "model:delay@v2", 0.02, None, answered=False).sentence
+        "the rollout of model:delay@v2 is aborted; it had answered nobody, and model:delay@v1 answers 'delay' as before"
+        """
+        if not self.answered:
+            return (
+                f"the rollout of {self.instead_of} is aborted; it had answered nobody, and {self.model} answers "
+                f"'{self.endpoint}' as before"
+            )
+        return f"{self.model} answers '{self.endpoint}' again instead of {self.instead_of}; it took {self.seconds:.3f} s"

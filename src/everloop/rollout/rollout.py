@@ -187,39 +187,43 @@ class Rollouts(Room):
                 )
         return self._carry_out(record, decision, evidence, progress, moment)
 
-    def promote(self, endpoint: str, *, time: datetime | None = None) -> RolloutRecord:
+    def promote(self, endpoint: str, *, because: str = "", time: datetime | None = None) -> RolloutRecord:
         """Let the candidate take over now, by a person's word. The registry's gates are asked; the evidence
         is not."""
         record = self._open(endpoint)
         moment = require_zone(time, "the time") if time else self.context.clock()
-        refused = self._promote_alias(record)
+        reason = _by_hand("promoted", because)
+        refused = self._promote_alias(record, reason)
         if refused:
             raise Conflict(refused, hint="see the gates: everloop models show")
-        decision = Decision(Verdict.PROMOTE, State.PROMOTED, record.step, 1.0, "promoted by hand")
+        decision = Decision(Verdict.PROMOTE, State.PROMOTED, record.step, 1.0, reason)
         return self._carry_out(record, decision, record.evidence, record.progress, moment)
 
     def abort(self, endpoint: str, *, because: str = "", time: datetime | None = None) -> RolloutRecord:
         """End a rollout; the champion answers all requests again."""
         record = self._open(endpoint)
         moment = require_zone(time, "the time") if time else self.context.clock()
-        reason = f"aborted by hand{': ' + because if because else ''}"
+        reason = _by_hand("aborted", because)
         decision = Decision(Verdict.STOP, State.ABORTED, record.step, 0.0, reason)
         return self._carry_out(record, decision, record.evidence, record.progress, moment)
 
     def rollback(self, endpoint: str, *, because: str = "", time: datetime | None = None) -> Rollback:
         """Go back at once: out of an open rollout, else to the model that answered before the last promotion.
-        The switch needs no loading. Raises Conflict when there is nothing to go back to."""
+        The switch needs no loading. A rollout whose candidate answered nobody yet is aborted: there is nothing to go
+        back from. Raises Conflict when there is nothing to go back to."""
         moment = require_zone(time, "the time") if time else self.context.clock()
         opened = self.current(endpoint=endpoint)
         if opened is not None and opened.state not in TERMINAL:
-            reason = f"rolled back by hand{': ' + because if because else ''}"
-            out = State.ROLLED_BACK if opened.state in LIVE else State.ABORTED
-            decision = Decision(Verdict.ROLLBACK, out, opened.step, 0.0, reason)
+            live = opened.state in LIVE
+            out, verdict = (State.ROLLED_BACK, Verdict.ROLLBACK) if live else (State.ABORTED, Verdict.STOP)
+            reason = _by_hand("rolled back" if live else "aborted", because)
+            decision = Decision(verdict, out, opened.step, 0.0, reason)
             done = self._carry_out(opened, decision, opened.evidence, opened.progress, moment)
-            return Rollback(endpoint, done.champion, done.candidate, done.seconds or 0.0, done.reference)
+            seconds = done.seconds or 0.0
+            return Rollback(endpoint, done.champion, done.candidate, seconds, done.reference, live)
         if opened is None or opened.state is not State.PROMOTED:
             raise Conflict(f"'{endpoint}' has no model to go back to", hint="see: everloop rollout status")
-        reason = because or "rolled back by hand"
+        reason = _by_hand("rolled back", because)
         seconds = self._switch(opened, State.ROLLED_BACK, 0, reason)
         self.record_decision(
             rollout=opened.rollout_id,
@@ -428,16 +432,18 @@ class Rollouts(Room):
         serving.apply(record.endpoint)
         return time.perf_counter() - began
 
-    def _promote_alias(self, record: RolloutRecord) -> str:
+    def _promote_alias(self, record: RolloutRecord, because: str = "") -> str:
         """Ask the gates for the alias. Gates that this version passed before are not computed again: neither
         it nor they can have changed. Returns why not, or nothing."""
         registry = self.context.room(Registry)
         for earlier in registry.promotions(record.candidate):
             if earlier.allowed and earlier.gates and earlier.alias in {record.alias, GATED_BEFORE}:
-                answer = registry.record_promotion(record.candidate, record.alias, list(earlier.gates))
+                answer = registry.record_promotion(
+                    record.candidate, record.alias, list(earlier.gates), because
+                )
                 break
         else:
-            answer = registry.promote(record.candidate, record.alias)
+            answer = registry.promote(record.candidate, record.alias, because=because)
         if answer.allowed:
             return ""
         failed = "; ".join(f"{gate.name}: {gate.reason}" for gate in answer.gates if not gate.passed)
@@ -533,6 +539,10 @@ def _parity_due(record: RolloutRecord, moment: datetime) -> bool:
         or checked is None
         or moment - checked >= record.plan.parity_every_days * DAY
     )
+
+
+def _by_hand(what: str, because: str) -> str:
+    return f"{what} by hand" + (f": {because}" if because else "")
 
 
 def _champion(arms: tuple[Arm, ...]) -> Arm:

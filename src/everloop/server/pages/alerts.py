@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.alerts import Alert, AlertState
+from everloop.errors import InvalidInput
 from everloop.server.pages import monitor_plots
 from everloop.server.pages.addresses import Address
-from everloop.server.pages.rendering import Pages
+from everloop.server.pages.rendering import Pages, Told, field
 from everloop.workspace.workspace import Workspace
 
 PAGE = 50
+SILENCES = ("1", "3", "7", "30")
+"""Days for which nobody is called."""
 STATES = ("open", "firing", "acknowledged", "pending", "resolved", "all")
 
 
@@ -21,6 +25,7 @@ def routes(pages: Pages) -> list[BaseRoute]:
     return [
         pages.page("/alerts", "alerts/list.html", alerts, active="alerts"),
         pages.action("/alerts/{alert}/ack", acknowledge),
+        pages.deed("/alerts/{alert}", "silence", silence, "alerts/alert.html", show, active="alerts"),
         pages.page("/alerts/{alert}", "alerts/alert.html", show, active="alerts"),
     ]
 
@@ -64,6 +69,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "crumbs": [("Alerts", "/alerts"), (f"{alert.family} of {alert.endpoint}", None)],
         "subject": f"alert:{alert.alert_id}",
         "alert": alert,
+        "silent": alert.silenced_until if _is_silent(workspace, alert) else None,
         "may_ack": alert.state in (AlertState.FIRING, AlertState.PENDING),
         "charts": [chart for chart in days.monitor_charts() if chart["name"] in names],
         "heat": days.heat_maps(only=set(names)),
@@ -73,9 +79,25 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
     }
 
 
+def silence(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+    days = field(form, "days")
+    if days not in SILENCES:
+        raise InvalidInput(
+            f"a silence lasts {', '.join(SILENCES)} days", hint="or: everloop alerts silence --until"
+        )
+    until = workspace.clock() + timedelta(days=int(days))
+    alert = workspace.monitoring.silence(
+        ref=request.path_params["alert"], until=until, because=field(form, "because")
+    )
+    return Told(f"Nobody is called about it until {alert.silenced_until:%Y-%m-%d %H:%M} UTC.")
+
+
+def _is_silent(workspace: Workspace, alert: Alert) -> bool:
+    return alert.silenced_until is not None and alert.silenced_until > workspace.clock()
+
+
 def acknowledge(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
-    because = form.get("because", [""])[0].strip()[:500]
-    alert = workspace.monitoring.ack(request.path_params["alert"], because=because)
-    if form.get("from", [""])[0] == "list":
+    alert = workspace.monitoring.ack(request.path_params["alert"], because=field(form, "because"))
+    if field(form, "from") == "list":
         return f"/alerts?acknowledged={alert.alert_id}"
     return f"/alerts/{alert.alert_id}"

@@ -8,18 +8,23 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
+from everloop.domain.deployments import EndpointRecord
+from everloop.domain.models import ModelState
+from everloop.domain.references import Reference
+from everloop.domain.rollouts import Strategy
 from everloop.errors import EverloopError
 from everloop.monitoring.records import Health
 from everloop.server.pages import lineage, rollouts
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.monitor_plots import Days
-from everloop.server.pages.rendering import Pages
+from everloop.server.pages.rendering import Deed, Pages, Told
 from everloop.workspace.provenance import Link
 from everloop.workspace.workspace import Workspace
 
 SPANS = ("90", "30", "365")
 REVISIONS = 20
 PREDICTIONS = 12
+CANDIDATES = 50
 LATEST = timedelta(hours=2)
 """How far back the newest predictions are looked for: the log of a busy endpoint is long."""
 
@@ -27,6 +32,12 @@ LATEST = timedelta(hours=2)
 def routes(pages: Pages) -> list[BaseRoute]:
     return [
         pages.page("/endpoints", "endpoints/list.html", endpoints, active="endpoints"),
+        *(
+            pages.deed(
+                "/endpoints/{name}", name, _here(act), "endpoints/endpoint.html", show, active="endpoints"
+            )
+            for name, act in (rollouts.DEEDS | {"rollout": rollouts.start}).items()
+        ),
         pages.page("/endpoints/{name}", "endpoints/endpoint.html", show, active="endpoints"),
     ]
 
@@ -61,6 +72,11 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "health": health,
         "rows_by_model": rows_by_model,
         "rollout": rollouts.latest(workspace, name),
+        "possible": rollouts.possible(rollouts.current(workspace, name)),
+        "candidates": candidates(workspace, record),
+        "wanted": here.get("candidate"),
+        "strategies": [str(each) for each in Strategy],
+        "plan": workspace.rollout.plan(endpoint=name),
         "past_rollouts": rollouts.listed(workspace, name)[1:6],
         "revisions": workspace.serving.revisions(name)[:REVISIONS],
         "span": here.choice("days", SPANS),
@@ -78,6 +94,25 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         ),
         "command": f"everloop health {name}",
     }
+
+
+def candidates(workspace: Workspace, record: EndpointRecord) -> list[str]:
+    """The versions that a rollout could bring to an endpoint, the newest first: of the models that answer there."""
+    live = [arm.model for arm in record.arms if arm.mode == "live"]
+    names = dict.fromkeys(Reference.parse(each).name for each in live)
+    return [
+        version.reference
+        for name in names
+        for version in workspace.registry.versions(name)[:CANDIDATES]
+        if version.reference not in live and version.state is ModelState.READY
+    ]
+
+
+def _here(act: rollouts.EndpointDeed) -> Deed:
+    def do(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+        return act(workspace, request.path_params["name"], form)
+
+    return do
 
 
 def newest_predictions(workspace: Workspace, endpoint: str) -> list[dict[str, Any]]:

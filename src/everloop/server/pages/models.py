@@ -8,26 +8,31 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from everloop.client.apart import call_apart
 from everloop.domain.gates import HIGHER_IS_BETTER, GateResult
-from everloop.domain.models import ModelState, ModelVersionRecord
+from everloop.domain.models import ModelState, ModelVersionRecord, Promotion
 from everloop.errors import NotFound
+from everloop.governance.identity import Permission, authorize
 from everloop.server.pages import lineage, plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.features import feature_reference
-from everloop.server.pages.rendering import Pages, link_to
+from everloop.server.pages.rendering import Pages, Told, field, link_to
 from everloop.workspace.workspace import Workspace
 
 VERSIONS = 100
 MOST_METRICS = 4
 ALIAS_CHANGES = 20
 RETRAININGS = 20
+CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 def routes(pages: Pages) -> list[BaseRoute]:
+    one, shown = "/models/{name:path}@v{version:int}", "models/version.html"
     return [
         pages.page("/models", "models/list.html", models, active="models"),
-        pages.action("/models/{name:path}@v{version:int}/deprecate", deprecate),
-        pages.page("/models/{name:path}@v{version:int}", "models/version.html", version, active="models"),
+        pages.deed(one, "promote", promote, shown, version, active="models"),
+        pages.deed(one, "deprecate", deprecate, shown, version, active="models"),
+        pages.page(one, shown, version, active="models"),
         pages.page("/models/{name:path}@{alias}", "models/version.html", by_alias, active="models"),
         pages.page("/models/{name:path}", "models/model.html", model, active="models"),
     ]
@@ -89,7 +94,7 @@ def by_alias(request: Request, workspace: Workspace) -> Response:
 
 
 def version(request: Request, workspace: Workspace) -> dict[str, Any]:
-    reference = f"model:{request.path_params['name']}@v{request.path_params['version']}"
+    reference = _reference(request)
     record: ModelVersionRecord = workspace.registry.version(reference)
     promotions = workspace.registry.promotions(reference)
     endpoints = [
@@ -113,6 +118,8 @@ def version(request: Request, workspace: Workspace) -> dict[str, Any]:
         "comparison": comparison(latest.gates) if latest else None,
         "card": workspace.registry.card(reference) if record.card else None,
         "endpoints": endpoints,
+        "aliases": sorted({CHAMPION, CHALLENGER, *_aliases(workspace, record.name)} - {*record.aliases}),
+        "may_answer_at": may_answer_at(workspace, record),
         "features": list(dict.fromkeys(map(feature_reference, record.model.features))),
         "missing": workspace.registry.missing_provenance(reference),
         "reproductions": workspace.pipelines.reproductions(reference)[:5],
@@ -122,10 +129,51 @@ def version(request: Request, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def deprecate(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
-    reference = f"model:{request.path_params['name']}@v{request.path_params['version']}"
-    workspace.registry.deprecate(reference, reason=form.get("reason", [""])[0][:500])
-    return link_to(reference)
+def promote(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+    """Ask the gates for an alias. They are the project's own code, so they are asked in another process."""
+    reference, alias = _reference(request), field(form, "alias") or CHAMPION
+    authorize(Permission.WRITE, "registry.promote")
+    asked = call_apart(
+        workspace,
+        Promotion,
+        "registry",
+        "promote",
+        reference=reference,
+        to=alias,
+        because=field(form, "because"),
+    )
+    failed = [f"{gate.name}: {gate.reason}" for gate in asked.gates if not gate.passed]
+    name = reference.partition(":")[2]
+    if asked.allowed:
+        passed = f"{len(asked.gates)} gates" if len(asked.gates) != 1 else "its gate"
+        return Told(f"{name} is {alias} now; it passed {passed}.")
+    return Told(f"{name} was refused as {alias}.", "bad", "What each gate said is below.", failed)
+
+
+def deprecate(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+    changed = workspace.registry.deprecate(_reference(request), reason=field(form, "because"))
+    return Told(f"{changed.reference.partition(':')[2]} is deprecated.")
+
+
+def _reference(request: Request) -> str:
+    return f"model:{request.path_params['name']}@v{request.path_params['version']}"
+
+
+def _aliases(workspace: Workspace, name: str) -> list[str]:
+    return [alias for each in workspace.registry.models() if each.name == name for alias in each.aliases]
+
+
+def may_answer_at(workspace: Workspace, record: ModelVersionRecord) -> list[str]:
+    """Endpoints that another version of this model answers, to which a rollout could bring this one."""
+    if record.state is not ModelState.READY:
+        return []
+    found = []
+    for endpoint in workspace.serving.endpoints():
+        live = [arm.model for arm in endpoint.arms if arm.mode == "live"]
+        of_this = any(model.rpartition("@")[0] == f"model:{record.name}" for model in live)
+        if of_this and record.reference not in live:
+            found.append(endpoint.name)
+    return found
 
 
 def comparison(gates: list[GateResult]) -> plots.Spec | None:

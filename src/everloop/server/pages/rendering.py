@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, quote
+from typing import Any, Literal
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import jinja2
 import msgspec
@@ -41,6 +41,18 @@ POLICY = "; ".join(
 FORM_LIMIT = 1 << 18
 
 View = Callable[[Request, Workspace], dict[str, Any] | Response]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What came of a deed, as the page says it. `reasons`: one line each."""
+
+    sentence: str
+    tone: Literal["good", "warn", "bad"] = "good"
+    hint: str = ""
+    reasons: list[str] = []
+
+
+Deed = Callable[[Request, Workspace, dict[str, list[str]]], Told]
 
 
 class Pages:
@@ -93,6 +105,17 @@ class Pages:
 
         return Route(path, submit, methods=["POST"])
 
+    def deed(self, page: str, name: str, act: Deed, template: str, view: View, *, active: str) -> Route:
+        """What can be done on a page, at the page's address and a word more: `act` gets the form's fields and tells what came of
+        it. The answer is the page anew with that at its top, also when it is refused (htmx takes it into the page it is on). A
+        browser without scripts is sent back to the page when all went well."""
+
+        async def submit(request: Request) -> Response:
+            form = await form_fields(request)
+            return await run_in_threadpool(self._done, act, request, form, template, view, active)
+
+        return Route(f"{page}/{name}", submit, methods=["POST"])
+
     def assets(self) -> Mount:
         """The built scripts and styles; their names carry a digest, so a browser may keep them."""
         return Mount("/assets", _Immutable(directory=BUILT, check_dir=False))
@@ -111,6 +134,7 @@ class Pages:
             "user": actor.user if actor else "nobody",
             "version": __version__,
             "crumbs": [],
+            "told": None,
             "query": request.query_params.get("q", "") if request.url.path == "/search" else "",
         }
         text = self._templates.get_template(template).render(frame | context)
@@ -138,6 +162,34 @@ class Pages:
         with acting_as(actor):
             return make(request, self.workspace)
 
+    def _done(
+        self,
+        act: Deed,
+        request: Request,
+        form: dict[str, list[str]],
+        template: str,
+        view: View,
+        active: str,
+    ) -> Response:
+        in_place, status = "hx-request" in request.headers, 200
+        with acting_as(request.state.actor):
+            try:
+                told = act(request, self.workspace, form)
+            except EverloopError as error:
+                # htmx takes only answers that went well into the page; the words say that this one did not.
+                told, status = Told(error.message, "bad", error.hint), 200 if in_place else error.status
+        page = _page_of(request)
+        if told.tone == "good" and not in_place:
+            return Response(status_code=303, headers={"Location": str(Address.of(page))})
+
+        def seen(asked: Request, workspace: Workspace) -> dict[str, Any] | Response:
+            context = view(asked, workspace)
+            return (
+                context if isinstance(context, Response) else context | {"told": told, "http_status": status}
+            )
+
+        return self._shown(seen, page, request.state.actor, template, active)
+
     def _act(
         self,
         act: Callable[[Request, Workspace, dict[str, list[str]]], str],
@@ -157,6 +209,15 @@ class _Immutable(StaticFiles):
         return answer
 
 
+def _page_of(request: Request) -> Request:
+    """The request for the page that a deed was done on, in the state it was in: its filters are in its address."""
+    path = request.url.path.rpartition("/")[0]
+    there = request.headers.get("hx-current-url") or request.headers.get("referer", "")
+    query = urlsplit(there).query if unquote(urlsplit(there).path) == path else ""
+    scope = {"path": path, "raw_path": quote(path).encode(), "query_string": query.encode(), "method": "GET"}
+    return Request({**request.scope, **scope})
+
+
 async def form_fields(request: Request) -> dict[str, list[str]]:
     """The fields of a submitted form (URL-encoded: our pages upload nothing), each with all its values."""
     body = b""
@@ -165,6 +226,11 @@ async def form_fields(request: Request) -> dict[str, list[str]]:
         if len(body) > FORM_LIMIT:
             raise TooLarge(f"the form is longer than {FORM_LIMIT >> 10} kB")
     return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+def field(form: dict[str, list[str]], name: str, most: int = 500) -> str:
+    """What was written into a field of a form, or nothing."""
+    return form.get(name, [""])[0].strip()[:most]
 
 
 @functools.cache
