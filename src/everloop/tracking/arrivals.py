@@ -1,6 +1,7 @@
 """What a shipment of journal records does to the ledger."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,12 +157,12 @@ def add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Poin
     its metric already is the same point: it was sent twice."""
     if not points:
         return
-    known = {row.key: Summary.of_row(dict(row._mapping)) for row in tx.all(_summaries(run_id, list(points)))}
+    known = {row.key: Summary.of_row(dict(row._mapping)) for row in _summaries(tx, run_id, list(points))}
     new = {key: each for key, each in points.items() if key not in known or not known[key].ends_with(each)}
     if not new:
         return
     tx.execute(
-        sa.insert(metric_blocks),
+        _INSERT_BLOCKS,
         [
             {"run": run_id, "key": key, "record": record, "count": len(each), "points": encode(each)}
             for key, each in new.items()
@@ -176,6 +177,16 @@ def add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Poin
     writing.upsert(tx, run_metrics, rows)
 
 
-def _summaries(run_id: str, keys: list[str]) -> sa.Select[Any]:
-    query = sa.select(run_metrics).where(run_metrics.c.run == run_id)
-    return query.where(run_metrics.c.key.in_(keys)) if len(keys) <= 500 else query
+# Built once: what is sent for every point of a script that logs call by call.
+_INSERT_BLOCKS = sa.insert(metric_blocks)
+_OF_RUN = sa.select(run_metrics).where(run_metrics.c.run == sa.bindparam("run_id"))
+_OF_KEY = _OF_RUN.where(run_metrics.c.key == sa.bindparam("one_key"))
+_OF_KEYS = _OF_RUN.where(run_metrics.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+
+def _summaries(tx: Transaction, run_id: str, keys: list[str]) -> Sequence[sa.Row[Any]]:
+    if len(keys) == 1:
+        return tx.execute(_OF_KEY, {"run_id": run_id, "one_key": keys[0]}).all()
+    if len(keys) <= 500:
+        return tx.execute(_OF_KEYS, {"run_id": run_id, "keys": keys}).all()
+    return tx.execute(_OF_RUN, {"run_id": run_id}).all()

@@ -129,6 +129,8 @@ class Summary(msgspec.Struct):
     @classmethod
     def of(cls, points: Points) -> "Summary":
         """Of at least one point."""
+        if len(points) == 1:
+            return cls._of_one(int(points.steps[0]), int(points.times[0]), float(points.values[0]))
         import numpy as np
 
         steps, times, values = points.steps, points.times, points.values
@@ -146,6 +148,10 @@ class Summary(msgspec.Struct):
             int(steps[last]), int(times[last]), float(values[last]),
             low, high, mean,
         )  # fmt: skip
+
+    @classmethod
+    def _of_one(cls, step: int, time: int, value: float) -> "Summary":
+        return cls(1, int(not math.isnan(value)), step, time, value, step, time, value, value, value, value)
 
     def merged(self, other: "Summary") -> "Summary":
         """Of the points of both. Associative, so that shipments of any size give the same row (the mean up to rounding)."""

@@ -6,7 +6,7 @@ it counts as interrupted (`places.SILENCE_WITHOUT_OWNER`), and the next call say
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import nan
 from typing import Any
 
@@ -35,8 +35,15 @@ from everloop.tracking.records import decode_batch
 FIRST_BLOCK = -(1 << 62)
 """Blocks of points that came without a journal are numbered from here up, out of the way of the journal's own numbers."""
 
+SAID_EVERY = timedelta(seconds=1)
+"""How often an event says that points of metrics came. A script may log thousands of times a second, and its points are
+telemetry: what else a call brings is always said."""
+
 _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
-_LOCKED = sa.select(runs.c.id, runs.c.state, runs.c.status, runs.c.place, runs.c.direct, runs.c.start_time)
+_HEAD = (runs.c.id, runs.c.state, runs.c.status, runs.c.place, runs.c.direct, runs.c.heartbeat)
+# Built once: what is sent for every point of a script that logs call by call.
+_LOCK = sa.select(*_HEAD).where(runs.c.id == sa.bindparam("run_id")).with_for_update()
+_COUNT_CALL = sa.update(runs).where(runs.c.id == sa.bindparam("run_id")).values(direct=runs.c.direct + 1)
 
 
 class DirectRecording(Room):
@@ -71,15 +78,22 @@ class DirectRecording(Room):
             if batch.tags:
                 writing.set_tags(tx, run_id, batch.tags)
             _remove_tags(tx, run_id, remove_tags)
-            changed = _told(tx, run_id, facts) | {"heartbeat": tx.now, "direct": row.direct + 1}
+            changed = _told(tx, run_id, facts)
             if row.status == INTERRUPTED and not row.place:  # it was only silent
                 changed |= {"status": RUNNING, "end_time": None}
-            tx.execute(sa.update(runs).where(runs.c.id == run_id).values(changed))
             said = {
-                "metrics": len(points), "params": [key for params in batch.params for key in params], "tags": list(batch.tags),
-                "removed": remove_tags,
+                "params": [key for params in batch.params for key in params], "tags": list(batch.tags), "removed": remove_tags,
+                **changed,
             }  # fmt: skip
-            tx.event("run.logged", f"run:{run_id}", {name: value for name, value in said.items() if value})
+            if any(said.values()) or tx.now - row.heartbeat >= SAID_EVERY:
+                facts_of_call = {name: value for name, value in said.items() if value} | {
+                    "metrics": len(points)
+                }
+                tx.event("run.logged", f"run:{run_id}", facts_of_call)
+                changed |= {"heartbeat": tx.now}
+            if changed:
+                tx.execute(sa.update(runs).where(runs.c.id == run_id).values(changed))
+            tx.execute(_COUNT_CALL, {"run_id": run_id})
 
     @operation(Permission.WRITE)
     def amend_run(
@@ -152,7 +166,7 @@ class DirectRecording(Room):
 
 def _open(tx: Transaction, run_id: str) -> sa.Row[Any]:
     """What recording needs to know of a run that takes writes, locked until the transaction ends."""
-    row = tx.first(_LOCKED.where(runs.c.id == run_id).with_for_update())
+    row = tx.execute(_LOCK, {"run_id": run_id}).first()
     return row if row is not None and row.state == ACTIVE else writing.writable(tx, run_id)
 
 
