@@ -20,22 +20,27 @@ from everloop.errors import Conflict
 from everloop.tracking.run import Run, active_run
 
 if TYPE_CHECKING:
+    from everloop.domain.direct import LoggedDataset
     from everloop.domain.runs import ArtifactRecord, CheckpointRecord
     from everloop.tracking.frames import RunList
 
 __all__ = [
     "active_run",
+    "autolog",
     "checkpoint",
     "end_run",
     "log_artifact",
     "log_artifacts",
+    "log_dataset",
     "log_dict",
     "log_figure",
+    "log_image",
     "log_metric",
     "log_metrics",
     "log_model",
     "log_param",
     "log_params",
+    "log_points",
     "log_table",
     "log_text",
     "resume",
@@ -55,10 +60,15 @@ def start_run(
     *,
     parent: Run | str | None = None,
     seeds: Mapping[str, int] | None = None,
+    output: bool | None = None,
+    machine: bool | None = None,
 ) -> Run:
-    """Start a run: a context manager, or to be ended by `end_run`. Within a run, the new one is its child."""
+    """Start a run: a context manager, or to be ended by `end_run`. Within a run, the new one is its child. `output`, `machine`:
+    whether what the run prints, and what its machine does, are recorded; by default the environment says."""
     tracking = workspace().tracking
-    started: Run = tracking.start(experiment, name, params, tags, parent=parent, seeds=seeds)
+    started: Run = tracking.start(
+        experiment, name, params, tags, parent=parent, seeds=seeds, output=output, machine=machine
+    )
     return started
 
 
@@ -149,9 +159,31 @@ def log_dict(value: Any, path: str) -> ArtifactRecord:
     return _active().log_dict(value, path)
 
 
-def log_table(table: Any, path: str) -> ArtifactRecord:
+def log_table(table: Any, path: str, *, append: bool = False) -> ArtifactRecord:
     """`Run.log_table` of the active run."""
-    return _active().log_table(table, path)
+    return _active().log_table(table, path, append=append)
+
+
+def log_image(
+    image: Any, path: str | None = None, *, key: str | None = None, step: int | None = None
+) -> ArtifactRecord:
+    """`Run.log_image` of the active run."""
+    return _active().log_image(image, path, key=key, step=step)
+
+
+def log_points(
+    key: str,
+    values: Sequence[float],
+    steps: Sequence[int] | None = None,
+    times: Sequence[datetime] | None = None,
+) -> None:
+    """`Run.log_points` of the active run."""
+    _active().log_points(key, values, steps, times)
+
+
+def log_dataset(data: Any, name: str = "dataset", *, context: str = "", source: str = "") -> LoggedDataset:
+    """`Run.log_dataset` of the active run."""
+    return _active().log_dataset(data, name, context=context, source=source)
 
 
 def log_figure(figure: Any, path: str) -> ArtifactRecord:
@@ -167,6 +199,43 @@ def log_model(model: Any, name: str = "model", *, example: Any = None, features:
 def checkpoint(state: Any, step: int | None = None) -> CheckpointRecord:
     """`Run.checkpoint` of the active run."""
     return _active().checkpoint(state, step)
+
+
+def autolog(
+    log_input_examples: bool = False,
+    log_model_signatures: bool = True,
+    log_models: bool = True,
+    log_datasets: bool = True,
+    disable: bool = False,
+    exclusive: bool = False,
+    silent: bool = False,
+    extra_tags: Mapping[str, str] | None = None,
+    exclude_flavors: Sequence[str] | None = None,
+    **options: Any,
+) -> None:
+    """Make trainings of scikit-learn, xgboost, lightgbm and keras into runs from here on; see `everloop.tracking.autolog`, which
+    also says what `options` there are. ``autolog(disable=True)`` ends it."""
+    from everloop.tracking.autolog import autolog as enable
+
+    enable(
+        log_input_examples,
+        log_model_signatures,
+        log_models,
+        log_datasets,
+        disable,
+        exclusive,
+        silent,
+        extra_tags,
+        exclude_flavors,
+        tracking=lambda: workspace().tracking,
+        register=_register,
+        **options,
+    )
+
+
+def _register(run: Run, name: str) -> None:
+    run.flush()
+    workspace().registry.register(run.run_id, name)
 
 
 def _active() -> Run:

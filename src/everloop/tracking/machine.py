@@ -87,7 +87,7 @@ class Machine:
 def _graphics() -> Callable[[], dict[str, float]]:
     """What measures the cards of this machine: NVIDIA's library, or else its program; without either, nothing."""
     try:
-        import pynvml  # type: ignore[import-not-found]
+        import pynvml
 
         pynvml.nvmlInit()
     except Exception:  # noqa: BLE001 (not installed, no driver, no card: the library has errors of its own for each)

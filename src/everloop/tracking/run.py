@@ -128,6 +128,11 @@ class Run(RunFiles):
         return self._record
 
     @property
+    def location(self) -> str:
+        """What names the run's workspace: a folder, or a server's address."""
+        return self._tracking.context.location
+
+    @property
     def is_open(self) -> bool:
         """Whether this handle may log."""
         return self._journal is not None

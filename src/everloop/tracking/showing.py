@@ -58,7 +58,7 @@ def show(run: "Run", follow: Callable[[Callable[[], None]], None]) -> None:
     """Display a run below the notebook's cell, and draw it anew whenever what `follow` is given is called. Raises InvalidInput
     outside a notebook."""
     try:
-        from IPython.display import HTML, display  # type: ignore[import-not-found]
+        from IPython.display import HTML, display
     except ModuleNotFoundError:
         raise InvalidInput("this is no notebook", hint="in a script, print(run)") from None
     handle: Any = display(HTML(run._repr_html_()), display_id=True)

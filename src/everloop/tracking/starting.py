@@ -47,7 +47,10 @@ def start(
     with another run is not possible then, since nobody knows where that one stood."""
     context = tracking.context
     tracking.ship_pending()
-    within = parent if parent is not None else active_run()
+    current = active_run()
+    if current is not None and current.location != context.location:
+        current = None  # it belongs to another workspace
+    within = parent if parent is not None else current
     going_on = resume or (os.environ.pop(RESUME, None) if within is None else None)
     resumed = resumable(tracking, going_on) if going_on else None
     checkpoints = tracking.checkpoints(resumed.run_id) if resumed is not None else []

@@ -74,7 +74,8 @@ class Tracking(Listing, Telemetry, LoggedModels, DirectRecording, ExperimentSear
         parent: "Run | str | None" = None,
         seeds: Mapping[str, int] | None = None,
         resume: str | None = None,
-        **seen: bool,
+        output: bool | None = None,
+        machine: bool | None = None,
     ) -> "Run":
         """Start a run and return the handle to log with. Within a run, the new one is its child.
 
@@ -93,7 +94,7 @@ class Tracking(Listing, Telemetry, LoggedModels, DirectRecording, ExperimentSear
             parent=parent,
             seeds=seeds or {},
             resume=resume,
-            seen=seen,
+            seen={name: wish for name, wish in (("output", output), ("machine", machine)) if wish is not None},
         )
 
     def open(self, run: str) -> "Run":
