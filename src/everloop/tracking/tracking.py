@@ -37,9 +37,11 @@ from everloop.store.ledger import Transaction
 from everloop.store.schema.tracking import experiments, run_artifacts, run_checkpoints, run_tags, runs
 from everloop.tracking import arrivals, reading, writing
 from everloop.tracking.adopting import Adoption
+from everloop.tracking.commenting import Commenting
 from everloop.tracking.comparing import compare
 from everloop.tracking.direct import DirectRecording
 from everloop.tracking.experiment_search import ExperimentSearch
+from everloop.tracking.finding import Finding
 from everloop.tracking.inputs import LoggedInputs
 from everloop.tracking.listing import Listing
 from everloop.tracking.logged_models import LoggedModels
@@ -53,7 +55,18 @@ State = Literal["active", "deleted", "all"]
 MOST_COMPARED = 200
 
 
-class Tracking(Listing, Telemetry, LoggedModels, DirectRecording, ExperimentSearch, LoggedInputs, Adoption, Room):
+class Tracking(
+    Listing,
+    Telemetry,
+    LoggedModels,
+    DirectRecording,
+    ExperimentSearch,
+    LoggedInputs,
+    Adoption,
+    Commenting,
+    Finding,
+    Room,
+):
     """Experiments and runs.
 
     A script starts a run with `start` and logs through the `Run` it gets; what stands below are the operations behind it.
@@ -94,7 +107,9 @@ class Tracking(Listing, Telemetry, LoggedModels, DirectRecording, ExperimentSear
             parent=parent,
             seeds=seeds or {},
             resume=resume,
-            seen={name: wish for name, wish in (("output", output), ("machine", machine)) if wish is not None},
+            seen={
+                name: wish for name, wish in (("output", output), ("machine", machine)) if wish is not None
+            },
         )
 
     def open(self, run: str) -> "Run":
@@ -310,7 +325,8 @@ class Tracking(Listing, Telemetry, LoggedModels, DirectRecording, ExperimentSear
             return int(row.id)
         if row is not None and row.name != given:  # it was named by number or UUID
             raise Conflict(
-                f"experiment '{row.name}' is deleted: it must be in the 'active' state", hint="restore it, or name another"
+                f"experiment '{row.name}' is deleted: it must be in the 'active' state",
+                hint="restore it, or name another",
             )
         return writing.add_experiment(tx, given, self.context.ids(), {})
 

@@ -23,6 +23,7 @@ from everloop.domain.runs import (
 from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.store.ledger import Reader, Transaction, insert_for
 from everloop.store.schema.base import objects_held
+from everloop.store.schema.comments import run_comments
 from everloop.store.schema.tracking import (
     INDEXED_CHARACTERS,
     experiment_tags,
@@ -236,6 +237,7 @@ def purge(tx: Transaction, row: Row) -> None:
         run_metrics,
         metric_blocks,
         run_output,
+        run_comments,
         run_artifacts,
         run_checkpoints,
         run_datasets,

@@ -2,6 +2,7 @@
 
 from everloop.store.schema import (
     base,
+    comments,
     data,
     features,
     logged_models,
@@ -17,6 +18,7 @@ from everloop.store.schema.base import metadata
 
 __all__ = [
     "base",
+    "comments",
     "data",
     "features",
     "logged_models",
