@@ -240,8 +240,17 @@ def version(fields: Mapping[str, Any], tags: dict[str, str]) -> AdoptedVersion:
     )
 
 
+def infinite_number(value: float) -> float:
+    """A value with the largest number put back to the infinity it stands for.
+
+    >>> infinite_number(-1.7976931348623157e308), infinite_number(2.0)
+    (-inf, 2.0)
+    """
+    return math.copysign(math.inf, value) if abs(value) >= BIGGEST else value
+
+
 def infinite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values with the largest number put back to the infinity it stands for."""
+    """Many values as `infinite_number` takes one."""
     import numpy as np
 
     return np.where(np.abs(values) >= BIGGEST, np.copysign(math.inf, values), values)

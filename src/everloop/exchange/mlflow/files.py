@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -229,7 +228,7 @@ class FileSource:
                 dataset, digest = fields[4:] if len(fields) == 6 else ("", "")
                 yield MeasuredPoint.of(
                     file.path,
-                    math.copysign(math.inf, value) if abs(value) >= conventions.BIGGEST else value,
+                    conventions.infinite_number(value),
                     step,
                     conventions.moment(time) or EPOCH,
                     model_id,
