@@ -12,7 +12,7 @@ CHROMIUM ?= /usr/bin/chromium
 PYTEST := $(BIN)/python -m pytest
 export UV_NO_PROGRESS := 1
 
-.PHONY: help setup mlflow-clients ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak lock clean
+.PHONY: help setup mlflow-clients peers ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak lock clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
@@ -38,12 +38,14 @@ $(UI_STAMP): $(UI_SOURCES) hatch_build.py | .venv/.ready
 	@touch $@
 
 # MLflow's own clients, unmodified, each in an environment of its own: what the tests of its protocol run against.
-.venv-mlflow%/.ready: requirements/mlflow%.txt | $(BIN)/uv
-	@echo "Setting up .venv-mlflow$* (once) ..."
-	@test -x .venv-mlflow$*/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-mlflow$*
-	@$(BIN)/uv pip sync --quiet --python .venv-mlflow$*/bin/python --require-hashes --only-binary :all: $<
+.venv-%/.ready: requirements/%.txt | $(BIN)/uv
+	@echo "Setting up .venv-$* (once) ..."
+	@test -x .venv-$*/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-$*
+	@$(BIN)/uv pip sync --quiet --python .venv-$*/bin/python --require-hashes --only-binary :all: $<
+	@$(BIN)/python -m compileall -q -j 0 .venv-$*/lib >/dev/null || true
 	@touch $@
 mlflow-clients: .venv-mlflow3/.ready .venv-mlflow2/.ready    ## the MLflow clients that tests/wire/mlflow runs
+peers: .venv-peers/.ready    ## the tools that bench/ compares with
 
 setup: .venv/.ready $(UI_STAMP)    ## make .venv with pinned, hashed packages and install Everloop into it
 ui: setup       ## build the web pages' scripts and styles, if ui/ changed
@@ -78,8 +80,8 @@ layers: setup   ## the rooms' order (import-linter)
 check: fmt-check lint types layers test docs    ## what CI runs: format, lint, types, layers, tests, examples
 	@echo "make check: all green"
 
-bench: setup    ## the measurements under bench/, each a script that prints its figures
-	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+bench: setup peers    ## the measurements under bench/, each a script that prints its figures
+	@for script in bench/bench_*.py bench/*/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 soak: setup     ## contracts and crash tests again and again with new random examples, for MINUTES=30
 	@end=$$(( $$(date +%s) + $(MINUTES) * 60 )); round=0; \
 	while test $$(date +%s) -lt $$end; do round=$$(( round + 1 )); echo "== round $$round"; \
@@ -93,6 +95,7 @@ lock: $(BIN)/uv    ## new pins for requirements/*.txt from requirements/*.in
 	@$(LOCK) --no-emit-package everloop requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/mlflow3.in -o requirements/mlflow3.txt
 	@$(LOCK) requirements/mlflow2.in -o requirements/mlflow2.txt
+	@$(LOCK) requirements/peers.in -o requirements/peers.txt
 clean:          ## remove what was built and cached; keeps .venv and demo folders
 	@rm -rf build dist src/everloop/server/_ui ui/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
