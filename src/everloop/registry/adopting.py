@@ -32,17 +32,17 @@ class ModelAdoption(Catalogue):
         """Take in a model with its versions, tags, stages and aliases, as they were; the files are those of runs and logged
         models that are here. `origin` says where it is from.
 
-        What is here is left as it is: a model of that name gets the versions it lacks, and aliases that mean nothing yet. What
-        clashes is named in the answer.
+        What is here is left as it is: a model of that name gets the versions it lacks, files that did not come along with a version
+        before, and aliases that mean nothing yet. What clashes is named in the answer.
         """
         checked_name(found.name, "model name")
         with self.look() as look:
             name = reading.current_name(look, found.name)
             deleted = reading.is_deleted(look, name)
-            query = sa.select(model_versions.c.version, model_versions.c.created).where(
-                model_versions.c.name == name
-            )
-            here = {row.version: row.created for row in look.all(query)}
+            columns = (model_versions.c.version, model_versions.c.created, model_versions.c.digest)
+            rows = look.all(sa.select(*columns).where(model_versions.c.name == name))
+            here = {row.version: row.created for row in rows}
+            hollow = {row.version for row in rows if not row.digest}
         if deleted:
             return AdoptedModels(refused=[f"{found.name}: it was deleted here"])
         clashing = [each for each in found.versions if here.get(each.version, each.created) != each.created]
@@ -50,10 +50,14 @@ class ModelAdoption(Catalogue):
             f"{found.name} version {each.version}: another one here has that number" for each in clashing
         ]
         new = [(each, self._source_of(each)) for each in found.versions if each.version not in here]
+        again = [each for each in found.versions if each.version in hollow and each not in clashing]
+        filled = [(each.version, made_of) for each in again if (made_of := self._source_of(each)).digest]
         with self.change() as tx:
             begun = self._begin(tx, name, found, origin)
             for version, made_of in new:
                 self._add(tx, name, version, made_of, origin)
+            for number, made_of in filled:
+                _fill(tx, Reference(Kind.MODEL, name, version=number), made_of, origin)
             latest = max([found.latest, *(each.version for each, _ in new)], default=0)
             behind = (models.c.name == name) & (models.c.latest < latest)
             tx.execute(sa.update(models).where(behind).values(latest=latest))
@@ -133,3 +137,13 @@ class ModelAdoption(Catalogue):
             return f"its version {number} is not in the store"
         aliases.move_alias(tx, self.context.ids, record, alias, f"it came so from {origin}")
         return ""
+
+
+def _fill(tx: Transaction, reference: Reference, made_of: Origin, origin: str) -> None:
+    """Give a version that was an address only the files it stands for."""
+    named = (model_versions.c.name == reference.name) & (model_versions.c.version == reference.version)
+    wanted = ("run", "artifact", "digest", "content", "size", "model", "files")
+    row = version_row(tx, reference, made_of)
+    tx.execute(sa.update(model_versions).where(named).values({name: row[name] for name in wanted}))
+    hold_files(tx, reference, made_of)
+    tx.event("model.adopted", reference, {"from": origin, "digest": made_of.digest})

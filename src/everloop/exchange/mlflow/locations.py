@@ -44,10 +44,9 @@ class Locations:
             if candidate.is_dir():
                 return candidate
         if scheme == PROXIED:
-            raise Unreachable(
-                place,
-                f"a server kept them; add: --artifacts {place}=the folder of its --artifacts-destination",
-            )
+            everywhere = f"{PROXIED}:/"
+            advice = f"add: --artifacts {everywhere}=FOLDER, the one of its --artifacts-destination"
+            raise Unreachable(everywhere, f"a server kept them; {advice}")
         return self._there(candidates[0], place)
 
     def _there(self, folder: Path, place: str) -> Path:
