@@ -36,8 +36,8 @@ class Errand(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
     @classmethod
-    def of(cls, name: str, **arguments: Any) -> "Errand":
-        return cls(name, msgspec.to_builtins(arguments))
+    def of(cls, operation: str, /, **arguments: Any) -> "Errand":
+        return cls(operation, msgspec.to_builtins(arguments))
 
     def note(self) -> bytes:
         """What stands in the journal."""

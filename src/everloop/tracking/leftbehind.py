@@ -1,6 +1,9 @@
 """Journals whose writers have gone: read, sent, and removed."""
 
+import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,8 @@ BATCH_RECORDS = 20_000
 """How many records one shipment carries at most."""
 BATCH_BYTES = 4_000_000
 """And how many bytes, but for a single record that is larger."""
+BEGINNING_SECONDS = 3600
+"""After so long, a journal that has not begun never will."""
 
 
 def journal_folder(folder: Path) -> Path:
@@ -40,6 +45,7 @@ def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
     ``.damaged`` at its name's end. A journal of a run that the ledger does not know is kept as it is.
     """
     sent: list[str] = []
+    _sweep(journal_folder(folder))
     for path in sorted(
         journal_folder(folder).glob("*.journal")
     ):  # oldest first: parents before their children
@@ -69,6 +75,15 @@ def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
         if run_id:
             sent.append(run_id)
     return sent
+
+
+def _sweep(journals: Path) -> None:
+    """Remove what a process left that was killed while it began: a file that was to become a journal, bytes without one."""
+    old = time.time() - BEGINNING_SECONDS
+    for each in (*journals.glob("*.begun"), *journals.glob("*.files")):
+        with suppress(OSError):
+            if each.stat().st_mtime < old and not each.with_suffix(".journal").exists():
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def ship_records(tracking: "Tracking", run_id: str, path: Path, sent: int) -> Iterator[Shipped]:

@@ -204,7 +204,7 @@ class RunFiles:
         journal.later(Errand.of("add_artifacts", run_id=self.run_id, artifacts=kept))
         return kept
 
-    def _say_or_note(self, operation: str, **arguments: Any) -> None:
+    def _say_or_note(self, operation: str, /, **arguments: Any) -> None:
         """Call an operation on this run now, or, while the ledger is away, note it to be called later."""
         journal = self._open()
         if not (journal.is_away or journal.has_errands):
