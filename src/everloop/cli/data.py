@@ -93,7 +93,7 @@ def show(reference: str) -> None:
 @click.option("--key", default="", help="Columns, by comma, that tell a row: changed rows are found then.")
 def diff(first: str, second: str, key: str) -> None:
     """What differs from one version to another: files, columns, rows."""
-    emit(workspace().data.diff(first, second, key=_names(key)), _diff)
+    emit(workspace().data.diff(first, second, key=_names(key)), shown_diff)
 
 
 @command()
@@ -191,7 +191,7 @@ def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
     return Group(*parts)
 
 
-def _diff(found: DatasetDiff) -> Any:
+def shown_diff(found: DatasetDiff) -> Any:
     lines = [
         f"{sign} {path}"
         for sign, paths in (("+", found.added), ("-", found.removed), ("~", found.changed))

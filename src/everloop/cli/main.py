@@ -22,8 +22,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("everloop.cli.data:data", "dataset versions: add, compare, check, check out"),
     "features": ("everloop.cli.features:features", "feature views: as of a moment, at hand, compared"),
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
+    "diff": ("everloop.cli.diff:diff", "what differs between two runs, dataset versions or models"),
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
-    "import": ("everloop.cli.importing:import_", "bring in what other tools recorded: MLflow, TensorBoard, CSV"),
+    "import": (
+        "everloop.cli.importing:import_",
+        "bring in what other tools recorded: MLflow, TensorBoard, CSV",
+    ),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
     "reproduce": (
         "everloop.cli.pipelines:reproduce",

@@ -1,4 +1,4 @@
-"""Commands of tracking: runs list, show, compare, delete, restore, purge, export; resume."""
+"""Commands of tracking: runs list, show, compare, views, rename, delete, restore, purge, export; resume."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import answer_no, command, emit, facts, human_bytes, say, table, workspace
+from everloop.cli.frame import answer_no, command, console, emit, facts, human_bytes, say, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everloop.domain.listing import RunKeys
+    from everloop.domain.repeats import Grouping, Mean
     from everloop.domain.runs import Comparison, RunDetail, RunRecord
+    from everloop.domain.search import Field
+    from everloop.domain.views import RunView
     from everloop.tracking.tracking import Tracking
 
+MOST_KEYS = 20_000
+"""How many keys of each kind a wrong name is compared with."""
 STATES = click.Choice(["active", "deleted", "all"])
 
 
@@ -31,26 +39,62 @@ def runs() -> None:
 
 
 @command("list")
-@click.option("--where", default="", help="A filter, such as: metrics.rmse < 1 and params.model = 'tree'")
+@click.option("--where", help="A filter, such as: metrics.rmse < 1 and params.model = 'tree'")
 @click.option("--experiment", multiple=True, help="Only runs of this experiment (name or number).")
-@click.option("--state", type=STATES, default="active", show_default=True)
-@click.option("--columns", help="Parameters and metrics to show, by comma; all when not given.")
+@click.option("--state", type=STATES, help="active when not given.")
+@click.option(
+    "--columns", help="Parameters, metrics, tags and attributes to show, by comma; all when not given."
+)
 @click.option("--order-by", multiple=True, help="Such as: metrics.rmse desc. Newest first when not given.")
+@click.option(
+    "--group-by", help="Parameters, tags or attributes, by comma: groups with the mean of each metric."
+)
 @click.option("--limit", type=click.IntRange(1, 50_000), default=100, show_default=True)
+@click.option("--view", "view_name", help="A saved view; options given here come before its own.")
+@click.option("--save-view", help="Keep these options under a name.")
 def list_(
-    where: str,
+    where: str | None,
     experiment: tuple[str, ...],
     state: Any,
     columns: str | None,
     order_by: tuple[str, ...],
+    group_by: str | None,
     limit: int,
+    view_name: str | None,
+    save_view: str | None,
 ) -> None:
-    """The runs table."""
-    page = _tracking().search(where, list(experiment), state, list(order_by), limit, count=True)
-    emit(
-        {"runs": page.runs, "total": page.total, "next_page": page.next_page},
-        lambda _: _listed(page.runs, columns, page.total or 0),
+    """The runs table, or groups of runs."""
+    from everloop.domain.views import RunView
+
+    tracking = _tracking()
+    saved = tracking.view(view_name) if view_name else RunView("")
+    wanted = RunView(
+        name=save_view or "",
+        where=saved.where if where is None else where,
+        experiment=list(experiment) or saved.experiment,
+        state=state or saved.state,
+        columns=saved.columns if columns is None else _names(columns),
+        order_by=list(order_by) or saved.order_by,
+        group_by=saved.group_by if group_by is None else _names(group_by),
     )
+    if wanted.group_by:
+        _list_groups(tracking, wanted)
+    else:
+        _list_runs(tracking, wanted, limit, shown=columns is not None or bool(wanted.columns))
+    if save_view:
+        given = {name: getattr(wanted, name) for name in ("where", "experiment", "state", "columns")}
+        tracking.save_view(save_view, **given, order_by=wanted.order_by, group_by=wanted.group_by)
+
+
+@command()
+@click.option("--delete", metavar="NAME", help="Forget this view.")
+def views(delete: str | None) -> None:
+    """Saved views: ways to look at runs, for `runs list --view NAME`."""
+    tracking = _tracking(write=delete is not None)
+    if delete is not None:
+        emit({"deleted": tracking.delete_view(delete)}, lambda _: f"deleted the view {delete}")
+        return
+    emit({"views": tracking.views()}, lambda value: _views(value["views"]))
 
 
 @command()
@@ -65,6 +109,16 @@ def show(run: str) -> None:
 def compare(chosen: tuple[str, ...]) -> None:
     """Runs side by side; what differs comes first."""
     emit(_tracking().compare(list(chosen)), _compared)
+
+
+@command()
+@click.argument("run")
+@click.argument("name")
+def rename(run: str, name: str) -> None:
+    """Give a run another name."""
+    tracking = _tracking(write=True)
+    changed = tracking.log(tracking.resolve(run), name=name)
+    emit(changed, lambda _: f"run {changed.run_id} is called {name}")
 
 
 @command()
@@ -145,29 +199,135 @@ def resume(run: str) -> None:
         answer_no()
 
 
-for each in (list_, show, compare, delete, restore, purge, export):
+for each in (list_, show, compare, views, rename, delete, restore, purge, export):
     runs.add_command(each)
 
 
-def _listed(found: list[RunRecord], columns: str | None, total: int) -> Any:
-    from rich.console import Group
+def _names(given: str) -> list[str]:
+    return [each.strip() for each in given.split(",") if each.strip()]
 
+
+def _keys(tracking: Tracking) -> Callable[[], RunKeys]:
+    return lambda: tracking.run_keys(limit=MOST_KEYS)
+
+
+def _list_runs(tracking: Tracking, wanted: RunView, limit: int, *, shown: bool) -> None:
+    from everloop.domain.search import parse_filter, parse_order
+    from everloop.tracking.columns import check_known, columns_of, fields_in
+
+    page = tracking.search(wanted.where, wanted.experiment, wanted.state, wanted.order_by, limit, count=True)
+    keys = _keys(tracking)
+    check_known((parse_order(each).field for each in wanted.order_by), page.runs, keys)
+    if not page.runs:
+        check_known(fields_in(parse_filter(wanted.where)), page.runs, keys)
+    columns = columns_of(wanted.columns, page.runs, keys) if shown else None
+    emit(
+        {"runs": page.runs, "total": page.total, "next_page": page.next_page},
+        lambda _: _listed(page.runs, columns, page.total or 0),
+    )
+
+
+def _list_groups(tracking: Tracking, wanted: RunView) -> None:
+    from everloop.domain.search import parse_filter, parse_order
+    from everloop.tracking.columns import check_known, columns_of, field_named, fields_in, written
+
+    keys = _keys(tracking)
+    by = [written(field_named(each, keys)) for each in wanted.group_by]
+    metrics = [each for each in columns_of(wanted.columns, [], keys) if each.entity == "metric"]
+    if len(wanted.order_by) > 1:
+        raise InvalidInput("groups are ranked by one metric", hint="give --order-by once")
+    order = wanted.order_by[0] if wanted.order_by else ""
+    if order:
+        check_known([parse_order(order).field], [], keys)
+    found = tracking.group_runs(
+        by, wanted.where, wanted.experiment, wanted.state, list(map(written, metrics)), order
+    )
+    if not found.runs:
+        check_known(fields_in(parse_filter(wanted.where)), [], keys)
+    emit(found, lambda _: _grouped(found, wanted.group_by))
+
+
+def _listed(found: list[RunRecord], columns: list[Field] | None, total: int) -> Any:
+    from everloop.cli.lines import lines
+    from everloop.tracking.columns import cell
     from everloop.tracking.exporting import runs_table
 
     if not found:
         return "no runs match"
-    chosen = None if columns is None else [each.strip() for each in columns.split(",") if each.strip()]
-    params = None if chosen is None else [key for key in chosen if any(key in run.params for run in found)]
-    metrics = None if chosen is None else [key for key in chosen if any(key in run.metrics for run in found)]
-    shown = runs_table(found, params, metrics)
+    made = runs_table(found) if columns is None else runs_table(found, [], [])
+    heads, rows, right = [*made.columns], made.rows, {*made.params, *made.metrics}
     odd = [run.status if run.status != "finished" else "" for run in found]
-    heads, rows = shown.columns, shown.rows
+    extra = (
+        [] if columns is None else [each for each in columns if each.key != "status" or each.entity != "text"]
+    )
+    for field in extra:
+        heads.append(field.key)
+        right |= {field.key} if field.entity in {"param", "metric"} else set()
+        rows = [[*row, cell(run, field)] for row, run in zip(rows, found, strict=True)]
     if any(odd):
-        heads = [*heads, "status"]
+        heads.append("status")
         rows = [[*row, status] for row, status in zip(rows, odd, strict=True)]
     counted = f"{total} matching runs" if total != 1 else "1 matching run"
     more = "" if total == len(found) else f", the first {len(found)} of them shown"
-    return Group(table(heads, rows, right=[*shown.params, *shown.metrics]), counted + more)
+    _print(lines(heads, rows, right=right), counted + more)
+    return None
+
+
+def _grouped(found: Grouping, by: list[str]) -> Any:
+    from everloop.cli.lines import lines
+
+    if not found.groups:
+        return "no runs match"
+    heads = [*by, "runs", *found.metrics] + (["verdict"] if found.ranked_by else [])
+    verdicts = {True: "tie", False: "worse", None: "cannot be told"}
+    rows = []
+    for number, group in enumerate(found.groups):
+        row = [*("" if each is None else each for each in group.values), str(group.runs)]
+        row += [_mean(group.metrics.get(name)) for name in found.metrics]
+        if found.ranked_by:
+            row.append("best" if number == 0 else verdicts[group.tied])
+        rows.append(row)
+    said = (
+        f"{found.runs} runs in {len(found.groups)} groups; mean ± the half of its {found.level:.0%} interval"
+    )
+    _print(lines(heads, rows, right=["runs", *found.metrics]), said)
+    return None
+
+
+def _mean(mean: Mean | None) -> str:
+    """``0.512 ± 0.013``; one run alone has no interval."""
+    from everloop.domain.runs import metric_text
+
+    if mean is None:
+        return ""
+    text = metric_text(mean.mean)
+    return text if mean.high is None else f"{text} ± {metric_text(mean.high - mean.mean)}"
+
+
+def _print(made: Any, after: str) -> None:
+    """A table, which is text where it fits, and a line below."""
+    if isinstance(made, str):
+        click.echo(made)
+    else:
+        console().print(made)
+    click.echo(after)
+
+
+def _views(found: list[RunView]) -> Any:
+    if not found:
+        return "no views are saved; runs list … --save-view NAME saves one"
+    rows = [
+        (
+            each.name,
+            each.where,
+            ", ".join(each.columns),
+            ", ".join(each.order_by),
+            ", ".join(each.group_by),
+            each.user,
+        )
+        for each in found
+    ]
+    return table(["view", "where", "columns", "order", "grouped by", "user"], rows)
 
 
 def _described(detail: RunDetail) -> Any:
@@ -212,10 +372,41 @@ def _described(detail: RunDetail) -> Any:
 
 
 def _compared(found: Comparison) -> Any:
+    from rich.console import Group
+
     heads = ["", *(run.name for run in found.runs)]
     rows = [
         [("* " if row.differs else "  ") + row.key, *(value or "" for value in row.values)]
         for group in (found.params, found.metrics, found.attributes, found.tags)
         for row in group
     ]
-    return table(heads, rows, title="what differs is marked with *")
+    side_by_side = table(heads, rows, title="what differs is marked with *")
+    if not found.deltas:
+        return side_by_side
+    return Group(side_by_side, _deltas(found))
+
+
+def _deltas(found: Comparison) -> Any:
+    """How the groups' metrics differ from those of the first group: a tie is a tie."""
+    from everloop.domain.runs import metric_text
+
+    def name(number: int) -> str:
+        group = found.groups[number]
+        if len(group.runs) == 1:
+            return found.runs[group.runs[0]].name
+        shared = ", ".join(f"{key}={value}" for key, value in group.params.items())
+        return f"{len(group.runs)} runs" + (f" with {shared}" if shared else "")
+
+    verdicts = {True: "a tie", False: "differs", None: ""}
+    rows = []
+    for each in found.deltas:
+        interval = "" if each.low is None else f"{metric_text(each.low)} to {metric_text(each.high or 0.0)}"
+        rows.append((each.metric, name(each.group), _signed(each.delta), interval, verdicts[each.tie]))
+    heads = ["metric", "runs", "difference", "95 % interval", ""]
+    return table(heads, rows, right=["difference", "95 % interval"], title=f"against {name(0)}")
+
+
+def _signed(delta: float) -> str:
+    from everloop.domain.runs import metric_text
+
+    return ("+" if delta > 0 else "") + metric_text(delta)

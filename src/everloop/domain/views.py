@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
+
+State = Literal["active", "deleted", "all"]
 
 
 class RunView(msgspec.Struct, frozen=True):
@@ -14,7 +17,7 @@ class RunView(msgspec.Struct, frozen=True):
     name: str
     where: str = ""
     experiment: list[str] = []
-    state: str = "active"
+    state: State = "active"
     columns: list[str] = []
     order_by: list[str] = []
     group_by: list[str] = []

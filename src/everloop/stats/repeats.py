@@ -7,7 +7,7 @@ are involved", Biometrika 34, 1947).
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, variance
+from statistics import fmean
 
 from everloop.stats.distributions import t_quantile
 from everloop.stats.intervals import Interval
@@ -24,7 +24,7 @@ def mean_of_repeats(values: Sequence[float], *, level: float = 0.95) -> Interval
     if len(values) < 2 or not _usable(values):
         return None
     mean, n = fmean(values), len(values)
-    half = t_quantile(0.5 + level / 2, n - 1) * math.sqrt(variance(values) / n)
+    half = t_quantile(0.5 + level / 2, n - 1) * math.sqrt(_variance(values) / n)
     return Interval(mean, mean - half, mean + half, level)
 
 
@@ -39,7 +39,7 @@ def difference_of_repeats(
     """
     if min(len(first), len(second)) < 2 or not _usable([*first, *second]):
         return None
-    parts = [variance(each) / len(each) for each in (first, second)]
+    parts = [_variance(each) / len(each) for each in (first, second)]
     error = sum(parts)
     difference = fmean(second) - fmean(first)
     if error == 0:
@@ -53,3 +53,8 @@ def difference_of_repeats(
 
 def _usable(values: Sequence[float]) -> bool:
     return all(abs(each) < 1e150 for each in values)
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = fmean(values)
+    return math.fsum((each - mean) ** 2 for each in values) / (len(values) - 1)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from everloop.domain.repeats import Grouping
 from everloop.domain.runs import checked_text
 from everloop.domain.search import parse_filter, parse_order
-from everloop.domain.views import RunView
+from everloop.domain.views import RunView, State
 from everloop.errors import InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -43,7 +43,7 @@ class Finding(Room):
         by: list[str],
         where: str = "",
         experiment: list[str] = [],  # noqa: B006 (not changed)
-        state: str = "active",
+        state: State = "active",
         metrics: list[str] = [],  # noqa: B006
         order_by: str = "",
     ) -> Grouping:
@@ -64,7 +64,7 @@ class Finding(Room):
         name: str,
         where: str = "",
         experiment: list[str] = [],  # noqa: B006 (not changed)
-        state: str = "active",
+        state: State = "active",
         columns: list[str] = [],  # noqa: B006
         order_by: list[str] = [],  # noqa: B006
         group_by: list[str] = [],  # noqa: B006
