@@ -108,6 +108,10 @@ def set_experiment_tags(tx: Transaction, number: int, tags: Mapping[str, str]) -
         tx.put(experiment_tags, {"experiment": number, "key": key, "value": value})
 
 
+_PARAMS = sa.select(run_params.c.key, run_params.c.value).where(run_params.c.run == sa.bindparam("run_id"))
+_PARAMS_OF_KEYS = _PARAMS.where(run_params.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+
 def set_params(
     tx: Transaction, run_id: str, params: Mapping[str, str], *, lenient: bool = False
 ) -> list[str]:
@@ -117,8 +121,10 @@ def set_params(
         return []
     for key, value in params.items():
         checked_text(value, f"the parameter {checked_key(key, 'parameter')}", MAX_PARAM)
-    query = sa.select(run_params.c.key, run_params.c.value).where(run_params.c.run == run_id)
-    known = {row.key: row.value for row in tx.all(query)}
+    few = len(params) <= 1_000
+    asked = {"run_id": run_id} | ({"keys": list(params)} if few else {})
+    found = tx.execute(_PARAMS_OF_KEYS if few else _PARAMS, asked)
+    known = {row.key: row.value for row in found}
     clashing = [key for key, value in params.items() if key in known and known[key] != value]
     if clashing and not lenient:
         key = clashing[0]

@@ -145,9 +145,21 @@ def test_deleting(client: Any, run: Any) -> None:
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["b"]
 
 
-WAYS_OUT = (
-    ".. ../x %2e%2e ..%2fx %2fetc%2fpasswd a/%2e%2e/x a/../../x C:%5cx a%5c..%5cx a%00b a//b ./a a/."
-).split()
+WAYS_OUT = [
+    "..",
+    "../x",
+    "%2e%2e",
+    "..%2fx",
+    "%2fetc%2fpasswd",
+    "a/%2e%2e/x",
+    "a/../../x",
+    "C:%5cx",
+    "a%5c..%5cx",
+    "a%00b",
+    "a//b",
+    "./a",
+    "a/.",
+]
 
 
 @pytest.mark.parametrize("path", WAYS_OUT)
