@@ -9,13 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everloop.domain.search import (
+    EXPERIMENTS,
+    MODEL_VERSIONS,
+    REGISTERED_MODELS,
     And,
+    Arithmetic,
     Compare,
     Field,
     IsNull,
     Not,
     OneOf,
     Or,
+    Relation,
     like,
     parse_filter,
     parse_order,
@@ -23,6 +28,7 @@ from everloop.domain.search import (
 )
 from everloop.errors import InvalidInput
 
+A, B = Field("metric", "a"), Field("metric", "b")
 RMSE = Compare(Field("metric", "rmse"), "<", 1)
 TREE = Compare(Field("param", "model"), "=", "tree")
 
@@ -64,6 +70,21 @@ TREE = Compare(Field("param", "model"), "=", "tree")
         ("start_time > '1970-01-01T02:00:00+02:00'", Compare(Field("time", "start_time"), ">", 0)),
         ("data = 'flights@v3' and model != 'model:delay'",
          And((Compare(Field("lineage", "data"), "=", "flights@v3"), Compare(Field("lineage", "model"), "!=", "delay")))),
+        ("data = 'flights@v3' or model = 'delay@champion'",
+         Or((Compare(Field("lineage", "data"), "=", "flights@v3"), Compare(Field("lineage", "model"), "=", "delay@champion")))),
+        ("datasets.name = 'x' and dataset.context in ('train')",
+         And((Compare(Field("dataset", "name"), "=", "x"), OneOf(Field("dataset", "context"), ("train",), False)))),
+        ("1 > metrics.rmse", RMSE),
+        ("((metrics.rmse)) < (1)", RMSE),
+        ("metrics.a - metrics.b < .1", Relation(Arithmetic("-", A, B), "<", 0.1)),
+        ("metrics.a -1 < metrics.b", Relation(Arithmetic("-", A, 1), "<", B)),
+        ("metrics.a < -metrics.b", Relation(A, "<", Arithmetic("-", 0, B))),
+        ("metrics.a + metrics.b * 2 = -1", Relation(Arithmetic("+", A, Arithmetic("*", B, 2)), "=", -1)),
+        ("(metrics.a + metrics.b) / 2 = 1 and (metrics.rmse < 1)",
+         And((Relation(Arithmetic("/", Arithmetic("+", A, B), 2), "=", 1), RMSE))),
+        ("params.lr > 2*min(metrics.a)",
+         Relation(Field("param", "lr"), ">", Arithmetic("*", 2, Field("metric", "a", "min")))),
+        ("metrics.a-b/c > 1", Compare(Field("metric", "a-b/c"), ">", 1)),
     ],
 )  # fmt: skip
 def test_what_filters_mean(text: str, meaning: object) -> None:
@@ -105,6 +126,18 @@ def test_what_filters_mean(text: str, meaning: object) -> None:
         "start_time ^like '2026%'",
         "data ^< 'x'",
         "metrics.a is ^nul",
+        "^1 < 2",
+        "metrics.a + ^< 1",
+        "^tags.a + 1 < 2",
+        "metrics.a < 1 + ^(metrics.b < 1)",
+        "(metrics.a ^and metrics.b < 1)",
+        "not (metrics.a)^",
+        "(metrics.a < 1) ^< 2",
+        "metrics.a - metrics.b ^like 'x'",
+        "metrics.a - ^1e70 < 1",
+        "metrics.a * metrics.b * metrics.c * metrics.d * ^metrics.e < 1",
+        "datasets.^nam = 'x'",
+        "metrics.a < ^metrics",
     ],
 )
 def test_a_mistake_is_shown_where_it_is(text: str) -> None:
@@ -133,6 +166,36 @@ def test_nesting_has_an_end() -> None:
             parse_filter(deep)
 
 
+def test_other_things_have_other_fields() -> None:
+    assert parse_filter("version_number > 3", MODEL_VERSIONS) == Compare(Field("number", "version"), ">", 3)
+    assert parse_filter("creation_time > 1", EXPERIMENTS) == Compare(Field("time", "created"), ">", 1000)
+    for text, fields in (
+        ("metrics.a < 1", EXPERIMENTS),
+        ("run_id = 'x'", EXPERIMENTS),
+        ("min(metrics.a) < 1", MODEL_VERSIONS),
+    ):
+        with pytest.raises(InvalidInput):
+            parse_filter(text, fields)
+
+
+def test_models_without_the_tag_are_no_prompts() -> None:
+    tag = Field("tag", "mlflow.prompt.is_prompt")
+    for text in ("!= 'true'", "= 'false'", "in ('false', 'x')"):
+        tree = parse_filter(f"tags.`mlflow.prompt.is_prompt` {text}", REGISTERED_MODELS)
+        assert isinstance(tree, Or)
+        assert tree.parts[1] == IsNull(tag, False)
+    assert parse_filter("tags.`mlflow.prompt.is_prompt` = 'true'", REGISTERED_MODELS) == Compare(
+        tag, "=", "true"
+    )
+
+
+def test_a_filter_has_an_end() -> None:
+    assert parse_filter(" or ".join(["metrics.a < 1"] * 200)) is not None
+    for much in (" or ".join(["metrics.a < 1"] * 201), "metrics.a" + " + metrics.a" * 200 + " < 1"):
+        with pytest.raises(InvalidInput, match="more than"):
+            parse_filter(much)
+
+
 def test_orders() -> None:
     assert parse_order("metrics.rmse").descending is False
     assert parse_order("params.`a b` DESC").field == Field("param", "a b")
@@ -144,7 +207,7 @@ def test_orders() -> None:
 
 @given(
     st.text(
-        alphabet=st.sampled_from("metricsparm.tag =<>!()'\"`%_,0123-+e and or not in is null like\n\t"),
+        alphabet=st.sampled_from("metricsparm.tag =<>!()'\"`%_,0123-+*/e and or not in is null like\n\t"),
         max_size=40,
     )
 )
