@@ -12,6 +12,8 @@ from everloop.cli.frame import command, emit, human_bytes, say, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from everloop.domain.runs import RunRecord
+    from everloop.exchange.mlflow.exporting import Exported
     from everloop.exchange.source import Report, Source
 
 SHOWN = 20
@@ -67,6 +69,26 @@ def _import(source: Source, only: tuple[str, ...] = (), *, files: bool = True) -
     context.call_on_close(source.close)
     report = bring_in(workspace(write=True), source, only=only, files=files, say=say)
     emit(report, _reported)
+
+
+def export_mlruns(runs: list[RunRecord], folder: Path) -> None:
+    """The part of `runs export` that writes an mlruns folder."""
+    from everloop.exchange.mlflow import exporting
+
+    done = exporting.export_mlruns(workspace(), runs, folder)
+    emit(done, lambda _: "\n".join(_told(done)))
+
+
+def _told(done: Exported) -> list[str]:
+    counts = {
+        "runs": done.runs,
+        "artifacts": done.artifacts,
+        "logged models": done.logged_models,
+        "versions": done.versions,
+    }
+    told = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "no runs"
+    left = [f"left: {each.kind} {each.name}: {each.reason}" for each in done.skipped[:SHOWN]]
+    return [f"{told} in {done.path}; MLflow reads it with: mlflow ui --backend-store-uri {done.path}", *left]
 
 
 def _reported(report: Report) -> Any:

@@ -146,9 +146,12 @@ def purge(chosen: tuple[str, ...]) -> None:
 
 
 @command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "given", type=click.Choice(["csv", "json", "parquet"]), help="Else by the file's ending."
+    "--format",
+    "given",
+    type=click.Choice(["csv", "json", "parquet", "mlruns"]),
+    help="Else by the file's ending; mlruns is a folder that MLflow reads.",
 )
 @click.option("--where", default="", help="A filter, as of `runs list`.")
 @click.option("--experiment", multiple=True, help="Only runs of this experiment.")
@@ -157,16 +160,21 @@ def purge(chosen: tuple[str, ...]) -> None:
 def export(
     path: Path, given: Any, where: str, experiment: tuple[str, ...], state: Any, order_by: tuple[str, ...]
 ) -> None:
-    """Write runs into a file: CSV, JSON or Parquet; `-` is standard output."""
+    """Write runs into a file: CSV, JSON or Parquet (`-` is standard output); or with all they logged, as an mlruns folder."""
     from everloop.tracking import exporting
 
     format: Any = given or path.suffix.lstrip(".")
-    if format not in {"csv", "json", "parquet"}:
+    if format not in {"csv", "json", "parquet", "mlruns"}:
         raise InvalidInput(
             f"the format of {path} is not known",
             hint="end the name in .csv, .json or .parquet, or give --format",
         )
     found = _tracking().runs(where, experiment=experiment, state=state, order_by=order_by, limit=None)
+    if format == "mlruns":
+        from everloop.cli.importing import export_mlruns
+
+        export_mlruns([run.record for run in found], path)
+        return
     content = exporting.export([run.record for run in found], format)
     if str(path) == "-":
         sys.stdout.buffer.write(content)

@@ -32,7 +32,7 @@ class ModelAdoption(Catalogue):
         """Take in a model with its versions, tags, stages and aliases, as they were; the files are those of runs and logged
         models that are here. `origin` says where it is from.
 
-        What is here is left as it is: a model of that name gets the versions it lacks, files that did not come along with a version
+        What is here is left as it is: a model of that name gets the versions it lacks, files that did not come along with one
         before, and aliases that mean nothing yet. What clashes is named in the answer.
         """
         checked_name(found.name, "model name")
