@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from everloop.domain.logged_models import logged_name
 from everloop.domain.runs import ArtifactRecord, checked_artifact_path, checked_key
-from everloop.errors import InvalidInput, MissingExtra, NotFound, StorageError, Unavailable
+from everloop.errors import EverloopError, InvalidInput, MissingExtra, NotFound, StorageError, Unavailable
 from everloop.tracking.datasets import described as described_data
 from everloop.tracking.errands import Errand
 from everloop.tracking.pictures import png
@@ -68,7 +68,7 @@ class RunFiles:
 
     def log_table(self, table: Any, path: str, *, append: bool = False) -> ArtifactRecord:
         """Keep a table: an Arrow table, a pandas frame, or a dict of columns. `path` ends in ``.parquet``, or in ``.json`` for one
-        that MLflow's `load_table` reads too. `append`: after the rows that are there; columns may come and go."""
+        that MLflow's `load_table` reads too. `append`: below the rows that are there; columns may differ."""
         from everloop.tracking import tables
 
         place = path if path.endswith((".parquet", ".json")) else f"{path}.parquet"
@@ -184,12 +184,13 @@ class RunFiles:
                 raise NotFound(f"there is no file {source}", hint="name a file that exists")
         if not files:
             return []
+        reason: EverloopError | None = None
         if not journal.is_away:
             try:
                 kept = self._stored(self._tracking.objects, files)
                 self._tracking.add_artifacts(self.run_id, kept)
             except (Unavailable, StorageError) as error:
-                journal.away(error)
+                reason = error
             except NotFound:  # the run was begun while the server was away, and has not arrived there yet
                 if not journal.has_errands:
                     raise
@@ -201,6 +202,8 @@ class RunFiles:
             named = ", ".join(path for path, _ in files[:3])
             journal.warn(f"file {named}", f"the file {named} is lost: {error.message}")
             return [ArtifactRecord(path, "", 0) for path, _ in files]
+        if reason is not None:
+            journal.away(reason)
         journal.later(Errand.of("add_artifacts", run_id=self.run_id, artifacts=kept))
         return kept
 

@@ -103,7 +103,13 @@ def text_mask(environment: Mapping[str, str] = os.environ) -> Callable[[str], st
     'on with ***'
     """
     values = sorted(
-        {value for name, value in environment.items() if len(value) >= _SHORTEST_VALUE and is_secret(name)},
+        {
+            value
+            for name, value in environment.items()
+            if len(value) >= _SHORTEST_VALUE
+            and not value.startswith("/")
+            and is_secret(name)  # a path leads to a secret
+        },
         key=len,
         reverse=True,
     )
