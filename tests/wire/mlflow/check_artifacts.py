@@ -66,7 +66,7 @@ def test_names(client: Any, run: Any, folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a%20b.txt", "a#b?c&d.txt", "%2e%2e.txt"])
 def test_names_that_the_client_does_not_quote(run: Any, name: str) -> None:
-    """It puts them into the address as they are and unquotes what is listed, so it never sees them: whoever quotes is understood."""
+    """It puts them into the address as they are, and unquotes what is listed: whoever quotes is understood."""
     path = f"{place(run)}/{quote(name)}"
     assert ask("PUT", path, b"x")[0] == 200
     assert ask("GET", path)[2] == b"x"
