@@ -40,10 +40,14 @@ SAID_EVERY = timedelta(seconds=1)
 telemetry: what else a call brings is always said."""
 
 _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
-_HEAD = (runs.c.id, runs.c.state, runs.c.status, runs.c.place, runs.c.direct, runs.c.heartbeat)
-# Built once: what is sent for every point of a script that logs call by call.
-_LOCK = sa.select(*_HEAD).where(runs.c.id == sa.bindparam("run_id")).with_for_update()
-_COUNT_CALL = sa.update(runs).where(runs.c.id == sa.bindparam("run_id")).values(direct=runs.c.direct + 1)
+# Built once: what is sent for every point of a script that logs call by call. It counts the call, tells what recording needs to
+# know of the run, and locks it until the transaction ends.
+_COUNT_CALL = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run_id"), runs.c.state == ACTIVE)
+    .values(direct=runs.c.direct + 1)
+    .returning(runs.c.direct, runs.c.status, runs.c.place, runs.c.heartbeat)
+)
 
 
 class DirectRecording(Room):
@@ -69,7 +73,7 @@ class DirectRecording(Room):
         if batch.end is not None:
             raise InvalidInput("the end of a run is not recorded with its points", hint="use amend_run")
         with self.change() as tx:
-            row = _open(tx, run_id)
+            row = _counted(tx, run_id)
             if once:
                 points = _unknown(tx, run_id, points)
             arrivals.add_points(tx, run_id, FIRST_BLOCK + row.direct, points)
@@ -93,7 +97,6 @@ class DirectRecording(Room):
                 changed |= {"heartbeat": tx.now}
             if changed:
                 tx.execute(sa.update(runs).where(runs.c.id == run_id).values(changed))
-            tx.execute(_COUNT_CALL, {"run_id": run_id})
 
     @operation(Permission.WRITE)
     def amend_run(
@@ -164,10 +167,10 @@ class DirectRecording(Room):
             tx.event("experiment.tagged", f"experiment {row.id}", {"removed": keys})
 
 
-def _open(tx: Transaction, run_id: str) -> sa.Row[Any]:
-    """What recording needs to know of a run that takes writes, locked until the transaction ends."""
-    row = tx.execute(_LOCK, {"run_id": run_id}).first()
-    return row if row is not None and row.state == ACTIVE else writing.writable(tx, run_id)
+def _counted(tx: Transaction, run_id: str) -> sa.Row[Any]:
+    """One more call for a run that takes writes, and what recording needs to know of it."""
+    row = tx.execute(_COUNT_CALL, {"run_id": run_id}).first()
+    return row if row is not None else writing.writable(tx, run_id)
 
 
 def _told(tx: Transaction, run_id: str, facts: RunFacts) -> dict[str, object]:
