@@ -27,10 +27,12 @@ from everloop.domain.search.tree import (
 from everloop.domain.times import micros
 from everloop.errors import InvalidInput, nearest
 
-MAX_TESTS = 200
+MAX_TESTS = 100
 MAX_VALUES = 10_000
 MAX_FACTORS = 4
 _MAX_DEPTH = 100
+_MAX_LEVELS = 20
+"""How deep a tree may be: SQLite's parser has a stack of a hundred."""
 
 _COMPARE = ("=", "!=", ">", ">=", "<", "<=")
 _EQUAL = ("=", "!=")
@@ -56,6 +58,8 @@ def parse_filter(text: str, fields: Fields = RUNS) -> Node | None:
         return None
     tree = parser.condition(parser.filter(0))
     parser.tokens.finish("'and', 'or' or the end")
+    if _levels(tree) > _MAX_LEVELS:
+        raise parser.tokens.error("it is nested too deeply", 0)
     return tree
 
 
@@ -130,7 +134,8 @@ class _Parser:
         if depth > _MAX_DEPTH:
             raise self.tokens.error("it is nested too deeply")
         if self.tokens.keyword("not"):
-            return Not(self.condition(self.negation(depth + 1)))
+            part = self.condition(self.negation(depth + 1))
+            return part.part if isinstance(part, Not) else Not(part)
         return self.test(depth)
 
     def test(self, depth: int) -> Node | Operand:
@@ -435,5 +440,20 @@ def _factors(operand: Operand) -> int:
             return _factors(left) + _factors(right)
         case Arithmetic(_, left, right):
             return max(_factors(left), _factors(right))
+        case _:
+            return 1
+
+
+def _levels(found: Node | Operand) -> int:
+    """How deep conditions lie within each other, and parentheses within sums."""
+    match found:
+        case And(parts) | Or(parts):
+            return 1 + max(map(_levels, parts))
+        case Not(part):
+            return 1 + _levels(part)
+        case Relation(left, _, right):
+            return 1 + max(_levels(left), _levels(right))
+        case Arithmetic(_, left, right):  # a chain to the left needs no parentheses
+            return max(_levels(left), 1 + _levels(right))
         case _:
             return 1
