@@ -27,6 +27,7 @@ from everloop.workspace.local import LocalWorkspace
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 EMBEDDED, SERVED = (140, 60) if SOAK else (7, 3)
+pytestmark = pytest.mark.timeout(3600 if SOAK else 120)
 WORKLOAD = Path(__file__).with_name("tracking_workload.py")
 
 

@@ -38,6 +38,19 @@ def journal_folder(folder: Path) -> Path:
     return folder / "journals"
 
 
+_AWAY = (Unavailable, StorageError, PermissionDenied, Unauthenticated)
+"""Whoever only looks, or starts a run, is not kept from it by these."""
+
+
+def bring_in(tracking: "Tracking", folder: Path) -> list[str]:
+    """Send what is left behind; of the runs it came from, record that they are not running any more. Returns these runs."""
+    sent = ship_left_behind(tracking, folder)
+    if sent:
+        with suppress(*_AWAY):
+            tracking.settle()
+    return sent
+
+
 def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
     """Send the journals whose writers have gone, and return their runs. Those being written are left to their writers.
 
@@ -65,12 +78,7 @@ def ship_left_behind(tracking: "Tracking", folder: Path) -> list[str]:
         except InvalidInput:  # written by something else; it must not be in the way for ever
             path.rename(path.with_suffix(".damaged"))
             continue
-        except (
-            Unavailable,
-            StorageError,
-            PermissionDenied,
-            Unauthenticated,
-        ):  # whoever only looks is not kept from it
+        except _AWAY:
             return sent
         if run_id:
             sent.append(run_id)

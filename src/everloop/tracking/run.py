@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from everloop.tracking.tracking import Tracking
 
 _POINTS_IN_A_RECORD = 100_000
+_LEAST, _MOST = -(2**63), 2**63 - 1
+"""Steps are 64-bit integers, and the one after any step must be one too."""
 
 _active: ContextVar[tuple["Run", ...]] = ContextVar("everloop_runs", default=())
 
@@ -155,8 +157,8 @@ class Run(RunFiles):
         """One point of a metric. Without a step it gets the one after the key's last, from 0 on. NaN and infinities are kept."""
         if step is None or key not in self._steps:
             step = self._step(key, step)
-        elif type(step) is not int:
-            step = int(step)
+        elif type(step) is not int or not _LEAST <= step < _MOST:
+            step = _whole(key, step)
         if type(value) is not float:
             value = _number(key, value)
         time = self._now() if timestamp is None else micros(require_zone(timestamp, "the timestamp"))
@@ -544,7 +546,7 @@ def _whole(key: str, step: Any) -> int:
         number = int(step)
     except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"the step {step!r} of the metric {key} is not a whole number") from None
-    if not -(2**63) <= number < 2**63 - 1:
+    if not _LEAST <= number < _MOST:
         raise InvalidInput(f"the step {step!r} of the metric {key} does not fit in 64 bits")
     return number
 

@@ -68,7 +68,7 @@ class RunFiles:
 
     def log_table(self, table: Any, path: str, *, append: bool = False) -> ArtifactRecord:
         """Keep a table: an Arrow table, a pandas frame, or a dict of columns. `path` ends in ``.parquet``, or in ``.json`` for one
-        that MLflow's `load_table` reads too. `append`: below the rows that are there; columns may differ."""
+        that MLflow's `load_table` reads too. `append`: below the rows there are; columns may differ."""
         from everloop.tracking import tables
 
         place = path if path.endswith((".parquet", ".json")) else f"{path}.parquet"

@@ -147,12 +147,9 @@ class Tracking(
     def ship_pending(self) -> list[str]:
         """Bring in what killed processes of this machine left in their journals, and record which runs are no longer running.
         Returns the runs that were behind."""
-        from everloop.tracking.leftbehind import ship_left_behind
+        from everloop.tracking.leftbehind import bring_in
 
-        sent = ship_left_behind(self, self.context.folder)
-        if sent:
-            self.settle()
-        return sent
+        return bring_in(self, self.context.folder)
 
     # Experiments
 
