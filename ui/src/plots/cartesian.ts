@@ -3,7 +3,8 @@ import type { Look } from "./look";
 import { colourOf, faded } from "./look";
 import { placeName, withUnit } from "./numbers";
 import type { Option } from "./parts";
-import { axis, frame, markLines, tooltipBox } from "./parts";
+import { markSeries, marksNear, said } from "./marks";
+import { axis, frame, thresholdLines, tooltipBox } from "./parts";
 import type { BarSpec, LineSpec, Place, StepsSpec } from "./spec";
 import { tip } from "./tooltip";
 
@@ -26,9 +27,11 @@ export function linePlot(spec: LineSpec, look: Look): Option {
   const place = (at: Place): Place => (time ? new Date(at).getTime() : at);
   const marks = (spec.marks ?? []).map((mark) => ({ ...mark, at: place(mark.at) }));
   const ends = spec.series.flatMap((each) => [each.points[0], each.points.at(-1)]).flatMap((point) => (point ? [Number(place(point[0]))] : []));
-  const [from, to] = [Math.min(...ends), Math.max(...ends)];
-  // A label on the right would leave the picture: it stands on the other side of its line.
-  const isLate = (at: Place): boolean => Number(at) > from + 0.7 * (to - from);
+  const measurement = spec.series.flatMap((each) => each.points).find(([, value]) => value !== null);
+  const anchor: [Place, number | null] | undefined = measurement && [place(measurement[0]), measurement[1]];
+  // A mark is said with the measurement it stands nearest to.
+  const longest = Math.max(1, ...spec.series.map((each) => each.points.length - 1));
+  const reach = (Math.max(...ends) - Math.min(...ends)) / longest / 2;
   const lines = spec.series.map((series, index) => {
     const colour = colourOf(series.key ?? series.name, look);
     return {
@@ -46,7 +49,7 @@ export function linePlot(spec: LineSpec, look: Look): Option {
       // Among many lines the one pointed at stands out.
       emphasis: { focus: spec.series.length > 3 ? "series" : "none", lineStyle: { width: 2.25 } },
       blur: { lineStyle: { opacity: 0.25 }, itemStyle: { opacity: 0.25 } },
-      markLine: index === 0 ? markLines(look, marks, spec.thresholds, isLate) : undefined,
+      markLine: index === 0 ? thresholdLines(look, spec.thresholds) : undefined,
       z: 3,
     };
   });
@@ -97,19 +100,22 @@ export function linePlot(spec: LineSpec, look: Look): Option {
         if (first === undefined) return "";
         return tip(
           placeName(first.value[0], spec.x),
-          all.map((one) => {
-            const range = bandAt(one.seriesIndex, one.value[0]);
-            return {
-              colour: colourOf(spec.series[one.seriesIndex]?.key ?? one.seriesName, look),
-              name: one.seriesName,
-              value: one.value[1] === null ? "–" : withUnit(one.value[1], spec.y),
-              ...(range ? { range } : {}),
-            };
-          }),
+          [
+            ...all.map((one) => {
+              const range = bandAt(one.seriesIndex, one.value[0]);
+              return {
+                colour: colourOf(spec.series[one.seriesIndex]?.key ?? one.seriesName, look),
+                name: one.seriesName,
+                value: one.value[1] === null ? "–" : withUnit(one.value[1], spec.y),
+                ...(range ? { range } : {}),
+              };
+            }),
+            ...marksNear(marks, first.value[0], reach).map((mark) => ({ name: said(mark), value: "" })),
+          ],
         );
       },
     },
-    series: [...lines, ...bands],
+    series: [...lines, ...bands, ...markSeries(marks, anchor, look)],
   };
 }
 
@@ -122,7 +128,7 @@ export function barPlot(spec: BarSpec, look: Look): Option {
     barMaxWidth: 28,
     barGap: "12%",
     itemStyle: { borderRadius: [2, 2, 0, 0] },
-    markLine: index === 0 ? markLines(look, [], spec.thresholds) : undefined,
+    markLine: index === 0 ? thresholdLines(look, spec.thresholds) : undefined,
   }));
   const whiskers = spec.series.flatMap((series, index) => {
     if (series.intervals === undefined) return [];

@@ -24,7 +24,8 @@ export function currentLook(): Look {
     return getComputedStyle(probe).color;
   };
   const look: Look = {
-    font: getComputedStyle(document.body).fontFamily,
+    // With double quotes in it, the style of a text would end the attribute it stands in when a plot is saved as SVG.
+    font: getComputedStyle(document.body).fontFamily.replaceAll('"', "'"),
     text: colour("text"),
     muted: colour("muted"),
     line: colour("line"),

@@ -2,7 +2,7 @@ import type { EChartsCoreOption } from "echarts/core";
 import type { Look } from "./look";
 import { faded } from "./look";
 import { axisTitle, short } from "./numbers";
-import type { Axis, Mark, Place, Threshold } from "./spec";
+import type { Axis, Threshold } from "./spec";
 
 export type Option = EChartsCoreOption;
 
@@ -103,54 +103,24 @@ export function axis(spec: Axis, look: Look, side: "x" | "y"): Option {
   };
 }
 
-const MOST_WORDS = 5;
-const SIGNS: Record<NonNullable<Mark["kind"]>, string> = { deployment: "▲", alert: "!", retrain: "↻", note: "•" };
-
-/** Upright lines where something happened, thresholds as level ones. */
-export function markLines(
-  look: Look,
-  marks: Mark[] = [],
-  thresholds: Threshold[] = [],
-  isLate: (at: Place) => boolean = () => false,
-): Option | undefined {
-  if (marks.length + thresholds.length === 0) return undefined;
-  const colours = { deployment: look.accent, alert: look.bad, retrain: look.good, note: look.muted };
+/** Thresholds as level lines. */
+export function thresholdLines(look: Look, thresholds: Threshold[] = []): Option | undefined {
+  if (thresholds.length === 0) return undefined;
   return {
-    silent: false,
+    silent: true,
     symbol: "none",
     label: { fontSize: 11, color: look.muted },
-    data: [
-      ...marks.map((mark, index) => {
-        const kind = mark.kind ?? "note";
-        return {
-          xAxis: mark.at,
-          name: mark.label,
-          lineStyle: { color: colours[kind], type: kind === "alert" ? "solid" : "dashed", width: 1.25 },
-          label: {
-            // Many marks leave no room for words; hover says them.
-            formatter: marks.length > MOST_WORDS ? SIGNS[kind] : `${SIGNS[kind]} ${mark.label}`,
-            position: "insideEndTop",
-            rotate: 0,
-            align: isLate(mark.at) ? "right" : "left",
-            // Neighbours stand on two lines, so that their words do not run into each other.
-            offset: [0, (index % 2) * 13],
-            padding: [0, 4],
-            color: colours[kind],
-          },
-        };
-      }),
-      ...thresholds.map((threshold) => ({
-        yAxis: threshold.y,
-        name: threshold.label,
-        lineStyle: { color: look.warn, type: [4, 3], width: 1 },
-        label: {
-          formatter: threshold.label,
-          position: "insideEndTop",
-          color: look.warn,
-          backgroundColor: faded(look.surface, 0.85),
-          padding: [1, 3],
-        },
-      })),
-    ],
+    data: thresholds.map((threshold) => ({
+      yAxis: threshold.y,
+      name: threshold.label,
+      lineStyle: { color: look.warn, type: [4, 3], width: 1 },
+      label: {
+        formatter: threshold.label,
+        position: "insideEndTop",
+        color: look.warn,
+        backgroundColor: faded(look.surface, 0.85),
+        padding: [1, 3],
+      },
+    })),
   };
 }
