@@ -48,6 +48,40 @@ def mlflow(where: str, moved: tuple[str, ...], experiment: tuple[str, ...], no_a
     _import(open_source(where, [_pair(each) for each in moved]), experiment, files=not no_artifacts)
 
 
+@command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--experiment", default="", help="What the experiment is called; the folder's name when not given."
+)
+def tensorboard(folder: Path, experiment: str) -> None:
+    """Bring in a TensorBoard log folder: each folder with event files is a run.
+
+    Scalars become metrics, hyperparameters parameters, images and texts artifacts; histograms, audio and graphs are left.
+    """
+    from everloop.exchange.tensorboard.reading import LogFolder
+
+    _import(LogFolder(folder, experiment))
+
+
+@command("csv")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--experiment", default="", help="Of rows that name none; the file's name when not given.")
+@click.option("--params", default="", help="Columns that are parameters though they hold numbers, by comma.")
+@click.option("--metrics", default="", help="Columns that are metrics, by comma.")
+def csv_(path: Path, experiment: str, params: str, metrics: str) -> None:
+    """Bring in a table of runs: one row a run, also as `runs export` and MLflow write it.
+
+    Columns of numbers become metrics, others parameters, unless they are called params.X, metrics.X or tags.X.
+    """
+    from everloop.exchange.csvruns import CsvFile
+
+    _import(CsvFile(path, experiment, params=_listed(params), metrics=_listed(metrics)))
+
+
+def _listed(given: str) -> list[str]:
+    return [each.strip() for each in given.split(",") if each.strip()]
+
+
 def _pair(given: str) -> tuple[str, str]:
     old, equals, new = given.rpartition("=")
     if not equals or not old or not new:
@@ -115,4 +149,5 @@ def _reported(report: Report) -> Any:
     return Group(*parts)
 
 
-import_.add_command(mlflow)
+for each in (mlflow, tensorboard, csv_):
+    import_.add_command(each)

@@ -333,17 +333,30 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _write_meta(folder: Path, fields: Mapping[str, Any]) -> None:
-    """A meta.yaml. Every value is written as JSON, which is YAML too."""
+    """A meta.yaml, in block style as MLflow's own."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"{name}: {_yaml(fields[name])}\n" for name in sorted(fields)]
+    lines = [_yaml(name, fields[name]) for name in sorted(fields)]
     (folder / META).write_text("".join(lines), encoding="utf-8")
 
 
-def _yaml(value: Any) -> str:
+def _yaml(name: str, value: Any) -> str:
+    """A field. Texts are written as JSON, which is YAML too.
+
+    >>> print(_yaml("tags", {"a": "x: é"}) + _yaml("end_time", None) + _yaml("aliases", []), end="")
+    tags:
+      "a": "x: é"
+    end_time: null
+    aliases: []
     """
-    >>> _yaml({"a": "x: é"}), _yaml(None), _yaml([])
-    ('{"a": "x: é"}', 'null', '[]')
-    """
+    if isinstance(value, dict) and value:
+        inner = "".join(f"  {_json(key)}: {_json(each)}\n" for key, each in value.items())
+        return f"{name}:\n{inner}"
+    if isinstance(value, list) and value:
+        return f"{name}:\n" + "".join(f"- {_json(each)}\n" for each in value)
+    return f"{name}: {_json(value)}\n"
+
+
+def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     for character, escaped in _LINE_BREAKS.items():
         text = text.replace(character, escaped)

@@ -43,6 +43,8 @@ class Locations:
         for candidate in candidates:
             if candidate.is_dir():
                 return candidate
+        if any(candidate.parent.parent.is_dir() for candidate in candidates[-3:-1]):
+            raise Unreachable("", "nothing was logged")
         if scheme == PROXIED:
             everywhere = f"{PROXIED}:/"
             advice = f"add: --artifacts {everywhere}=FOLDER, the one of its --artifacts-destination"
