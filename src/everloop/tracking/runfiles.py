@@ -67,8 +67,8 @@ class RunFiles:
         return self.log_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2), path)
 
     def log_table(self, table: Any, path: str, *, append: bool = False) -> ArtifactRecord:
-        """Keep a table: an Arrow table, a pandas frame, or a dict of columns. `path` ends in ``.parquet``, or in ``.json`` for one
-        that MLflow's `load_table` reads too. `append`: below the rows there are; columns may differ."""
+        """Keep a table: an Arrow table, a pandas frame, or a dict of columns. `path` ends in ``.parquet``, or in ``.json`` for
+        one that MLflow's `load_table` reads too. `append`: below the rows there are; columns may differ."""
         from everloop.tracking import tables
 
         place = path if path.endswith((".parquet", ".json")) else f"{path}.parquet"
