@@ -240,22 +240,6 @@ def test_reading_works_without_scripts(browser: Browser, site: str) -> None:
     context.close()
 
 
-def test_long_lists_come_in_parts(browser: Browser, workspace: LocalWorkspace) -> None:
-    for at in range(230):
-        workspace.tracking.create_run(name=f"run {at}", params={"at": str(at)})
-    with served(workspace) as url:
-        page, watched = opened(browser, url)
-        page.goto("/runs")
-        assert page.locator("tbody tr[data-ref]").count() == 100
-        page.locator("tbody tr").last.scroll_into_view_if_needed()
-        expect(page.locator("tbody tr[data-ref]")).to_have_count(200)
-        page.locator("tbody tr").last.scroll_into_view_if_needed()
-        expect(page.locator("tbody tr[data-ref]")).to_have_count(230)
-        assert len(set(names(page))) == 230
-        assert watched.said == []
-        page.context.close()
-
-
 def test_an_empty_workspace_teaches_with_one_command_a_page(
     browser: Browser, workspace: LocalWorkspace
 ) -> None:

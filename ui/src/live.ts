@@ -1,6 +1,7 @@
 // Parts that stay up to date: `<div id="state" data-live="/…/events">`. All parts with one address share one stream
 // (browsers allow six connections). An event named like a part's id carries its new HTML; the event `refresh` means
-// that the page is fetched again and its live parts are exchanged. A hidden tab listens to nothing.
+// that the page is fetched again and its live parts are exchanged; a part with `data-news` is only told (`everloop:news`) and
+// sees to itself. A hidden tab listens to nothing.
 
 type Enliven = (part: HTMLElement) => void;
 
@@ -17,12 +18,15 @@ function parts(address?: string): HTMLElement[] {
 }
 
 async function refresh(address: string, enliven: Enliven): Promise<void> {
+  const told = parts(address).filter((part) => part.dataset["news"] !== undefined);
+  for (const part of told) part.dispatchEvent(new CustomEvent("everloop:news"));
+  if (told.length === parts(address).length) return;
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of parts(address)) {
     const replacement = fresh.getElementById(part.id);
-    if (replacement !== null) exchange(part, replacement.innerHTML, enliven);
+    if (replacement !== null && part.dataset["news"] === undefined) exchange(part, replacement.innerHTML, enliven);
   }
 }
 

@@ -1,9 +1,10 @@
 // What every page loads: swapping of parts (htmx), shortcuts, tables, times. Plots come only where one is shown.
 import "htmx.org";
 import { enableCopying } from "./copy";
+import { enableFindingRows } from "./find-rows";
 import { enableLive } from "./live";
 import { enableShortcuts } from "./shortcuts";
-import { enableTables, restoreSelection } from "./tables";
+import { enableTables, moveWith, restoreSelection } from "./tables";
 import { enableThemeSwitch } from "./theme-switch";
 import { showTimes } from "./times";
 
@@ -25,6 +26,7 @@ enableThemeSwitch();
 enableShortcuts();
 enableCopying();
 enableTables();
+enableFindingRows();
 enableLive((part) => void enliven(part));
 document.addEventListener("htmx:afterSettle", (event) => {
   // Rows that were added belong to a table, whose picked rows are counted anew.
@@ -32,4 +34,10 @@ document.addEventListener("htmx:afterSettle", (event) => {
   void enliven(part.closest("table")?.parentElement ?? part);
 });
 setInterval(() => showTimes(document), 30_000);
+if (document.getElementById("runs") !== null) {
+  void import("./runs").then((runs) => {
+    runs.enableRuns((part) => void enliven(part));
+    moveWith(runs.moveInRuns);
+  });
+}
 void enliven(document);

@@ -8,8 +8,18 @@ function picks(table: Element): HTMLInputElement[] {
   return [...table.querySelectorAll<HTMLInputElement>("tbody .pick input[type=checkbox]")];
 }
 
+type Mover = (key: string, target: EventTarget | null) => boolean;
+
+let other: Mover | null = null;
+
+/** A table that walks in a way of its own, because not all of its rows are in the page. */
+export function moveWith(mover: Mover): void {
+  other = mover;
+}
+
 /** `j` and `k` walk, space picks, Enter opens. Returns whether the key was meant for a table. */
 export function moveInTable(key: string, target: EventTarget | null): boolean {
+  if (other?.(key, target)) return true;
   const current = document.activeElement?.closest<HTMLTableRowElement>("table[data-rows] > tbody > tr") ?? null;
   if (key === "j" || key === "k") {
     const all = rows();
@@ -38,6 +48,7 @@ export function moveInTable(key: string, target: EventTarget | null): boolean {
 function showSelection(table: HTMLTableElement, writeAddress: boolean): void {
   const boxes = picks(table);
   const picked = boxes.filter((box) => box.checked);
+  for (const box of boxes) box.closest("tr")?.classList.toggle("picked", box.checked);
   const all = table.querySelector<HTMLInputElement>("thead .pick input[type=checkbox]");
   if (all !== null) {
     all.checked = boxes.length > 0 && picked.length === boxes.length;

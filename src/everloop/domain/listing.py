@@ -62,6 +62,11 @@ class Excerpt(msgspec.Struct, frozen=True):
     def reference(self) -> str:
         return f"run:{self.run_id}"
 
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end; None while it runs."""
+        return (self.end_time - self.start_time).total_seconds() if self.end_time else None
+
 
 class KeyCount(msgspec.Struct, frozen=True):
     """A key and how many runs have it. `numeric`: all its values are numbers."""

@@ -5,8 +5,12 @@ import { placeName, withUnit } from "./numbers";
 import type { Option } from "./parts";
 import { markSeries, marksNear, said } from "./marks";
 import { axis, frame, thresholdLines, tooltipBox } from "./parts";
-import type { BarSpec, LineSpec, Place, StepsSpec } from "./spec";
+import type { BarSpec, BoxSpec, LineSpec, Place, StepsSpec } from "./spec";
 import { tip } from "./tooltip";
+
+/** Lines of a hover: of fifty runs nobody reads all. */
+const MOST_TOLD = 16;
+const MOST_NAMED = 12;
 
 interface RenderApi {
   coord(point: [Place, number]): [number, number];
@@ -22,7 +26,19 @@ interface Hovered {
   value: [Place, number | null];
 }
 
-export function linePlot(spec: LineSpec, look: Look): Option {
+/** Exponential moving average without the pull towards the first value (Kingma and Ba 2014, section 3); gaps stay gaps. */
+export function smoothed(points: [Place, number | null][], weight: number): [Place, number | null][] {
+  let [sum, power] = [0, 1];
+  return points.map(([at, value]) => {
+    if (value === null) return [at, null];
+    sum = sum * weight + (1 - weight) * value;
+    power *= weight;
+    return [at, sum / (1 - power)];
+  });
+}
+
+export function linePlot(spec: LineSpec, look: Look, smoothing = 0): Option {
+  const smooths = spec.kind === "line" && spec.smooths === true && smoothing > 0;
   const time = spec.x.type === "time";
   const place = (at: Place): Place => (time ? new Date(at).getTime() : at);
   const marks = (spec.marks ?? []).map((mark) => ({ ...mark, at: place(mark.at) }));
@@ -37,13 +53,14 @@ export function linePlot(spec: LineSpec, look: Look): Option {
     return {
       type: spec.kind,
       name: series.name,
-      data: series.points.map(([at, value]) => [place(at), value]),
+      data: (smooths ? smoothed(series.points, smoothing) : series.points).map(([at, value]) => [place(at), value]),
       color: colour,
+      cursor: series.hrefs ? "pointer" : "default",
       lineStyle: { width: 1.75, type: series.dashed ? [5, 4] : "solid" },
       symbol: "circle",
       symbolSize: spec.kind === "scatter" ? 6 : 4,
       // Few points are shown as what they are: measurements.
-      showSymbol: series.points.length <= 40,
+      showSymbol: series.points.length <= 40 && !smooths,
       itemStyle: spec.kind === "scatter" ? { color: faded(colour, 0.75) } : {},
       connectNulls: false,
       // Among many lines the one pointed at stands out.
@@ -53,6 +70,20 @@ export function linePlot(spec: LineSpec, look: Look): Option {
       z: 3,
     };
   });
+  // What was measured stays to be seen, faintly, behind its smoothed line.
+  const measured = smooths
+    ? spec.series.map((series) => ({
+        type: "line",
+        name: series.name,
+        data: series.points.map(([at, value]) => [place(at), value]),
+        color: colourOf(series.key ?? series.name, look),
+        lineStyle: { width: 1, opacity: 0.25 },
+        showSymbol: false,
+        silent: true,
+        tooltip: { show: false },
+        z: 2,
+      }))
+    : [];
   const bands = spec.series.flatMap((series) => {
     const band = series.band;
     if (band === undefined || band.length === 0) return [];
@@ -86,7 +117,8 @@ export function linePlot(spec: LineSpec, look: Look): Option {
     return found ? `${withUnit(found[1], spec.y)} – ${withUnit(found[2], spec.y)}` : undefined;
   };
   return {
-    ...frame(look, spec.series.map((series) => series.name)),
+    // Of fifty names nobody finds one: hover tells them apart then.
+    ...frame(look, spec.series.length > MOST_NAMED ? [] : spec.series.map((series) => series.name)),
     xAxis: axis(spec.x, look, "x"),
     yAxis: axis(spec.y, look, "y"),
     dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: "shift" }],
@@ -98,10 +130,18 @@ export function linePlot(spec: LineSpec, look: Look): Option {
         const all = (Array.isArray(hovered) ? hovered : [hovered]).filter((one) => one.seriesIndex < lines.length);
         const first = all[0];
         if (first === undefined) return "";
+        const label = spec.series[first.seriesIndex]?.labels?.[first.dataIndex];
+        if (label !== undefined) {
+          return tip(label, [
+            { name: spec.x.name, value: placeName(first.value[0], { ...spec.x, name: "" }) },
+            { name: spec.y.name, value: withUnit(first.value[1] ?? NaN, spec.y) },
+            ...(spec.series.length > 1 ? [{ colour: first.color, name: first.seriesName, value: "" }] : []),
+          ]);
+        }
         return tip(
           placeName(first.value[0], spec.x),
           [
-            ...all.map((one) => {
+            ...all.slice(0, MOST_TOLD).map((one) => {
               const range = bandAt(one.seriesIndex, one.value[0]);
               return {
                 colour: colourOf(spec.series[one.seriesIndex]?.key ?? one.seriesName, look),
@@ -115,7 +155,7 @@ export function linePlot(spec: LineSpec, look: Look): Option {
         );
       },
     },
-    series: [...lines, ...bands, ...markSeries(marks, anchor, look)],
+    series: [...lines, ...measured, ...bands, ...markSeries(marks, anchor, look)],
   };
 }
 
@@ -178,6 +218,45 @@ export function barPlot(spec: BarSpec, look: Look): Option {
         ),
     },
     series: [...bars, ...whiskers],
+  };
+}
+
+export function boxPlot(spec: BoxSpec, look: Look): Option {
+  return {
+    ...frame(look, []),
+    xAxis: axis({ ...spec.x, type: "category" }, look, "x"),
+    yAxis: axis(spec.y, look, "y"),
+    tooltip: {
+      ...tooltipBox(),
+      trigger: "item",
+      formatter: (hovered: { seriesType: string; dataIndex: number }) => {
+        if (hovered.seriesType === "scatter") {
+          const point = spec.points[hovered.dataIndex];
+          return point ? tip(point[2], [{ name: spec.y.name, value: withUnit(point[1], spec.y) }]) : "";
+        }
+        const box = spec.boxes[hovered.dataIndex];
+        if (!box) return "";
+        const names = ["lower whisker", "first quartile", "median", "third quartile", "upper whisker"];
+        const count = spec.points.filter(([category]) => category === hovered.dataIndex).length;
+        return tip(`${spec.x.name} ${spec.x.categories[hovered.dataIndex] ?? ""}, ${count} runs`, [
+          ...names.map((name, at) => ({ name, value: withUnit(box[at] ?? NaN, spec.y) })).reverse(),
+        ]);
+      },
+    },
+    series: [
+      {
+        type: "boxplot",
+        data: spec.boxes.map((box) => box ?? []),
+        boxWidth: [8, 44],
+        itemStyle: { color: faded(look.accent, 0.12), borderColor: look.accent, borderWidth: 1.5 },
+      },
+      {
+        type: "scatter",
+        data: spec.points.map(([category, value]) => [category, value]),
+        symbolSize: 5,
+        itemStyle: { color: faded(look.text, 0.45) },
+      },
+    ],
   };
 }
 

@@ -61,6 +61,11 @@ export function tableOf(spec: Spec): Cell[][] {
         [spec.y.name, ...spec.x.categories],
         ...spec.values.map((row, index) => [spec.y.categories[index], ...row]),
       ];
+    case "box":
+      return [
+        [spec.x.name, "name", spec.y.name],
+        ...spec.points.map(([category, value, name]) => [spec.x.categories[category], name, value]),
+      ];
     case "parallel":
       return [["name", ...spec.axes.map((one) => one.name)], ...spec.lines.map((line) => [line.name, ...line.values])];
     case "forest":

@@ -1,6 +1,6 @@
 // Plots of many things at once: heat maps, parallel coordinates, estimates with intervals.
 import type { Look } from "./look";
-import { colourOf, faded } from "./look";
+import { between, colourOf, faded } from "./look";
 import { axisTitle, short, withUnit } from "./numbers";
 import type { Option } from "./parts";
 import { axis, frame, tooltipBox } from "./parts";
@@ -74,8 +74,10 @@ export function parallelPlot(spec: ParallelSpec, look: Look): Option {
       axisLine: { lineStyle: { color: look.strong } },
       axisTick: { lineStyle: { color: look.strong } },
       axisLabel: {
-        color: look.muted,
+        color: look.text,
         fontSize: 11,
+        textBorderColor: look.surface,
+        textBorderWidth: 3,
         ...(one.type === "category" ? {} : { formatter: (value: number) => short(value) }),
       },
       areaSelectStyle: { color: faded(look.accent, 0.2), borderColor: look.accent, width: 14 },
@@ -100,9 +102,9 @@ export function parallelPlot(spec: ParallelSpec, look: Look): Option {
       name: line.name,
       smooth: 0.12,
       lineStyle: {
-        color: colourOf(line.key ?? line.name, look),
-        width: line.highlight ? 2.5 : 1.5,
-        opacity: highlighted && !line.highlight ? 0.3 : 0.85,
+        color: line.shade === undefined ? colourOf(line.key ?? line.name, look) : between(look.heat.slice(1), line.shade),
+        width: line.highlight ? 2.5 : spec.lines.length > 100 ? 1 : 1.5,
+        opacity: highlighted && !line.highlight ? 0.3 : spec.lines.length > 100 ? 0.6 : 0.85,
       },
       emphasis: { lineStyle: { width: 3, opacity: 1 } },
       data: [line.values.map((value) => value ?? "-")],

@@ -1,5 +1,5 @@
 // Draws every `<figure data-plot>` from the JSON beside it. Loaded only by pages that show a plot.
-import { BarChart, CustomChart, HeatmapChart, LineChart, ParallelChart, ScatterChart } from "echarts/charts";
+import { BarChart, BoxplotChart, CustomChart, HeatmapChart, LineChart, ParallelChart, ScatterChart } from "echarts/charts";
 import {
   DataZoomInsideComponent,
   GridComponent,
@@ -12,7 +12,7 @@ import {
 import type { EChartsType } from "echarts/core";
 import { init, use } from "echarts/core";
 import { CanvasRenderer, SVGRenderer } from "echarts/renderers";
-import { barPlot, linePlot, stepsPlot } from "./cartesian";
+import { barPlot, boxPlot, linePlot, stepsPlot } from "./cartesian";
 import { csvOf, download, pngOf, svgOf } from "./export";
 import { forestPlot, heatmapPlot, parallelPlot } from "./grids";
 import { currentLook, type Look } from "./look";
@@ -21,6 +21,7 @@ import type { Spec } from "./spec";
 
 use([
   BarChart,
+  BoxplotChart,
   CanvasRenderer,
   CustomChart,
   DataZoomInsideComponent,
@@ -37,11 +38,11 @@ use([
   VisualMapContinuousComponent,
 ]);
 
-function optionOf(spec: Spec, look: Look): Option {
+function optionOf(spec: Spec, look: Look, smoothing: number): Option {
   switch (spec.kind) {
     case "line":
     case "scatter":
-      return linePlot(spec, look);
+      return linePlot(spec, look, smoothing);
     case "bar":
       return barPlot(spec, look);
     case "steps":
@@ -52,20 +53,39 @@ function optionOf(spec: Spec, look: Look): Option {
       return parallelPlot(spec, look);
     case "forest":
       return forestPlot(spec, look);
+    case "box":
+      return boxPlot(spec, look);
   }
 }
 
-/** The same plot with its y axis the other way (linear or logarithmic). */
-function withLogY(spec: Spec, log: boolean): Spec {
-  if ((spec.kind === "line" || spec.kind === "scatter") && log) return { ...spec, y: { ...spec.y, type: "log" } };
-  return spec;
+/** The same plot with logarithmic axes where the reader wants them. What is not above zero has no place on them. */
+function withLog(spec: Spec, logX: boolean, logY: boolean): Spec {
+  if (spec.kind !== "line" && spec.kind !== "scatter") return spec;
+  return {
+    ...spec,
+    x: logX ? { ...spec.x, type: "log" } : spec.x,
+    y: logY ? { ...spec.y, type: "log" } : spec.y,
+    series: spec.series.map((series) => ({
+      ...series,
+      points: series.points.map(([at, value]) => [
+        logX && !(Number(at) > 0) ? NaN : at,
+        logY && value !== null && value <= 0 ? null : value,
+      ]),
+    })),
+  };
+}
+
+/** How much lines are smoothed, 0 to 0.99: what the page's slider says. */
+function smoothingNow(): number {
+  return Number(document.querySelector<HTMLInputElement>("input[data-smooth]")?.value ?? 0);
 }
 
 class Plot {
   readonly #figure: HTMLElement;
   readonly #spec: Spec;
   readonly #chart: EChartsType;
-  #log = false;
+  #logX = false;
+  #logY = false;
 
   constructor(figure: HTMLElement, canvas: HTMLElement, spec: Spec) {
     this.#figure = figure;
@@ -73,7 +93,17 @@ class Plot {
     this.#chart = init(canvas, null, { renderer: "canvas" });
     this.#addTools();
     this.draw();
+    if (spec.kind === "scatter") {
+      this.#chart.on("click", ({ seriesIndex, dataIndex }: { seriesIndex?: number; dataIndex: number }) => {
+        const href = spec.series[seriesIndex ?? 0]?.hrefs?.[dataIndex];
+        if (href !== undefined) location.assign(href);
+      });
+    }
     new ResizeObserver(() => this.#chart.resize()).observe(canvas);
+  }
+
+  get smooths(): boolean {
+    return this.#spec.kind === "line" && this.#spec.smooths === true;
   }
 
   get connected(): boolean {
@@ -85,7 +115,7 @@ class Plot {
   }
 
   #option(): Option {
-    return optionOf(withLogY(this.#spec, this.#log), currentLook());
+    return optionOf(withLog(this.#spec, this.#logX, this.#logY), currentLook(), smoothingNow());
   }
 
   draw(): void {
@@ -109,10 +139,17 @@ class Plot {
     };
     if (this.#spec.kind === "line" || this.#spec.kind === "scatter") {
       add("log", "Logarithmic y axis", (button) => {
-        this.#log = !this.#log;
-        button.ariaPressed = String(this.#log);
+        this.#logY = !this.#logY;
+        button.ariaPressed = String(this.#logY);
         this.draw();
       });
+      if (this.#spec.x.type === undefined || this.#spec.x.type === "number") {
+        add("log x", "Logarithmic x axis", (button) => {
+          this.#logX = !this.#logX;
+          button.ariaPressed = String(this.#logX);
+          this.draw();
+        });
+      }
     }
     add("PNG", "Save as PNG", () => download(`${file}.png`, pngOf(this.#chart, ground())));
     add("SVG", "Save as SVG", () =>
@@ -145,4 +182,19 @@ export function drawPlots(part: ParentNode): void {
 
 document.addEventListener("everloop:theme", () => {
   for (const plot of plots) plot.draw();
+});
+
+let settling: number | undefined;
+
+document.addEventListener("input", (event) => {
+  const slider = event.target;
+  if (!(slider instanceof HTMLInputElement) || slider.dataset["smooth"] === undefined) return;
+  for (const plot of plots) if (plot.smooths) plot.draw();
+  window.clearTimeout(settling);
+  settling = window.setTimeout(() => {
+    const address = new URL(location.href);
+    if (Number(slider.value) > 0) address.searchParams.set("smooth", slider.value);
+    else address.searchParams.delete("smooth");
+    history.replaceState(history.state, "", address);
+  }, 300);
 });

@@ -59,3 +59,12 @@ export function faded(colour: string, alpha: number): string {
   const parts = colour.match(/[\d.]+/g) ?? ["0", "0", "0"];
   return `rgba(${parts.slice(0, 3).join(", ")}, ${alpha})`;
 }
+
+/** The colour at a place from 0 to 1 of a scale of colours. */
+export function between(scale: string[], place: number): string {
+  const at = Math.min(1, Math.max(0, place)) * (scale.length - 1);
+  const parts = (index: number): number[] => (scale[index]?.match(/[\d.]+/g) ?? []).slice(0, 3).map(Number);
+  const [low, high] = [parts(Math.floor(at)), parts(Math.ceil(at))];
+  const share = at - Math.floor(at);
+  return `rgb(${low.map((value, index) => Math.round(value + share * ((high[index] ?? value) - value))).join(", ")})`;
+}

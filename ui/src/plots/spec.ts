@@ -44,6 +44,9 @@ export interface PointSeries extends NamedSeries {
   /** An interval around them: x, low, high. */
   band?: [Place, number, number][];
   dashed?: boolean;
+  /** What each point is, and where a click on it leads: for scatter plots. */
+  labels?: string[];
+  hrefs?: string[];
 }
 
 export interface LineSpec extends Common {
@@ -53,6 +56,8 @@ export interface LineSpec extends Common {
   series: PointSeries[];
   marks?: Mark[];
   thresholds?: Threshold[];
+  /** Whether the reader may smooth the lines. */
+  smooths?: boolean;
 }
 
 export interface BarSpec extends Common {
@@ -85,7 +90,18 @@ export interface HeatmapSpec extends Common {
 export interface ParallelSpec extends Common {
   kind: "parallel";
   axes: Axis[];
-  lines: (NamedSeries & { values: (Place | null)[]; highlight?: boolean })[];
+  lines: (NamedSeries & { values: (Place | null)[]; highlight?: boolean; /** 0 to 1: the place on the colour scale, instead of a colour of its own. */ shade?: number })[];
+}
+
+/** Values of several groups: the box from quartile to quartile with the median, whiskers to the last values within 1.5 times
+    the box (Tukey 1977), every value as a point. */
+export interface BoxSpec extends Common {
+  kind: "box";
+  x: Axis & { categories: string[] };
+  y: Axis;
+  boxes: ([low: number, first: number, median: number, third: number, high: number] | null)[];
+  /** Number of the category, value, what it is. */
+  points: [number, number, string][];
 }
 
 /** Estimates with their intervals, one under the other, and the line they are compared with. */
@@ -96,4 +112,4 @@ export interface ForestSpec extends Common {
   reference?: { at: number; label: string };
 }
 
-export type Spec = LineSpec | BarSpec | StepsSpec | HeatmapSpec | ParallelSpec | ForestSpec;
+export type Spec = LineSpec | BarSpec | StepsSpec | HeatmapSpec | ParallelSpec | ForestSpec | BoxSpec;

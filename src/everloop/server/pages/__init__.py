@@ -4,6 +4,7 @@
 - `navigation`: the rooms that have pages
 - `addresses`: the state of a page, which is its address
 - `plots`, `run_plots`, `monitor_plots`, `lineage`: pictures as data
+- `markdown`: what people write, as HTML that is safe
 - `live`: the stream that keeps a page up to date
 - `signing`: /login and /logout
 """
@@ -14,8 +15,10 @@ from everloop.server.pages import (
     alerts,
     artifacts,
     audit,
+    comparison,
     data,
     endpoints,
+    experiments,
     features,
     live,
     models,
@@ -24,9 +27,11 @@ from everloop.server.pages import (
     predictions,
     rollouts,
     run,
+    run_charts,
     runs,
     search,
     signing,
+    views,
 )
 from everloop.server.pages.rendering import Pages
 
@@ -36,6 +41,10 @@ ROOMS = (
     data,
     features,
     runs,
+    run_charts,
+    comparison,
+    views,
+    experiments,
     artifacts,
     run,
     pipelines,

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 
 from everloop.domain.runs import ArtifactRecord, RunRecord
 from everloop.errors import NotFound, TooLarge, nearest
+from everloop.server.pages import markdown, run_plots
 from everloop.server.pages.rendering import Pages
 from everloop.workspace.workspace import Workspace
 
@@ -37,6 +38,8 @@ PICTURES = {
 }
 PAGES = frozenset({"html", "htm"})
 TABLES = frozenset({"csv", "tsv"})
+NOTES = frozenset({"md", "markdown"})
+LARGEST_JSON = 4 << 20
 SANDBOX = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; frame-ancestors 'self'"
 
 
@@ -58,6 +61,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "beside": beside,
         "raw": f"/runs/{run.run_id}/raw/{quote(artifact.path)}",
         "view": "none",
+        "matrix": None,
         "shortened": False,
         "command": f"everloop runs show {run.run_id}",
     }
@@ -65,19 +69,60 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         return context | {"view": "picture"}
     if suffix in PAGES:
         return context | {"view": "page"}
-    if suffix == "parquet":
-        return context | {"view": "table"} | parquet_rows(workspace.objects.open(artifact.digest))
+    if (rows := table_of(workspace, artifact)) is not None:
+        matrix = run_plots.confusion(artifact.path, rows["header"], rows["rows"])
+        return (
+            context
+            | {"view": "table", "matrix": matrix if "confusion" in artifact.path.lower() else None}
+            | rows
+        )
     with workspace.objects.open(artifact.digest) as stream:
         data = stream.read(TEXT_SHOWN)
     if b"\0" in data:
         return context
     text = data.decode("utf-8", "replace")
     context["shortened"] = artifact.size > TEXT_SHOWN
-    if suffix in TABLES:
-        return context | {"view": "table"} | csv_rows(text, "\t" if suffix == "tsv" else ",")
+    if suffix in NOTES:
+        return context | {"view": "prose", "html": markdown.render(text)}
     if suffix == "json" and not context["shortened"]:
         text = _indented(text)
     return context | {"view": "text", "text": text}
+
+
+def table_of(workspace: Workspace, artifact: ArtifactRecord) -> dict[str, Any] | None:
+    """The first rows of a file that is a table (Parquet, CSV, or JSON of columns and data, as `log_table` writes it); None for
+    any other, and for one that cannot be read."""
+    suffix = _suffix(artifact.path)
+    if suffix == "parquet":
+        return parquet_rows(workspace.objects.open(artifact.digest))
+    if suffix not in TABLES and (suffix != "json" or artifact.size > LARGEST_JSON):
+        return None
+    with workspace.objects.open(artifact.digest) as stream:
+        data = stream.read(LARGEST_JSON if suffix == "json" else TEXT_SHOWN)
+    if suffix == "json":
+        return json_rows(data)
+    return (
+        None if b"\0" in data else csv_rows(data.decode("utf-8", "replace"), "\t" if suffix == "tsv" else ",")
+    )
+
+
+def json_rows(data: bytes) -> dict[str, Any] | None:
+    """The rows of a JSON file that says what its columns are, or is a list of objects with the same keys."""
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    if isinstance(value, dict) and set(value) >= {"columns", "data"} and isinstance(value["data"], list):
+        header, rows = value["columns"], value["data"]
+        if not isinstance(header, list) or not all(isinstance(row, list) for row in rows):
+            return None
+        return {"header": header, "rows": rows[:ROWS_SHOWN], "count": len(rows)}
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        header = list(dict.fromkeys(key for row in value[:ROWS_SHOWN] for key in row))
+        if len(header) <= 100:
+            rows = [[row.get(key) for key in header] for row in value[:ROWS_SHOWN]]
+            return {"header": header, "rows": rows, "count": len(value)}
+    return None
 
 
 def raw(request: Request, workspace: Workspace) -> Response:

@@ -1,24 +1,45 @@
-"""One run: what it was given, what it measured, what it left, on what it ran, what it came from and went into."""
+"""One run: what it was given, what it measured, what it left and printed, on what it ran, what people say about it."""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.pipelines import PipelineRunRecord, StepRecord
-from everloop.domain.runs import Captured, RunDetail
-from everloop.errors import EverloopError, NotFound
-from everloop.server.pages import lineage, run_plots
+from everloop.domain.runs import ArtifactRecord, OutputPiece, RunDetail
+from everloop.errors import NotFound
+from everloop.server.pages import artifacts, captured, lineage, markdown, run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
-from everloop.tracking.capture import Code, Environment
 from everloop.workspace.workspace import Workspace
 
 MOST_ARTIFACTS = 200
 MOST_CHILDREN = 50
+MOST_ROWS = 500
+"""Parameters and metrics in the page: a run may have ten thousand keys, which the CSV of the table has."""
+MOST_PIECES, MOST_CHARACTERS = 2_000, 200_000
+"""How much of the end of what a run printed is shown."""
+MOST_MATRICES = 4
+NOTE = "mlflow.note.content"
+"""The tag that holds the note: MLflow's clients and pages know it by this name."""
+
+_STEPPED = re.compile(
+    r"(?P<key>.+?)(?:/0*(?P<step>\d+)|%step%(?P<mlstep>-?\d+)%.*)\.(?:png|jpe?g|gif|webp)\Z"
+)
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A picture of one step."""
+
+    path: str
+    step: int
 
 
 def routes(pages: Pages) -> list[BaseRoute]:
@@ -26,6 +47,11 @@ def routes(pages: Pages) -> list[BaseRoute]:
         pages.page("/runs/{run}", "runs/run.html", show, active="runs"),
         pages.action("/runs/{run}/delete", delete),
         pages.action("/runs/{run}/restore", restore),
+        pages.action("/runs/{run}/rename", rename),
+        pages.action("/runs/{run}/note", write_note),
+        pages.action("/runs/{run}/tag", set_tag),
+        pages.action("/runs/{run}/comment", comment),
+        pages.action("/runs/{run}/comment/{comment}", change_comment),
     ]
 
 
@@ -33,16 +59,25 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
     here = Address.of(request)
     detail: RunDetail = workspace.tracking.describe(request.path_params["run"])
     run = detail.run
-    by_time = here.get("x") == "time"
+    axis = here.choice("x", run_plots.AXES)
+    own = [each for each in detail.metrics if not each.key.startswith("system/")]
+    machine = [each for each in detail.metrics if each.key.startswith("system/")]
     children = [workspace.tracking.run(each) for each in detail.children[:MOST_CHILDREN]]
+    code = captured.code(workspace, detail.captured)
+    note = run.tags.get(NOTE, "")
     return {
         "crumbs": [("Runs", "/runs"), (run.name, None)],
         "here": here,
         "subject": run.reference,
         "run": run,
-        "metrics": detail.metrics,
+        "params": sorted(run.params.items())[:MOST_ROWS],
+        "metrics": own[:MOST_ROWS],
+        "metric_count": len(own),
         "artifacts": detail.artifacts[:MOST_ARTIFACTS],
         "artifact_count": len(detail.artifacts),
+        "pictures": stepped_pictures(detail.artifacts),
+        "raw": lambda path: f"/runs/{run.run_id}/raw/{quote(path)}",
+        "matrices": matrices(workspace, detail.artifacts),
         "checkpoints": detail.checkpoints,
         "captured": detail.captured,
         "pipeline": pipeline_of(workspace, run.run_id),
@@ -50,10 +85,19 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "child_count": len(detail.children),
         "parent": workspace.tracking.run(run.parent) if run.parent else None,
         "tags": {key: value for key, value in run.tags.items() if not key.startswith("mlflow.")},
-        "environment": environment(workspace, detail.captured),
-        "code": code(workspace, detail.captured),
-        "by_time": by_time,
-        "charts": run_plots.run_curves(workspace, run, detail.metrics, by_time=by_time),
+        "note": note,
+        "note_html": markdown.render(note),
+        "comments": workspace.tracking.comments(run.run_id),
+        "markdown": markdown.render,
+        "environment": captured.environment(workspace, detail.captured),
+        "code": code,
+        "changes": captured.since_commit(workspace, code) if code is not None else [],
+        "axis": axis,
+        "axes": run_plots.AXIS_NAMES,
+        "smooth": here.get("smooth") or "0",
+        "charts": run_plots.run_curves(workspace, run, own, axis=axis),
+        "machine": run_plots.run_curves(workspace, run, machine, axis=axis),
+        "output": output_of(workspace, run.run_id),
         "graph": lineage.graph(workspace, run.reference),
         "command": f"everloop runs show {run.run_id}",
     }
@@ -67,6 +111,53 @@ def pipeline_of(workspace: Workspace, run_id: str) -> tuple[PipelineRunRecord, l
         return None
 
 
+def stepped_pictures(found: Sequence[ArtifactRecord]) -> dict[str, list[Picture]]:
+    """Pictures that show how something develops, by what they show, in the order of their steps.
+
+    >>> paths = ["images/samples/00000010.png", "images/samples/00000002.png", "roc.png"]
+    >>> stepped_pictures([ArtifactRecord(path, "", 0) for path in paths])
+    {'samples': [Picture(path='images/samples/00000002.png', step=2), Picture(path='images/samples/00000010.png', step=10)]}
+    """
+    pictures: dict[str, list[Picture]] = defaultdict(list)
+    for each in found:
+        match = _STEPPED.match(each.path)
+        if match is not None:
+            key = match["key"].removeprefix("images/")
+            pictures[key].append(Picture(each.path, int(match["step"] or match["mlstep"])))
+    return {key: sorted(some, key=lambda each: each.step) for key, some in sorted(pictures.items())}
+
+
+def matrices(workspace: Workspace, found: Sequence[ArtifactRecord]) -> list[tuple[str, dict[str, Any]]]:
+    """Confusion matrices that were kept as tables, as pictures."""
+    drawn: list[tuple[str, dict[str, Any]]] = []
+    for each in found:
+        if "confusion" in each.path.lower() and len(drawn) < MOST_MATRICES:
+            rows = artifacts.table_of(workspace, each)
+            spec = run_plots.confusion(each.path, rows["header"], rows["rows"]) if rows else None
+            if spec is not None:
+                drawn.append((each.path, spec))
+    return drawn
+
+
+def output_of(workspace: Workspace, run_id: str) -> list[OutputPiece]:
+    """The end of what a run printed."""
+    pieces: list[OutputPiece] = []
+    after = -1
+    while True:
+        some = workspace.tracking.output(run_id, after)
+        pieces = (pieces + some)[-MOST_PIECES:]
+        if not some:
+            break
+        after = some[-1].record
+    left, kept = MOST_CHARACTERS, []
+    for piece in reversed(pieces):
+        if left <= 0:
+            break
+        kept.append(msgspec.structs.replace(piece, text=piece.text[-left:]))
+        left -= len(piece.text)
+    return kept[::-1]
+
+
 def delete(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
     run_id = workspace.tracking.delete_runs([request.path_params["run"]])[0]
     return f"/runs/{run_id}"
@@ -77,23 +168,47 @@ def restore(request: Request, workspace: Workspace, form: dict[str, list[str]]) 
     return f"/runs/{run_id}"
 
 
-def environment(workspace: Workspace, captured: Captured) -> Environment | None:
-    """What the run ran on, where it was captured and is still kept."""
-    return _stored(workspace, captured.environment, Environment)
+def rename(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    run_id = workspace.tracking.resolve(request.path_params["run"])
+    workspace.tracking.log(run_id, name=_field(form, "name").strip())
+    return f"/runs/{run_id}"
 
 
-def code(workspace: Workspace, captured: Captured) -> Code | None:
-    """The work tree as it was."""
-    return _stored(workspace, captured.code, Code)
+def write_note(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    run_id = workspace.tracking.resolve(request.path_params["run"])
+    text = _field(form, "note").replace("\r\n", "\n").strip()
+    if text:
+        workspace.tracking.log(run_id, tags={NOTE: text})
+    elif NOTE in workspace.tracking.run(run_id).tags:
+        workspace.tracking.log(run_id, remove_tags=[NOTE])
+    return f"/runs/{run_id}#note"
 
 
-def _stored(workspace: Workspace, digest: str, kind: Any) -> Any:
-    if not digest:
-        return None
-    try:
-        return msgspec.json.decode(workspace.objects.read(digest), type=kind)
-    except (
-        EverloopError,
-        msgspec.MsgspecError,
-    ):  # a run reads well without it; `audit verify` names the fault
-        return None
+def set_tag(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    run_id = workspace.tracking.resolve(request.path_params["run"])
+    key = _field(form, "key").strip()
+    if "remove" in form:
+        workspace.tracking.log(run_id, remove_tags=[key])
+    else:
+        workspace.tracking.log(run_id, tags={key: _field(form, "value")})
+    return f"/runs/{run_id}#tags"
+
+
+def comment(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    run_id = workspace.tracking.resolve(request.path_params["run"])
+    said = workspace.tracking.comment(run_id, _field(form, "text").replace("\r\n", "\n"))
+    return f"/runs/{run_id}#comment-{said.id}"
+
+
+def change_comment(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    run_id = workspace.tracking.resolve(request.path_params["run"])
+    number = request.path_params["comment"]
+    if "remove" in form:
+        workspace.tracking.delete_comment(number)
+        return f"/runs/{run_id}#comments"
+    workspace.tracking.edit_comment(number, _field(form, "text").replace("\r\n", "\n"))
+    return f"/runs/{run_id}#comment-{number}"
+
+
+def _field(form: dict[str, list[str]], name: str) -> str:
+    return form.get(name, [""])[0]

@@ -1,12 +1,15 @@
-"""The table of runs: filter, columns, sorting, selection; what is done to picked rows; runs side by side; the table as CSV."""
+"""The table of runs: filter, columns, sorting, groups, nesting, selection; what is done to picked rows; the table as CSV.
+
+The page holds the first rows. Its script asks for the order of all runs that match (`outline`) and then for the rows that come
+into sight (`window`), so that ten thousand runs scroll like ten.
+"""
 
 from __future__ import annotations
 
 import io
-import re
 import shlex
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,82 +17,118 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from everloop.domain.runs import RunRecord, param_number
+from everloop.domain.listing import Excerpt, Outline
+from everloop.domain.runs import STATUSES, RunRecord
+from everloop.domain.views import RunView
 from everloop.errors import InvalidInput, NotFound
-from everloop.server.pages import run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
+from everloop.server.pages.run_columns import (
+    RunColumn,
+    chosen_columns,
+    head_groups,
+    known_columns,
+    sort_link,
+    sorted_by,
+    usual_columns,
+)
 from everloop.tracking.tracking import State
 from everloop.workspace.workspace import Workspace
 
-PAGE = 100
-CSV_PAGE = 10_000
+PAGE = 50
+"""Rows that the page brings along. Its script asks for the others; without scripts they are turned page by page."""
+SAMPLED = 25
+"""The newest runs of a page decide which columns are shown until someone chooses."""
+MOST_LISTED = 100_000
+MOST_IN_WINDOW = 200
+CSV_PAGE = 1_000
 STATES: tuple[State, ...] = ("active", "deleted", "all")
-MOST_PARAMS, MOST_METRICS = 5, 5
-"""Columns of each group that are shown until someone chooses."""
-PARAMS_WIDTH, WIDEST_CELL = 48, 28
-"""Characters that the parameters nobody chose take up together, and that a cell shows at most."""
-MOST_COMPARED = 20
-"""Runs on one comparison: more columns nobody reads."""
+MOMENTARY = ("page", "picked", "deleted", "restored")
+"""Parts of the address that say what is looked at now, not how the table is made."""
 
-Group = Literal["attribute", "param", "metric", "tag"]
+VIEWED = ("where", "experiment", "status", "state", "column", "sort", "group", "nest")
+"""Parts of the address that a saved view is about."""
 
-
-class RunColumn(msgspec.Struct, frozen=True):
-    """A column of the table. `id` is how the address and the search language name it; `numeric`: all its values are numbers."""
-
-    id: str
-    label: str
-    group: Group
-    numeric: bool = False
-    starts_group: bool = False
-
-
-ATTRIBUTES = {
+GROUPABLE = {
+    "experiment": "Experiment",
+    "status": "State",
     "user": "User",
     "source": "Source",
-    "version": "Version",
-    "experiment": "Experiment",
-    "duration": "Duration",
+    "data": "Data read",
 }
-SHOWN_ATTRIBUTES = ("user", "source", "version")
-UNSORTABLE = frozenset({"duration"})
 
 
 def routes(pages: Pages) -> list[BaseRoute]:
     return [
-        pages.page("/runs", "runs/table.html", table, active="runs", rows="runs/rows.html"),
+        pages.page("/runs", "runs/table.html", table, active="runs"),
+        pages.file("/runs/outline", outline),
+        pages.page("/runs/window", "runs/rows.html", window, active="runs"),
+        pages.file("/runs/keys", keys),
         pages.file("/runs.csv", as_csv),
-        pages.page("/runs/compare", "runs/compare.html", compare, active="runs"),
         pages.action("/runs/delete", delete),
         pages.action("/runs/restore", restore),
     ]
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """Which runs an address asks for, and in what order."""
+
+    where: str
+    experiment: list[str]
+    state: State
+    order_by: list[str]
+    group_by: str
+    nested: bool
+
+    @classmethod
+    def of(cls, here: Address) -> Wanted:
+        where, status = here.get("where").strip(), here.get("status")
+        if status in STATUSES:
+            where = f"({where}) and status = '{status}'" if where else f"status = '{status}'"
+        return cls(
+            where=where,
+            experiment=[here.get("experiment")] if here.get("experiment") else [],
+            state=next((each for each in STATES if each == here.get("state")), STATES[0]),
+            order_by=[here.get("sort")] if here.get("sort") else [],
+            group_by=here.get("group"),
+            nested=here.get("nest") == "1",
+        )
+
+    def outline(self, workspace: Workspace, limit: int, spreads: Sequence[RunColumn] = ()) -> Outline:
+        """The runs in order."""
+        return workspace.tracking.outline(
+            self.where,
+            self.experiment,
+            self.state,
+            self.order_by,
+            self.group_by,
+            self.nested,
+            [column.query for column in spreads] if self.group_by else [],
+            limit,
+        )
+
+
 def table(request: Request, workspace: Workspace) -> dict[str, Any]:
     here = Address.of(request)
-    where, experiment, state = here.get("where").strip(), here.get("experiment"), _state(here)
-    first = here.number("from") if here.get("page") else 0
-    said, status = None, 200
-    found: list[RunRecord] = []
-    following, total = None, None
+    wanted, said, status = Wanted.of(here), None, 200
+    page, following, total = here.get("page"), None, 0
+    ids: list[str] = []
+    sample: list[RunRecord] = []
     try:
         answer = workspace.tracking.search(
-            where,
-            experiment=[experiment] if experiment else [],
-            state=state,
-            order_by=[here.get("sort")] if here.get("sort") else [],
-            limit=PAGE,
-            page=here.get("page"),
-            count=True,
+            wanted.where, wanted.experiment, wanted.state, wanted.order_by, PAGE, page, count=True
         )
-        found, following, total = answer.runs, answer.next_page, answer.total
+        sample, following, total = answer.runs, answer.next_page, answer.total or 0
+        ids = [run.run_id for run in sample]
+        if wanted.group_by or wanted.nested:  # then the first rows are known only when all are
+            ids = wanted.outline(workspace, MOST_LISTED).run_ids[:PAGE]
     except (InvalidInput, NotFound) as error:
         said, status = error, error.status
-    known = known_columns(found)
-    chosen = here.all("column")
-    columns = chosen_columns(known, chosen) if chosen else usual_columns(known, found)
+    known = known_columns(sample[:SAMPLED])
+    columns = chosen_columns(here.all("column"), known) or usual_columns(known, sample[:SAMPLED])
+    rows = with_cells(workspace, ids, columns) if ids else []
     experiments = workspace.tracking.experiments()
+    where, experiment = here.get("where").strip(), here.get("experiment")
     return {
         "http_status": status,
         "crumbs": [("Runs", None)],
@@ -97,33 +136,69 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
         "where": where,
         "experiment": experiment,
         "experiments": experiments,
-        "state": state,
+        "state": wanted.state,
+        "status": here.get("status"),
+        "statuses": STATUSES,
+        "group": wanted.group_by,
+        "groupable": groupable(known, wanted.group_by),
+        "nested": wanted.nested,
         "said": said,
         "caret": caret(said),
-        "runs": found,
+        "rows": rows,
         "columns": columns,
-        "known": known,
-        "first": first,
+        "spans": head_groups([column for column in columns if column.id != "user"]),
+        "known": known + [column for column in columns if column.id not in {each.id for each in known}],
         "total": total,
-        # Rows that come later have the columns of the first ones.
-        "next": here.but(
-            {
-                "page": following,
-                "from": first + PAGE,
-                "picked": None,
-                "column": [column.id for column in columns],
-            }
-        )
-        if following
-        else None,
+        "later": bool(page),
+        "next": here.but({"page": following, "picked": None}) if following else None,
         "sorted_by": sorted_by(here.get("sort")),
         "sort_link": lambda column: sort_link(here, column),
-        "cell": cell,
-        "command": list_command(where, experiment, state, here.get("sort")),
-        "anything": bool(found) or any(each.runs for each in experiments) or state != "active",
+        "outline_address": here.but(dict.fromkeys(MOMENTARY), "/runs/outline"),
+        "window_address": window_address(columns),
+        "numeric": numeric,
+        "command": list_command(wanted, here.get("sort")),
+        "anything": bool(ids) or any(each.runs for each in experiments) or wanted.state != "active",
         "deleted": [each for each in here.get("deleted").split(",") if each],
         "restored": here.number("restored"),
+        "momentary": MOMENTARY,
+        "saved": (saved := workspace.tracking.views()),
+        "view": view_of(here, saved),
+        "view_address": view_address,
     }
+
+
+def outline(request: Request, workspace: Workspace) -> Response:
+    """The order of all rows, for the table's script: identifiers, depths, groups."""
+    here = Address.of(request)
+    metrics = [column for column in chosen_columns(here.all("column")) if column.group == "metric"]
+    found = Wanted.of(here).outline(workspace, MOST_LISTED, metrics)
+    return Response(
+        msgspec.json.encode(found),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def window(request: Request, workspace: Workspace) -> dict[str, Any]:
+    """Rows alone: those whose identifiers are asked for."""
+    here = Address.of(request)
+    wanted = [each for each in here.get("ids").split(",") if each][:MOST_IN_WINDOW]
+    numbers = [msgspec.structs.replace(each, numeric=True) for each in chosen_columns(here.all("numeric"))]
+    columns = chosen_columns(here.all("column"), numbers)
+    return {
+        "rows": with_cells(workspace, wanted, columns),
+        "columns": columns,
+        "numeric": numeric,
+    }
+
+
+def keys(request: Request, workspace: Workspace) -> Response:
+    """Columns that could be chosen, for the chooser's search: every key that runs have."""
+    here = Address.of(request)
+    found = workspace.tracking.run_keys(
+        here.get("containing"), [here.get("experiment")] if here.get("experiment") else [], limit=50
+    )
+    return Response(msgspec.json.encode(found), media_type="application/json")
 
 
 def as_csv(request: Request, workspace: Workspace) -> Response:
@@ -131,72 +206,44 @@ def as_csv(request: Request, workspace: Workspace) -> Response:
     import pyarrow as pa
     import pyarrow.csv
 
-    from everloop.tracking.frames import runs_table
-
     here = Address.of(request)
-    experiment, page = here.get("experiment"), ""
-    found: list[RunRecord] = []
-    while True:
-        answer = workspace.tracking.search(
-            here.get("where").strip(),
-            experiment=[experiment] if experiment else [],
-            state=_state(here),
-            order_by=[here.get("sort")] if here.get("sort") else [],
-            limit=CSV_PAGE,
-            page=page,
+    wanted = Wanted.of(here)
+    order = msgspec.structs.replace(wanted, group_by="", nested=False).outline(workspace, MOST_LISTED)
+    columns = chosen_columns(here.all("column"))
+    if not here.all("column"):
+        every = workspace.tracking.run_keys(experiment=wanted.experiment, limit=10_000)
+        columns = chosen_columns(
+            ["experiment", "user", "source", "version"]
+            + [f"params.{each.key}" for each in every.params]
+            + [f"metrics.{each.key}" for each in every.metrics]
+            + [f"tags.{each.key}" for each in every.tags],
+            most=len(every.params) + len(every.metrics) + len(every.tags) + 4,
         )
-        found += answer.runs
-        if answer.next_page is None:
-            break
-        page = answer.next_page
-    everything = runs_table(found)
-    if chosen := here.all("column"):
-        fixed = ["run_id", "start_time", "name", "status"]
-        everything = everything.select(
-            [name for name in everything.schema.names if name in fixed or name in chosen]
-        )
+    found: list[tuple[Excerpt, list[Any]]] = []
+    for start in range(0, len(order.run_ids), CSV_PAGE):
+        found += with_cells(workspace, order.run_ids[start : start + CSV_PAGE], columns)
+    names = ["run_id", "start_time", "name", "status", *(column.id for column in columns)]
+    arrays = [
+        pa.array([run.run_id for run, _ in found], pa.string()),
+        pa.array([run.start_time for run, _ in found], pa.timestamp("us", "UTC")),
+        pa.array([run.name for run, _ in found], pa.string()),
+        pa.array([run.status for run, _ in found], pa.string()),
+    ]
+    for at, column in enumerate(columns):
+        kept = [cells[at] for _, cells in found]
+        if column.group == "metric":
+            arrays.append(pa.array([None if each is None else float(each) for each in kept], pa.float64()))
+        else:
+            arrays.append(pa.array([None if each is None else str(each) for each in kept], pa.string()))
     sink = io.BytesIO()
-    pa.csv.write_csv(everything, sink)
+    pa.csv.write_csv(pa.table(arrays, names=names), sink)
     headers = {"Content-Disposition": 'attachment; filename="runs.csv"'}
     return Response(sink.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
-    here = Address.of(request)
-    picked = list(dict.fromkeys(here.all("ref")))
-    if not 2 <= len(picked) <= MOST_COMPARED:
-        raise InvalidInput(
-            f"{len(picked)} runs cannot be shown side by side", hint=f"pick 2 to {MOST_COMPARED} in the table"
-        )
-    comparison = workspace.tracking.compare(picked)
-    only = here.get("only") != "all"
-    groups = [
-        ("Parameters", "params", comparison.params),
-        ("Metrics", "metrics", comparison.metrics),
-        ("Attributes", "attributes", comparison.attributes),
-        ("Tags", "tags", [row for row in comparison.tags if not row.key.startswith("mlflow.")]),
-    ]
-    return {
-        "crumbs": [("Runs", "/runs"), ("Compare", None)],
-        "here": here,
-        "runs": comparison.runs,
-        "only": only,
-        "groups": [
-            (title, key, [row for row in rows if row.differs or not only], len(rows))
-            for title, key, rows in groups
-            if rows
-        ],
-        "as_number": param_number,
-        "parallel": run_plots.parallel(comparison),
-        "curves": run_plots.curves(workspace, comparison.runs, by_time=here.get("x") == "time"),
-        "by_time": here.get("x") == "time",
-        "command": "everloop runs compare " + " ".join(run.run_id for run in comparison.runs),
-    }
-
-
 def delete(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
     gone = workspace.tracking.delete_runs(form.get("ref", []))
-    return _came_from(request).but({"deleted": ",".join(gone), "restored": None, "picked": None})
+    return _came_from(request).but({"deleted": ",".join(gone[:1000]), "restored": None, "picked": None})
 
 
 def restore(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
@@ -204,106 +251,80 @@ def restore(request: Request, workspace: Workspace, form: dict[str, list[str]]) 
     return _came_from(request).but({"restored": len(back), "deleted": None, "picked": None})
 
 
-def _state(here: Address) -> State:
-    return next((each for each in STATES if each == here.get("state")), STATES[0])
+def with_cells(
+    workspace: Workspace, run_ids: Sequence[str], columns: Sequence[RunColumn]
+) -> list[tuple[Excerpt, list[Any]]]:
+    """Rows of the table: each run with its cells in the order of the columns."""
+    asked = [column.query for column in columns if column.group != "attribute"]
+    rows = []
+    for run in workspace.tracking.excerpts(list(run_ids), asked):
+        cells = iter(run.cells)
+        row = [getattr(run, each.id) if each.group == "attribute" else next(cells) for each in columns]
+        rows.append((run, row))
+    return rows
+
+
+def numeric(text: str | None) -> float | None:
+    """A cell's number; a metric's NaN and infinities are numbers too."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def view_address(view: RunView) -> str:
+    """The table as a saved view has it.
+
+    >>> view_address(RunView("good", where="metrics.rmse < 1", columns=["metrics.rmse"], order_by=["metrics.rmse"]))
+    '/runs?where=metrics.rmse+%3C+1&column=metrics.rmse&sort=metrics.rmse&view=good'
+    """
+    return Address("/runs").but(
+        {
+            "where": view.where or None,
+            "experiment": view.experiment[0] if view.experiment else None,
+            "state": None if view.state == "active" else view.state,
+            "column": view.columns,
+            "sort": view.order_by[0] if view.order_by else None,
+            "group": view.group_by[0] if view.group_by else None,
+            "view": view.name,
+        }
+    )
+
+
+def view_of(here: Address, saved: Sequence[RunView]) -> str:
+    """The name of the saved view that the address shows as it was saved; empty once something about it was changed."""
+    for view in saved:
+        if view.name == here.get("view"):
+            there = Address.within("/runs", urlsplit(view_address(view)).query)
+            same = all(here.all(name) == there.all(name) for name in VIEWED)
+            return view.name if same else ""
+    return ""
+
+
+def window_address(columns: Sequence[RunColumn]) -> str:
+    """Where the script asks for rows: with the columns of the first ones, whichever those were."""
+    return Address("/runs/window").but(
+        {
+            "column": [column.id for column in columns],
+            "numeric": [column.id for column in columns if column.numeric and column.group == "param"],
+        }
+    )
+
+
+def groupable(known: Sequence[RunColumn], chosen: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """What runs can be grouped by: kind, title, and (address's word, label) of each."""
+    groups = [("attribute", "Run", list(GROUPABLE.items()))]
+    for group, title in (("param", "Parameters"), ("tag", "Tags")):
+        listed = [(column.query, column.label) for column in known if column.group == group]
+        groups.append((group, title, listed))
+    if chosen and chosen not in {word for _, _, listed in groups for word, _ in listed}:
+        groups.append(("other", "Chosen", [(chosen, chosen)]))
+    return [each for each in groups if each[2]]
 
 
 def _came_from(request: Request) -> Address:
     """The table as it was, with its filter; never a page of somebody else."""
     return Address.within("/runs", urlsplit(request.headers.get("referer", "")).query)
-
-
-def known_columns(found: Sequence[RunRecord]) -> list[RunColumn]:
-    """Everything the runs of a page could show, in the order of the table."""
-    columns = [
-        RunColumn(key, label, "attribute", numeric=key == "duration") for key, label in ATTRIBUTES.items()
-    ]
-    for group, field, prefix in (
-        ("param", "params", "params."),
-        ("metric", "metrics", "metrics."),
-        ("tag", "tags", "tags."),
-    ):
-        keys = sorted({key for run in found for key in getattr(run, field)})
-        for key in keys:
-            values = [getattr(run, field).get(key) for run in found]
-            numeric = group == "metric" or (
-                group == "param"
-                and all(param_number(value) is not None for value in values if value is not None)
-            )
-            columns.append(RunColumn(prefix + key, key, group, numeric))  # type: ignore[arg-type]
-    return columns
-
-
-def usual_columns(known: Sequence[RunColumn], found: Sequence[RunRecord]) -> list[RunColumn]:
-    """The columns nobody chose: the talks' table, with the parameters first that differ and that most runs have."""
-
-    def rank(column: RunColumn) -> tuple[bool, int]:
-        field = "params" if column.group == "param" else "metrics"
-        values = [getattr(run, field).get(column.label) for run in found]
-        return len(set(values)) == 1, -sum(value is not None for value in values)
-
-    params = sorted((column for column in known if column.group == "param"), key=rank)
-    params = within_width(params[:MOST_PARAMS], found)
-    metrics = sorted((column for column in known if column.group == "metric"), key=rank)[:MOST_METRICS]
-    shown = {column.id for column in (*params, *metrics)} | set(SHOWN_ATTRIBUTES)
-    return chosen_columns(known, list(shown))
-
-
-def within_width(params: Sequence[RunColumn], found: Sequence[RunRecord]) -> list[RunColumn]:
-    """The parameters that leave room for metrics beside them: the first two, and more while they are short."""
-    kept: list[RunColumn] = []
-    width = 0
-    for column in params:
-        longest = max((len(run.params.get(column.label, "")) for run in found), default=0)
-        width += max(len(column.label), min(longest, WIDEST_CELL)) + 3
-        if len(kept) >= 2 and width > PARAMS_WIDTH:
-            break
-        kept.append(column)
-    return kept
-
-
-def chosen_columns(known: Sequence[RunColumn], chosen: Sequence[str]) -> list[RunColumn]:
-    """The chosen columns that exist, in the table's order, with the first of each group marked."""
-    columns = [column for column in known if column.id in chosen]
-    return [
-        msgspec.structs.replace(
-            column,
-            starts_group=column.group != "attribute" and (at == 0 or columns[at - 1].group != column.group),
-        )
-        for at, column in enumerate(columns)
-    ]
-
-
-def cell(run: RunRecord, column: RunColumn) -> Any:
-    """The value of a run in a column of parameters, metrics or tags; None where it has none."""
-    if column.group == "attribute":
-        return getattr(run, column.id)
-    return getattr(run, column.group + "s").get(column.label)
-
-
-def sorted_by(order: str) -> tuple[str, str]:
-    """The column that the table is sorted by, and ``ascending`` or ``descending``.
-
-    >>> sorted_by("metrics.`val/loss` desc"), sorted_by("")
-    (('metrics.val/loss', 'descending'), ('start_time', 'descending'))
-    """
-    name, _, way = order.strip().rpartition(" ")
-    if not name:
-        name, way = way, "asc"
-    if not name:
-        return "start_time", "descending"
-    return name.replace("`", ""), "descending" if way.lower() == "desc" else "ascending"
-
-
-def sort_link(here: Address, column: str) -> str | None:
-    """The address that sorts by a column, the other way round when it does already."""
-    if column in UNSORTABLE:
-        return None
-    prefix, _, key = column.partition(".")
-    name = column if not key or re.fullmatch(r"[A-Za-z_]\w*", key) else f"{prefix}.`{key}`"
-    current, way = sorted_by(here.get("sort"))
-    falls = way == "ascending" if current == column else column == "start_time"
-    return here.but({"sort": f"{name} desc" if falls else name, "page": None, "from": None})
 
 
 def caret(error: InvalidInput | NotFound | None) -> tuple[str, str] | None:
@@ -314,21 +335,13 @@ def caret(error: InvalidInput | NotFound | None) -> tuple[str, str] | None:
     return sentence, lines
 
 
-def list_command(where: str, experiment: str, state: str, sort: str) -> str:
+def list_command(wanted: Wanted, sort: str) -> str:
     """The command that lists the same runs."""
     parts = ["everloop runs list"]
-    for option, value in (("where", where), ("experiment", experiment), ("order-by", sort)):
+    experiment = wanted.experiment[0] if wanted.experiment else ""
+    for option, value in (("where", wanted.where), ("experiment", experiment), ("order-by", sort)):
         if value:
-            parts.append(f"--{option} {shell_quoted(value)}")
-    if state != "active":
-        parts.append(f"--state {state}")
+            parts.append(f"--{option} {shlex.quote(value)}")
+    if wanted.state != "active":
+        parts.append(f"--state {wanted.state}")
     return " ".join(parts)
-
-
-def shell_quoted(text: str) -> str:
-    """Text as one word of a shell.
-
-    >>> shell_quoted("metrics.rmse < 1")
-    "'metrics.rmse < 1'"
-    """
-    return shlex.quote(text)

@@ -1,0 +1,168 @@
+"""Runs side by side: parameters that differ first, metrics with their distance from one run, curves over each other, code and
+environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from everloop.domain.differences import ValueChange
+from everloop.domain.runs import Comparison, Difference, RunRecord, param_number
+from everloop.errors import InvalidInput
+from everloop.server.pages import captured, run_plots
+from everloop.server.pages.addresses import Address
+from everloop.server.pages.rendering import Pages
+from everloop.workspace.workspace import Workspace
+
+MOST_COMPARED = 200
+MOST_DIFFED = 12
+"""Runs whose code and packages are laid side by side."""
+MOST_ROWS = 400
+"""Rows of one kind that are shown: a run may have ten thousand keys."""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """A value of a run; for a metric, how far it is from the base, as a share of it where that has a meaning."""
+
+    text: str | None
+    number: float | None = None
+    delta: float | None = None
+    share: float | None = None
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What all runs have under one key."""
+
+    key: str
+    cells: list[Cell]
+    differs: bool
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Rows of one kind; `more` of them are not shown."""
+
+    key: str
+    title: str
+    rows: list[Row]
+    differing: int
+    total: int
+    more: int = 0
+
+
+def routes(pages: Pages) -> list[BaseRoute]:
+    return [pages.page("/runs/compare", "runs/compare.html", compare, active="runs")]
+
+
+def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
+    here = Address.of(request)
+    picked = list(dict.fromkeys(here.all("ref")))
+    if not 2 <= len(picked) <= MOST_COMPARED:
+        raise InvalidInput(
+            f"{len(picked)} runs cannot be shown side by side", hint=f"pick 2 to {MOST_COMPARED} in the table"
+        )
+    comparison = workspace.tracking.compare(picked)
+    runs = comparison.runs
+    only = here.get("only") != "all"
+    base = base_of(runs, here.get("base"))
+    axis = here.choice("x", run_plots.AXES)
+    with_code = len(runs) <= MOST_DIFFED
+    return {
+        "crumbs": [("Runs", "/runs"), ("Compare", None)],
+        "here": here,
+        "runs": runs,
+        "names": run_plots.labels(runs),
+        "only": only,
+        "base": base,
+        "parts": parts_of(comparison, base, only=only),
+        "parallel": run_plots.parallel_of(comparison),
+        "curves": run_plots.curves(workspace, runs, axis=axis),
+        "axis": axis,
+        "axes": run_plots.AXIS_NAMES,
+        "smooth": here.get("smooth") or "0",
+        "environment": environment_rows(workspace, runs) if with_code else [],
+        "code": differences(workspace, runs, base) if with_code else [],
+        "with_code": with_code,
+        "most_diffed": MOST_DIFFED,
+        "command": "everloop runs compare " + " ".join(run.run_id for run in runs),
+    }
+
+
+def base_of(runs: Sequence[RunRecord], wanted: str) -> int:
+    """The position of the run that the others are measured against: the first, unless the address names one."""
+    return next((at for at, run in enumerate(runs) if run.run_id == wanted), 0)
+
+
+def parts_of(comparison: Comparison, base: int, *, only: bool) -> list[Part]:
+    """The table's parts; with `only`, the rows that differ."""
+    listed = [
+        ("params", "Parameters", comparison.params),
+        ("metrics", "Metrics", comparison.metrics),
+        ("attributes", "Attributes", comparison.attributes),
+        ("tags", "Tags", [row for row in comparison.tags if not row.key.startswith("mlflow.")]),
+    ]
+    parts = []
+    for key, title, rows in listed:
+        if rows:
+            shown = [row for row in rows if row.differs or not only]
+            make = metric_row if key == "metrics" else text_row
+            made = [make(row, base) for row in shown[:MOST_ROWS]]
+            differing = sum(row.differs for row in rows)
+            parts.append(Part(key, title, made, differing, len(rows), max(0, len(shown) - MOST_ROWS)))
+    return parts
+
+
+def text_row(row: Difference, base: int) -> Row:
+    """A parameter, tag or attribute; its numbers stay as they were written."""
+    return Row(
+        row.key, [Cell(value, param_number(value) if value else None) for value in row.values], row.differs
+    )
+
+
+def metric_row(row: Difference, base: int) -> Row:
+    """A metric with distances from the base.
+
+    >>> metric_row(Difference("loss", ["0.5", "0.4", None], True), 0).cells[1]
+    Cell(text='0.4', number=0.4, delta=-0.09999999999999998, share=-0.19999999999999996)
+    """
+    numbers = [None if value is None else float(value) for value in row.values]
+    against = numbers[base]
+    cells = []
+    for at, (text, number) in enumerate(zip(row.values, numbers, strict=True)):
+        delta = share = None
+        if number is not None and against is not None and at != base:
+            delta = number - against
+            delta = delta if math.isfinite(delta) else None
+            share = delta / abs(against) if delta is not None and against else None
+        cells.append(Cell(text, number, delta, share))
+    return Row(row.key, cells, row.differs)
+
+
+def environment_rows(workspace: Workspace, runs: Sequence[RunRecord]) -> list[Row]:
+    """Where the runs' machines, Pythons and packages differ."""
+    known = [captured.environment_of(workspace, run.run_id) for run in runs]
+    facts = [captured.facts_of(each) if each is not None else {} for each in known]
+    rows = []
+    for key in dict.fromkeys(key for each in facts for key in each):
+        values = [each.get(key) for each in facts]
+        if len(set(values)) > 1:
+            rows.append(Row(key, [Cell(value) for value in values], differs=True))
+    return rows[:MOST_ROWS]
+
+
+def differences(
+    workspace: Workspace, runs: Sequence[RunRecord], base: int
+) -> list[tuple[RunRecord, list[captured.FileLines], list[ValueChange], str]]:
+    """How the code and the data of each run differ from those of the base, and what could not be compared."""
+    found = []
+    for at, run in enumerate(runs):
+        if at != base:
+            answer = workspace.tracking.diff(runs[base].run_id, run.run_id)
+            files = captured.file_lines(answer.code.files)
+            if files or answer.data:
+                found.append((run, files, answer.data, answer.code.note))
+    return found
