@@ -12,6 +12,7 @@ import psutil
 import pytest
 from tests.support.workspaces import FakeClock, served
 
+import everloop as ev
 from everloop.client.remote import RemoteWorkspace
 from everloop.domain.direct import LoggedDataset
 from everloop.workspace.local import LocalWorkspace
@@ -145,6 +146,7 @@ class TestMessages:
 
     def test_the_server_says_what_it_can(self, wire: Wire) -> None:
         assert wire.get("/api/3.0/mlflow/server-info")["multipart_uploads_enabled"] is False
+        assert wire.http.get("/version").text == ev.__version__
 
 
 class TestDoors:

@@ -17,12 +17,15 @@ def workspace(tmp_path: Path) -> Iterator[LocalWorkspace]:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_experiments_and_runs(client: str, workspace: LocalWorkspace) -> None:
+def test_tracking(client: str, workspace: LocalWorkspace) -> None:
     with served(workspace) as url:
-        run_checks(client, url, "experiments", "runs", "metrics", "search")
+        run_checks(client, url, "experiments", "runs", "metrics", "search", "artifacts")
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_artifacts(client: str, workspace: LocalWorkspace) -> None:
+def test_with_a_token_below_a_prefix(workspace: LocalWorkspace) -> None:
+    """As behind a proxy that serves several things under one name; the token is the password, the user's name is anyone's."""
+    secret = workspace.governance.create_token("ann", "engineer").secret
     with served(workspace) as url:
-        run_checks(client, url, "artifacts")
+        credentials = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": secret}
+        run_checks("mlflow3", f"{url}/team/mlflow", "experiments", **credentials)
+        assert workspace.ledger.events(actions=["experiment.created"])[0].actor == "ann"

@@ -66,6 +66,7 @@ def test_the_same_point_twice_is_one_point(client: Any, run: Any) -> None:
     assert len(client.get_metric_history(run_id, "once")) == 1
 
 
+@pytest.mark.newest  # the same endpoints for every client, and long
 def test_60000_points_come_back_in_order(client: Any, run: Any) -> None:
     run_id, count = run.info.run_id, 60_000
     for start in range(0, count, 1_000):
@@ -87,19 +88,6 @@ def test_history_in_pages_sees_each_point_once(client: Any, run: Any) -> None:
         if not token:
             break
     assert seen == list(range(95))
-
-
-def test_thinned_histories(client: Any, run: Any) -> None:
-    run_id = run.info.run_id
-    client.log_batch(run_id, [Metric("m", step, step, step) for step in range(1_000)])
-    store = client._tracking_client.store
-    found = (
-        store.get_metric_history_bulk_interval_from_steps(run_id, "m", [0, 10, 999], 100)
-        if hasattr(store, "get_metric_history_bulk_interval_from_steps")
-        else None
-    )
-    if found is not None:
-        assert [each.step for each in found] == [0, 10, 999]
 
 
 @pytest.mark.parametrize("key", ["val/loss", "a.b-c_d e", "точность", "損失", "x" * 250, "p:q"])

@@ -1,10 +1,15 @@
 """What a client asks of the server itself."""
 
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from everloop._version import __version__
 from everloop.server.mlflow.codec import Answer, Asked
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.workspace.workspace import Workspace
 
 endpoints = Endpoints("3.0/mlflow")
+version_endpoints = Endpoints("")
 
 
 class Nothing(Asked, frozen=True):
@@ -27,6 +32,12 @@ class ServerInfo(Answer, frozen=True, omit_defaults=False):
     presigned_upload_run_id_supported: bool = False
     presigned_upload_model_id_supported: bool = False
     features_enabled: Features = Features()
+
+
+@version_endpoints.stream("GET", "version")
+async def version(workspace: Workspace, request: Request, parameters: dict[str, str]) -> Response:
+    """Everloop's own version. Clients take it for an old MLflow server's, and send traces the way that these understand."""
+    return PlainTextResponse(__version__)
 
 
 @endpoints.get("server-info")

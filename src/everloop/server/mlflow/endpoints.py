@@ -62,7 +62,7 @@ class Endpoints:
 
     def stream(self, method: str, path: str) -> Callable[[Stream], Stream]:
         def declare(function: Stream) -> Stream:
-            self.table[method, f"{self.base}/{path}"] = Endpoint(stream=function)
+            self.table[method, f"{self.base}/{path}".lstrip("/")] = Endpoint(stream=function)
             return function
 
         return declare

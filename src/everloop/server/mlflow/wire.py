@@ -46,6 +46,7 @@ log = logging.getLogger("everloop.server.mlflow")
 
 ENDPOINTS = [
     about.endpoints,
+    about.version_endpoints,
     experiments.endpoints,
     runs.endpoints,
     recording.endpoints,
@@ -73,6 +74,8 @@ def address(path: str) -> str | None:
     >>> address("/api/2.0/mlflow/runs/get"), address("/team/a/ajax-api/2.0/mlflow/runs/get"), address("/api/v1/tracking/run")
     ('2.0/mlflow/runs/get', '2.0/mlflow/runs/get', None)
     """
+    if path == "/version":
+        return "version"
     found = _ADDRESS.search(path)
     return f"{found[1]}/{found[2]}" if found is not None else None
 
