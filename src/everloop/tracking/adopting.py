@@ -83,8 +83,12 @@ class Adoption(LoggedModelAdoption, Room):
         gets those it lacks. Others are made, with the same number where that is free.
         """
         with self.change() as tx:
-            numbers = [_experiment(tx, each) for each in found]
-            return [reading.experiment(tx, str(number)) for number in numbers]
+            free = {each.key: _is_free(tx, each.number) for each in found}
+            # Those whose numbers are free come first, before the others are given the next ones.
+            numbers = {
+                each.key: _experiment(tx, each) for each in sorted(found, key=lambda each: not free[each.key])
+            }
+            return [reading.experiment(tx, str(numbers[each.key])) for each in found]
 
     @operation(Permission.READ)
     def known_runs(self, run_ids: list[str]) -> list[KnownRun]:
@@ -225,9 +229,9 @@ def _made(tx: Transaction, found: AdoptedExperiment) -> int:
         "created": created,
         "updated": found.updated or created,
     }
-    number = found.number
-    if number is not None and 0 < number <= BIGGEST_NUMBER and _may_have(tx, number):
-        row["id"] = number
+    if _is_free(tx, found.number):
+        _count_past(tx, found.number)
+        row["id"] = found.number
     tx.execute(sa.insert(experiments), row)
     number = int(tx.scalar(sa.select(experiments.c.id).where(experiments.c.uuid == found.key)))
     writing.set_experiment_tags(tx, number, found.tags)
@@ -235,16 +239,18 @@ def _made(tx: Transaction, found: AdoptedExperiment) -> int:
     return number
 
 
-def _may_have(tx: Transaction, number: int) -> bool:
-    """Whether a number may be given out of turn. SQLite goes on after the highest by itself; Postgres counts in a sequence, which
-    is moved past it."""
-    if tx.scalar(sa.select(experiments.c.id).where(experiments.c.id == number)) is not None:
+def _is_free(tx: Transaction, number: int | None) -> bool:
+    if number is None or not 0 < number <= BIGGEST_NUMBER:
         return False
+    return tx.scalar(sa.select(experiments.c.id).where(experiments.c.id == number)) is None
+
+
+def _count_past(tx: Transaction, number: int | None) -> None:
+    """A number is given out of turn. SQLite goes on after the highest; Postgres counts in a sequence, which is moved."""
     if tx.dialect == "postgresql":
         sequence = sa.func.pg_get_serial_sequence("experiments", "id")
         highest = sa.select(sa.func.greatest(sa.func.max(experiments.c.id), number)).scalar_subquery()
         tx.execute(sa.select(sa.func.setval(sequence, highest)))
-    return True
 
 
 # Runs

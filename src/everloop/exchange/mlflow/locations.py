@@ -26,7 +26,7 @@ class Locations:
         to bring in any folder of this machine.
         """
         plain = _plain(uri)
-        place = plain.partition(f"/{owner}/")[0]
+        place = plain.partition(f"/{owner}/")[0].removesuffix("/models")
         if f"/{owner}/" not in plain + "/":
             raise Unreachable(uri, f"the address of its artifacts does not name it: {uri}")
         for old, new in self._moved:

@@ -1,4 +1,4 @@
-"""What one event says: scalars, images, texts and hyperparameters. Fields by number, from TensorFlow's event.proto, summary.proto and
+"""What one event says: scalars, images, texts, hyperparameters. Fields by number, from TensorFlow's event.proto, summary.proto,
 tensor.proto, and from TensorBoard's plugin_data.proto of hparams."""
 
 from __future__ import annotations
