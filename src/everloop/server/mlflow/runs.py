@@ -77,7 +77,7 @@ def create(workspace: Workspace, asked: CreateRun) -> Got:
     made = workspace.tracking.create_run(
         experiment=experiment,
         name=asked.run_name or facts.name,
-        start_time=moment(asked.start_time, "start_time") if asked.start_time else None,
+        start_time=moment(asked.start_time, "start_time") if asked.start_time is not None else None,
         parent=facts.parent or None,
         tags={key: value[:MAX_TAG] for key, value in kept.items()},
         captured=Captured(source=facts.source, commit=facts.version),
@@ -97,7 +97,7 @@ def update(workspace: Workspace, asked: UpdateRun) -> Updated:
     record = workspace.tracking.amend_run(
         run_id_in(asked.run_id, asked.run_uuid),
         status=status_in(str(asked.status)) if asked.status else "",
-        end_time=moment(asked.end_time, "end_time") if asked.end_time else None,
+        end_time=moment(asked.end_time, "end_time") if asked.end_time is not None else None,
         name=asked.run_name,
     )
     return Updated(run_info=run_info(record))
