@@ -17,7 +17,8 @@ from everloop.domain.times import system_clock
 from everloop.errors import StorageError, Unavailable
 from everloop.store.ledger import Ledger, Transaction, open_ledger
 from everloop.store.ledger.ledger import SEAL_EVERY
-from everloop.store.schema.base import edges, events, metadata, tokens
+from everloop.store.schema.base import cursors, edges, events, metadata, tokens
+from everloop.store.schema.tracking import experiments
 
 WRITER = """
 import sys
@@ -129,6 +130,13 @@ class LedgerContract:
                 tx.edge(source, target, "consumed")
         assert {(s, t) for s, t, _ in ledger.edges_of("model:m@v1", upward=True)} == set(pairs)
         assert [t for _, t, _ in ledger.edges_of("data:other@v1", upward=False)] == ["run:9"]
+
+    def test_a_row_that_is_there_is_not_new(self, ledger: Ledger) -> None:
+        with ledger.transaction("ann") as tx:
+            row = {"uuid": "1" * 32, "name": "x", "state": "active", "created": tx.now, "updated": tx.now}
+            assert tx.insert_new(experiments, [row, row | {"uuid": "2" * 32}]) == 1
+            assert tx.insert_new(cursors, {"consumer": "a", "seq": 1}) == 1
+            assert tx.insert_new(cursors, [{"consumer": "a", "seq": 2}, {"consumer": "b", "seq": 2}]) == 1
 
     def test_eight_processes_write_at_once(self, ledger: Ledger, url: str) -> None:
         each = 250

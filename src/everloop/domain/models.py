@@ -32,10 +32,10 @@ class Stage(StrEnum):
 class ModelVersionRecord(msgspec.Struct, frozen=True):
     """One version of a registered model. Nothing of it ever changes but state, stage, aliases, tags and description.
 
-    run, artifact: where it was logged; empty for a version that clients of MLflow made of something else. digest: SHA-256 of its
-    `model.json`, which names the digests of all other files, or of its `MLmodel` where MLflow wrote the folder; empty where the
-    files are elsewhere, at `source`. data, commit: what it was trained on and with, read from lineage when it was registered.
-    logged_model: the logged model it was made from. source, run_link: what a client said about where it came from.
+    run, artifact: where it was logged; empty for a version that clients of MLflow made of something else. digest: SHA-256 of
+    its `model.json`, which names the digests of all other files, or of the list of its files where MLflow wrote the folder;
+    empty where the files are elsewhere, at `source`. data, commit: what it was trained on and with, read from lineage when it
+    was registered. logged_model: the logged model it was made from. source, run_link: what a client said of where it is from.
     updated: when something of it changed last.
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everloop.domain.models import CardEntry, CardSection, ModelCard, ModelVersionRecord, Promotion
+from everloop.errors import InvalidInput, NotFound
 from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ def _by_person(text: str, what: str) -> CardEntry:
 
 
 def _details(registry: Registry, record: ModelVersionRecord) -> list[CardEntry]:
-    run = registry.context.room(Tracking).run(record.run)
     packages = ", ".join(f"{name} {version}" for name, version in record.model.packages.items())
     entries = [
         CardEntry(f"{record.model.kind}, {record.model.signature.task}", record.reference),
@@ -68,22 +68,29 @@ def _details(registry: Registry, record: ModelVersionRecord) -> list[CardEntry]:
             f"version {record.version}, registered {record.created:%Y-%m-%d} by {record.user}",
             record.reference,
         ),
-        CardEntry(f"trained by run '{run.name}' of {run.user}", run.reference),
+        _trained_by(registry, record),
         CardEntry(f"stored with {packages}; Python {record.model.python}", record.reference),
         CardEntry(f"content digest {record.model.content}", record.reference),
         CardEntry(f"takes {', '.join(record.model.signature.names)}", record.reference),
     ]
+    run = f"run:{record.run}" if record.run else ""
     if record.commit:
-        entries.append(CardEntry(f"code at commit {record.commit}", run.reference))
-    else:
-        entries.append(CardEntry("the code was not committed; it is kept with the run", run.reference))
-    entries += [
-        CardEntry(f"{key} = {value}", run.reference) for key, value in sorted(record.params.items())[:40]
-    ]
+        entries.append(CardEntry(f"code at commit {record.commit}", run))
+    elif record.run:
+        entries.append(CardEntry("the code was not committed; it is kept with the run", run))
+    entries += [CardEntry(f"{key} = {value}", run) for key, value in sorted(record.params.items())[:40]]
     entries += [
         CardEntry("input values come from this feature view", feature) for feature in record.model.features
     ]
     return entries
+
+
+def _trained_by(registry: Registry, record: ModelVersionRecord) -> CardEntry:
+    try:
+        run = registry.context.room(Tracking).run(record.run)
+    except (NotFound, InvalidInput):  # none was named, or it has been purged since
+        return CardEntry("it is not known which run trained it", gap=True)
+    return CardEntry(f"trained by run '{run.name}' of {run.user}", run.reference)
 
 
 def _factors(record: ModelVersionRecord, promotions: list[Promotion]) -> list[CardEntry]:
@@ -100,11 +107,11 @@ def _factors(record: ModelVersionRecord, promotions: list[Promotion]) -> list[Ca
 
 def _metrics(record: ModelVersionRecord) -> list[CardEntry]:
     logged = [
-        CardEntry(f"{name} = {value:.6g}", f"run:{record.run}")
+        CardEntry(f"{name} = {value:.6g}", f"run:{record.run}" if record.run else record.reference)
         for name, value in sorted(record.metrics.items())
         if value is not None
     ]
-    return logged or [CardEntry("its run logged no metrics", f"run:{record.run}", gap=True)]
+    return logged or [CardEntry("its run logged no metrics", gap=True)]
 
 
 def _evaluation(promotions: list[Promotion]) -> list[CardEntry]:

@@ -29,7 +29,7 @@ from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.registry import aliases, reading, searching, sources
 from everloop.store.ledger import Transaction
-from everloop.store.schema.base import edges
+from everloop.store.schema.base import edges, objects_held
 from everloop.store.schema.registry import (
     model_alias_history,
     model_aliases,
@@ -467,10 +467,8 @@ def _move(tx: Transaction, old: str, new: str) -> None:
         for edge in tx.all(sa.select(edges).where(linked)):
             ends = [after if each == before else each for each in (edge.source, edge.target)]
             tx.edge(ends[0], ends[1], edge.role)
-        for file in (row.files or {}).values():
-            tx.hold(file["digest"], file["size"], after)
-        if row.card:
-            tx.hold(row.card, 0, after)
+        for held in tx.all(sa.select(objects_held).where(objects_held.c.holder == before)):
+            tx.hold(held.digest, held.size, after)
         tx.release(before)
     tx.execute(sa.delete(models).where(models.c.name == old))
     tx.put(retired_models, {"name": old, "latest": int(source.latest), "successor": new})

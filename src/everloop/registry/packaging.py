@@ -21,7 +21,7 @@ from everloop._version import __version__
 from everloop.domain.deployments import Arm, Deployment, PlacedArm
 from everloop.domain.models import ModelVersionRecord, Package
 from everloop.domain.signature import StoredFile
-from everloop.errors import InvalidInput, StorageError
+from everloop.errors import InvalidInput, NotFound, StorageError
 
 if TYPE_CHECKING:  # a prediction server reads folders without ever touching a store
     from everloop.registry.registry import Registry
@@ -57,7 +57,13 @@ def write_deployment(folder: Path, deployment: Deployment) -> None:
 
 
 def place(folder: Path, digest: str, files: Mapping[str, StoredFile], objects: Objects) -> Path:
-    """Bring a model's files from the object store to ``folder/DIGEST``, whole or not at all; nothing is done if it is there."""
+    """Bring a model's files from the object store to ``folder/DIGEST``, whole or not at all; nothing is done if it is there.
+    Raises NotFound when there are none."""
+    if not files:
+        raise NotFound(
+            "the version has no files here, only an address they came from",
+            hint="log the model here, or import it",
+        )
     target = folder / digest
     if target.is_dir():
         return target

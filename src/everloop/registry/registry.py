@@ -22,7 +22,7 @@ from everloop.domain.models import (
 from everloop.domain.names import checked_name, shown
 from everloop.domain.references import Kind, Reference
 from everloop.domain.runs import RunDetail
-from everloop.errors import Conflict, NotFound, Refused
+from everloop.errors import Conflict, InvalidInput, NotFound, Refused
 from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -115,9 +115,11 @@ class Registry(ModelAdoption):
     def missing_provenance(self, reference: str) -> list[str]:
         """What is not known of a version: none, or some of code, data, parameters, environment."""
         record = self.version(reference)
-        if not record.run:
+        try:
+            detail = self.context.room(Tracking).describe(record.run)
+        except (NotFound, InvalidInput):  # no run was named, or it has been purged since
             return complete({})
-        return self._provenance(self.context.room(Tracking).describe(record.run))[1]
+        return self._provenance(detail)[1]
 
     # Aliases and states
 

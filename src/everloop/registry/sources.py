@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from everloop.domain.canonical import digest_of
 from everloop.domain.logged_models import OUTPUT, LoggedModel
 from everloop.domain.models import ModelVersionRecord
 from everloop.domain.runs import ArtifactRecord
@@ -22,7 +23,8 @@ MLMODEL = "MLmodel"
 class Origin(msgspec.Struct, frozen=True):
     """A model on its way into the registry: where it was logged, its files, and what they say of it.
 
-    digest: of the file that describes it, `model.json` or `MLmodel`; empty when there are no files here.
+    digest: of `model.json`, which names the digests of all other files; where MLflow wrote the folder, of the list of all its
+    files; empty when there are no files here.
     """
 
     model: ModelFile
@@ -88,9 +90,9 @@ def _described(objects: Objects, files: dict[str, StoredFile], origin: Origin) -
     elif MLMODEL in files:
         from everloop.tracking.formats.mlmodel import describe_mlmodel, read_mlmodel
 
-        digest = files[MLMODEL].digest
+        digest = digest_of(files)
         try:
-            model = describe_mlmodel(read_mlmodel(objects.read(digest)), files)
+            model = describe_mlmodel(read_mlmodel(objects.read(files[MLMODEL].digest)), files)
         except InvalidInput:  # a client may register what only it can read: then nothing is known of it
             model = NO_MODEL
     else:

@@ -87,7 +87,9 @@ class Transaction(Reader):
         """Insert rows whose primary or unique key is not there yet; the others stay as they are. Returns how many were new."""
         build = insert_for(self.dialect)
         listed = [rows] if isinstance(rows, Mapping) else list(rows)
-        return sum(self.execute(build(table).values(row).on_conflict_do_nothing()).rowcount for row in listed)
+        # Where a driver fetches generated keys, SQLAlchemy forgets how many rows there were unless it is told not to.
+        insert = build(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        return sum(self.execute(insert.values(row)).rowcount for row in listed)
 
     def put(self, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert a row, or replace the columns given of the row with the same primary key."""

@@ -48,9 +48,9 @@ model_versions = sa.Table(
     sa.Index(None, "run"),
     sa.Index(None, "content"),
     sa.Index(None, "logged_model"),
-    comment="`digest`: of model.json, or of MLmodel where MLflow wrote the folder; empty where the files are elsewhere, at "
-    "`source`. `content`: the canonical digest, equal for equal models. `card`: an object, JSON. `updated`: NULL until "
-    "something changed.",
+    comment="`digest`: of model.json, or of the list of files where MLflow wrote the folder; empty where the files are "
+    "elsewhere, at `source`. `content`: the canonical digest, equal for equal models. `card`: an object, JSON. `updated`: "
+    "NULL until something changed.",
 )
 
 model_tags = sa.Table(

@@ -105,7 +105,8 @@ def _registry() -> None:
     if op.get_bind().dialect.name == "postgresql":  # SQLite keeps no comments
         op.create_table_comment(
             "model_versions",
-            "`digest`: of model.json, or of MLmodel where MLflow wrote the folder; empty where the files are elsewhere, at `source`. "
+            "`digest`: of model.json, or of the list of files where MLflow wrote the folder; empty where the files are elsewhere, "
+            "at `source`. "
             "`content`: the canonical digest, equal for equal models. `card`: an object, JSON. `updated`: NULL until something "
             "changed.",
         )
