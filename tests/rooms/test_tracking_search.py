@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cmp_to_key
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.workspaces import FakeClock
@@ -398,3 +401,41 @@ def test_the_vectors_of_mlflow(workspace: LocalWorkspace) -> None:
         "metrics.nope": "FEDCBA",
     }.items():
         assert found("", order) == names, order
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"order_by": ["metrics.lr"]}, "ix_run_metrics_key_last_run"),
+        (
+            {"order_by": ["min(metrics.lr) desc"], "where": "params.model = 'tree'"},
+            "ix_run_metrics_key_min_run",
+        ),
+        ({"order_by": ["params.lr"]}, "ix_run_params_key_number_run"),
+        ({"order_by": ["tags.lr desc"]}, "ix_run_tags_key_head_run"),
+        ({"where": "params.model = 'tree' or metrics.lr > 0"}, "ix_runs_state_start_time_id"),
+        ({"where": "metrics.lr > 0", "experiment": ["e"]}, "ix_runs_experiment_state_start_time_id"),
+    ],
+)
+def test_a_page_is_read_along_an_index(
+    workspace: LocalWorkspace, asked: dict[str, list[str]], index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes a search as quick among very many runs: the index has the order, and nothing is sorted but ties."""
+    monkeypatch.setattr(searching, "FEW", 0)
+    filled(workspace.tracking)
+    statements: list[tuple[str, Any]] = []
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def hear(_: object, __: object, statement: str, values: Any, ___: object, ____: bool) -> None:
+        statements.append((statement, values))
+
+    try:
+        workspace.tracking.search(limit=3, **asked)  # type: ignore[arg-type]
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", hear)
+    statement, values = next(each for each in statements if "term0" in each[0])
+    with sqlite3.connect(workspace.folder / "ledger.db") as ledger:
+        plan = [row[3] for row in ledger.execute("explain query plan " + statement, values)]
+    assert index in plan[0]
+    assert "SCAN" not in "\n".join(plan)
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan

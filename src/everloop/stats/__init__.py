@@ -4,6 +4,7 @@ Where to find what:
 
 - ``metrics``        how good predictions are on labelled rows (log loss, AUC, calibration, RMSE, ...)
 - ``intervals``      confidence intervals for rates, differences of rates and means
+- ``repeats``        the mean over repeated runs, and whether two configurations differ
 - ``blocks``         tests that respect dependence inside a day: block means, paired differences
 - ``drift``          additive column states, distances between two of them, and the alarm rule
 - ``sequential``     tests that may be looked at any time: rollout decisions, error guards, concept drift

@@ -13,9 +13,10 @@ Keeping and finding, beside the ledger:
 - `tracking`: the operations
 - `writing`: what they change; `arrivals`: what a shipment of records does
 - `blocks`: points of a metric as columns, and their summaries
-- `searching`: the search language (`everloop.domain.search`) as SQL
+- `searching`: runs along indexes; `conditions`: the search language (`everloop.domain.search`) as SQL; `paging`: where a page begins
 - `reading`: rows as records
-- `comparing`: runs side by side
+- `finding`: operations over many runs: `grouping` with intervals, saved views; `columns`: what people mean by a name
+- `comparing`: runs side by side; `differences`: code, data, environment of two runs
 
 Out again: `frames` (Arrow and pandas), `exporting` (CSV, JSON, Parquet).
 """

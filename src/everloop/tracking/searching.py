@@ -259,8 +259,9 @@ class RunSearch:
         if self._state == ACTIVE:
             gone = sa.select(experiments.c.id).where(experiments.c.state == DELETED)
             tests.append(sa.not_(gone.where(experiments.c.id == runs.c.experiment).exists()))
-        if self._numbers is not None:
-            tests.append(experiment.in_(self._numbers))
+        if self._numbers is not None:  # a list of one would not lead to the experiment's own index
+            one = len(self._numbers) == 1
+            tests.append(experiment == self._numbers[0] if one else experiment.in_(self._numbers))
         return tests
 
 

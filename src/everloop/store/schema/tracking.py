@@ -70,7 +70,7 @@ runs = sa.Table(
     sa.Column("captured", Json, nullable=False),
     sa.Column("direct", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index(None, "state", "start_time", "id"),
-    sa.Index(None, "experiment", "state", "start_time"),
+    sa.Index(None, "experiment", "state", "start_time", "id"),
     sa.Index(None, "status"),
     sa.Index(None, "parent"),
     comment="`records`: how many journal records have arrived; `direct`: how many calls came without a journal. `version`: the "
