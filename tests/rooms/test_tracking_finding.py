@@ -275,3 +275,18 @@ def test_versions_of_data_differ_by_their_own_rule(shell: Shell, tmp_path: Path)
         shell.json("data", "add", str(table), "--name", "flights")
     found = shell.json("diff", "data:flights@v1", "data:flights@v2")
     assert found == json.loads(json.dumps(shell.json("data", "diff", "flights@v1", "flights@v2")))
+
+
+def test_a_table_stays_readable_with_very_many_keys_and_long_values(
+    shell: Shell, workspace: LocalWorkspace
+) -> None:
+    params = {f"key{number:03}": "x\n" * 100 for number in range(60)}
+    made(workspace.tracking, {}, name="wide\x1b[31m", params=params)
+    text = shell.text("runs", "list", "--where", "params.key000 is not null")
+    assert "20 more columns can be named with --columns" in text
+    heads, _, row, _ = text.splitlines()
+    assert "key039" in heads
+    assert "key040" not in heads
+    assert "\x1b" not in row
+    assert "x x x" in row
+    assert "…" in row

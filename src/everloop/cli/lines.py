@@ -10,6 +10,9 @@ from typing import Any
 
 from everloop.cli.frame import table
 
+WIDEST = 60
+"""Characters of a cell that are shown."""
+
 
 def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Iterable[str] = ()) -> Any:
     """A table like `frame.table`, for cells that are text already. On a terminal that is too narrow, rich folds it.
@@ -36,7 +39,9 @@ def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Itera
 
 
 def _one_line(cell: str) -> str:
-    """A cell that cannot leave its line, nor tell the terminal what to do."""
+    """A cell that cannot leave its line, nor tell the terminal what to do; a long one is cut."""
+    if len(cell) > WIDEST:
+        cell = cell[: WIDEST - 1] + "…"
     if cell.isprintable():
         return cell
     return "".join(each if each.isprintable() else " " for each in cell)

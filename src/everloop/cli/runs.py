@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from everloop.domain.views import RunView
     from everloop.tracking.tracking import Tracking
 
+MOST_COLUMNS = 40
+"""Parameters, and metrics, that are shown when no columns are named."""
 MOST_KEYS = 20_000
 """How many keys of each kind a wrong name is compared with."""
 STATES = click.Choice(["active", "deleted", "all"])
@@ -262,7 +265,8 @@ def _listed(found: list[RunRecord], columns: list[Field] | None, total: int) -> 
 
     if not found:
         return "no runs match"
-    made = runs_table(found) if columns is None else runs_table(found, [], [])
+    params, metrics, left_out = _common_keys(found) if columns is None else ([], [], 0)
+    made = runs_table(found, params, metrics)
     heads, rows, right = [*made.columns], made.rows, {*made.params, *made.metrics}
     odd = [run.status if run.status != "finished" else "" for run in found]
     extra = (
@@ -277,8 +281,20 @@ def _listed(found: list[RunRecord], columns: list[Field] | None, total: int) -> 
         rows = [[*row, status] for row, status in zip(rows, odd, strict=True)]
     counted = f"{total} matching runs" if total != 1 else "1 matching run"
     more = "" if total == len(found) else f", the first {len(found)} of them shown"
+    more += f"; {left_out} more columns can be named with --columns" if left_out else ""
     _print(lines(heads, rows, right=right), counted + more)
     return None
+
+
+def _common_keys(found: list[RunRecord]) -> tuple[list[str], list[str], int]:
+    """The parameters and metrics that most of these runs have, and how many there are besides."""
+    kept, left_out = [], 0
+    for group in ("params", "metrics"):
+        count = Counter(key for run in found for key in getattr(run, group))
+        most = sorted(count, key=lambda key: (-count[key], key))
+        kept.append(sorted(most[:MOST_COLUMNS]))
+        left_out += len(most[MOST_COLUMNS:])
+    return kept[0], kept[1], left_out
 
 
 def _grouped(found: Grouping, by: list[str]) -> Any:
