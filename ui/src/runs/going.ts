@@ -78,10 +78,9 @@ export function enableGoing(revive: (part: HTMLElement) => void): void {
     void goTo(address);
   });
   document.addEventListener("change", (event) => {
-    const field = event.target as HTMLElement;
-    if (field.matches("form[data-filters] select, form[data-filters] input[type=checkbox]")) {
-      field.closest("form")?.requestSubmit();
-    }
+    const field = event.target;
+    const chooses = field instanceof HTMLSelectElement || (field instanceof HTMLInputElement && field.type === "checkbox");
+    if (chooses && field.form?.matches("form[data-filters]")) field.form.requestSubmit();
   });
   addEventListener("popstate", () => void goTo(location.href, true));
 }

@@ -132,10 +132,15 @@ export class RunsTable {
     const active = document.activeElement;
     const held = active instanceof HTMLElement && this.#body.contains(active) ? active : null;
     const heldRow = held?.closest<HTMLElement>("tr[data-ref]");
-    const lines: HTMLTableRowElement[] = this.#lines.slice(...range).map((line, at) => this.#line(line, range[0] + at));
-    if (range[0] > 0) lines.unshift(sized(this.#above, range[0] * this.#height));
-    if (range[1] < this.#lines.length) lines.push(sized(this.#below, (this.#lines.length - range[1]) * this.#height));
-    exchange(this.#body, lines);
+    const lines = this.#lines.slice(...range).map((line, at) => this.#line(line, range[0] + at));
+    const above = range[0] * this.#height;
+    const below = (this.#lines.length - range[1]) * this.#height;
+    // The body never gets shorter on the way: the browser would move the reader up.
+    grow(this.#above, above);
+    grow(this.#below, below);
+    exchange(this.#body, [...(above > 0 ? [this.#above] : []), ...lines, ...(below > 0 ? [this.#below] : [])]);
+    this.#above.style.height = `${above}px`;
+    this.#below.style.height = `${below}px`;
     // A row that was read again is another element: the focus goes along.
     if (held !== null && !held.isConnected && heldRow) {
       const again = this.#rows.get(idOf(heldRow));
@@ -252,8 +257,7 @@ export class RunsTable {
     const row = document.activeElement?.closest<HTMLTableRowElement>("tr") ?? null;
     const current = row !== null && this.#body.contains(row) ? row : null;
     if (key === "j" || key === "k") {
-      if (current === null) this.#cursor = -1;
-      else if (current.dataset["ref"] !== undefined) this.#cursor = this.#lineOf(idOf(current));
+      if (current?.dataset["ref"] !== undefined) this.#cursor = this.#lineOf(idOf(current));
       const next = Math.max(0, Math.min(this.#lines.length - 1, this.#cursor + (key === "j" ? 1 : -1)));
       this.#cursor = next;
       this.#reveal(next);
@@ -291,20 +295,20 @@ export class RunsTable {
   }
 }
 
-/** Makes these the rows of the body, touching only those that come and go. */
+/** Makes these the rows of the body, touching only those that come and go: first come, then go. */
 function exchange(body: HTMLTableSectionElement, rows: HTMLTableRowElement[]): void {
   const wanted = new Set<Element>(rows);
-  for (const present of [...body.children]) if (!wanted.has(present)) present.remove();
   let next = body.firstElementChild;
   for (const row of rows) {
+    while (next !== null && !wanted.has(next)) next = next.nextElementSibling;
     if (row === next) next = next.nextElementSibling;
     else body.insertBefore(row, next);
   }
+  for (const present of [...body.children]) if (!wanted.has(present)) present.remove();
 }
 
-function sized(row: HTMLTableRowElement, height: number): HTMLTableRowElement {
-  row.style.height = `${height}px`;
-  return row;
+function grow(row: HTMLTableRowElement, height: number): void {
+  if (height > Number.parseFloat(row.style.height || "0")) row.style.height = `${height}px`;
 }
 
 function spacer(): HTMLTableRowElement {
