@@ -56,6 +56,7 @@ class Locations:
         if folder.is_dir():
             return folder
         above = folder.parent.parent
+        above = above.parent if above.name == "models" else above
         if above.is_dir() or above.parent.is_dir():
             raise Unreachable("", "nothing was logged")
         raise Unreachable(place, f"there is no folder {above}; if it moved, add: --artifacts {place}=FOLDER")
