@@ -1,7 +1,6 @@
 """What clients of other protocols say and ask of runs, as data."""
 
 import math
-from datetime import datetime
 
 import msgspec
 
@@ -19,23 +18,25 @@ class RunFacts(msgspec.Struct, frozen=True):
 
 
 class LastPoint(msgspec.Struct, frozen=True):
-    """The last point of a metric: of the highest step, then time, then value. `nonfinite` spells a number JSON cannot write.
+    """The last point of a metric: of the highest step, then time (microseconds since 1970), then value. `nonfinite` spells a
+    number JSON cannot write.
 
-    >>> LastPoint.of("loss", math.inf, 3, datetime(2026, 1, 1)).number
+    >>> LastPoint.of("loss", math.inf, 3, 0).number
     inf
     """
 
     key: str
     value: float | None
     step: int
-    time: datetime
+    time: int
     nonfinite: str = ""
 
     @classmethod
-    def of(cls, key: str, value: float, step: int, time: datetime) -> "LastPoint":
+    def of(cls, key: str, value: float, step: int, time: int) -> "LastPoint":
         """From a number that may be NaN or infinite."""
-        spelled = "" if math.isfinite(value) else number_text(value)
-        return cls(key, None if spelled else value, step, time, spelled)
+        if math.isfinite(value):
+            return cls(key, value, step, time)
+        return cls(key, None, step, time, number_text(value))
 
     @property
     def number(self) -> float:

@@ -127,17 +127,13 @@ class DirectRecording(Room):
     def last_points(self, run_ids: list[str]) -> dict[str, list[LastPoint]]:
         """The last point of every metric of these runs, by run."""
         found: dict[str, list[LastPoint]] = defaultdict(list)
-        columns = (
-            run_metrics.c.run,
-            run_metrics.c.key,
-            run_metrics.c.last,
-            run_metrics.c.last_step,
-            run_metrics.c.last_time,
-        )
+        table = run_metrics.c
+        time = sa.type_coerce(table.last_time, sa.BigInteger)
+        query = sa.select(table.run, table.key, table.last, table.last_step, time)
         with self.look() as look:
             for start in range(0, len(run_ids), _IDS_AT_ONCE):
                 some = run_metrics.c.run.in_(run_ids[start : start + _IDS_AT_ONCE])
-                for run, key, last, step, time in map(tuple, look.all(sa.select(*columns).where(some))):
+                for run, key, last, step, time in map(tuple, look.all(query.where(some))):
                     found[run].append(LastPoint.of(key, nan if last is None else last, step, time))
         return dict(found)
 

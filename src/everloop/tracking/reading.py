@@ -37,7 +37,7 @@ from everloop.store.schema.tracking import (
 )
 from everloop.tracking.blocks import Summary
 from everloop.tracking.paging import place_of
-from everloop.tracking.places import status_now
+from everloop.tracking.places import SILENCE_WITHOUT_OWNER, status_now
 from everloop.tracking.searching import Compiler, RunSearch
 from everloop.tracking.writing import existing_run, find_experiment
 
@@ -68,7 +68,10 @@ def owner_of(row: sa.Row[Any]) -> Owner:
 def lost_runs(look: Reader, now: datetime, run_ids: Sequence[str] | None = None) -> dict[str, str]:
     """The runs that are stored as running and are not, with what they are."""
     columns = (runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat)
-    query = sa.select(*columns).where(runs.c.status == RUNNING)
+    silent = sa.or_(runs.c.place != "", runs.c.heartbeat < now - SILENCE_WITHOUT_OWNER)
+    query = sa.select(*columns).where(
+        runs.c.status == RUNNING, silent
+    )  # the others are not looked at one by one
     if run_ids is not None:
         query = query.where(runs.c.id.in_(run_ids))
     found = {row.id: status_now(RUNNING, owner_of(row), row.heartbeat, now) for row in look.all(query)}

@@ -5,7 +5,6 @@ So these tags are understood when they are set, and there for runs that were nev
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from pathlib import PurePath
 from typing import Literal
 
@@ -161,7 +160,7 @@ def run_message(
     return RunMessage(
         info=run_info(run),
         data=RunData(
-            metrics=[metric(point.key, point.number, point.time, point.step) for point in points],
+            metrics=[metric(point.key, point.number, point.time // 1000, point.step) for point in points],
             params=pairs(run.params),
             tags=pairs(tags_of(run)),
         ),
@@ -175,8 +174,9 @@ def run_message(
     )
 
 
-def metric(key: str, value: float, time: datetime, step: int) -> Metric:
-    return Metric(key=key, value=number(value), timestamp=milliseconds(time), step=step)
+def metric(key: str, value: float, timestamp: int, step: int) -> Metric:
+    """`timestamp`: milliseconds since 1970."""
+    return Metric(key=key, value=number(value), timestamp=timestamp, step=step)
 
 
 def dataset_input(found: LoggedDataset) -> DatasetInput:

@@ -8,7 +8,7 @@ from everloop.domain.runs import ACTIVE, MAX_TAG, Captured, RunRecord
 from everloop.errors import NotFound
 from everloop.server.mlflow.codec import Answer, Asked, Int64, moment
 from everloop.server.mlflow.endpoints import Endpoints
-from everloop.server.mlflow.faults import invalid
+from everloop.server.mlflow.faults import invalid, missing
 from everloop.server.mlflow.messages import (
     PARENT,
     RUN_NAME,
@@ -63,7 +63,9 @@ class OneRun(Asked, frozen=True):
 
 @endpoints.post("runs/create")
 def create(workspace: Workspace, asked: CreateRun) -> Got:
-    experiment = _uuid_of(workspace, experiment_number_in(asked.experiment_id))
+    experiment = uuids_of(workspace, [experiment_number_in(asked.experiment_id)])
+    if not experiment:
+        raise missing(f"No Experiment with id={asked.experiment_id} exists")
     tags = unique(asked.tags, "tag")
     if asked.run_name and tags.get(RUN_NAME, asked.run_name) != asked.run_name:
         raise invalid(
@@ -75,7 +77,7 @@ def create(workspace: Workspace, asked: CreateRun) -> Got:
         facts, kept = facts_in({key: value for key, value in tags.items() if key != PARENT})
         kept[PARENT] = tags[PARENT]
     made = workspace.tracking.create_run(
-        experiment=experiment,
+        experiment=experiment[0],
         name=asked.run_name or facts.name,
         start_time=moment(asked.start_time, "start_time") if asked.start_time is not None else None,
         parent=facts.parent or None,
@@ -133,12 +135,14 @@ def messages_of(workspace: Workspace, found: list[RunRecord]) -> list[RunMessage
     ]
 
 
-def _uuid_of(workspace: Workspace, number: int) -> str:
-    """What an experiment is called where its number could be another one's name. It never changes, so it is asked once."""
+def uuids_of(workspace: Workspace, numbers: list[int]) -> list[str]:
+    """What the experiments of these numbers are called where a number could be another one's name; those that are not there are
+    left out. It never changes, so it is asked once."""
     known = _uuids.setdefault(workspace, {})
-    if number not in known:
-        known[number] = workspace.tracking.experiment_by_number(number).uuid
-    return known[number]
+    unknown = [each for each in numbers if each not in known and each < 2**31]
+    if unknown:
+        known |= {each.id: each.uuid for each in workspace.tracking.numbered_experiments(unknown)}
+    return [known[each] for each in numbers if each in known]
 
 
 _uuids: WeakKeyDictionary[Workspace, dict[int, str]] = WeakKeyDictionary()

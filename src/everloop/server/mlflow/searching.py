@@ -9,7 +9,7 @@ from everloop.server.mlflow.messages import (
     experiment_message,
     state_in,
 )
-from everloop.server.mlflow.runs import messages_of
+from everloop.server.mlflow.runs import messages_of, uuids_of
 from everloop.workspace.workspace import Workspace
 
 endpoints = Endpoints("2.0/mlflow")
@@ -50,7 +50,7 @@ def search_runs(workspace: Workspace, asked: SearchRuns) -> FoundRuns:
     _check_size(asked.max_results)
     state = state_in(asked.run_view_type)
     numbers = [int(each) for each in asked.experiment_ids if each.isascii() and each.isdigit()]
-    known = [each.uuid for each in workspace.tracking.numbered_experiments(numbers)]
+    known = uuids_of(workspace, numbers)
     # Where no experiment is meant the filter is read all the same, so that what is wrong in it is said.
     page = workspace.tracking.search(
         asked.filter, known, state, asked.order_by, asked.max_results if known else 1, asked.page_token
