@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.workspaces import FakeClock
 
@@ -274,6 +274,10 @@ class SearchAgrees:
 
         @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
         @given(filters)
+        @example("metrics.model - metrics.lr != 0")
+        @example("metrics.model / metrics.lr != 1 or not metrics.lr * 2 <= metrics.model")
+        @example("metrics.model != metrics.lr")
+        @example("-metrics.model < params.lr * (metrics.lr + 1)")
         def agree(text: str) -> None:
             tree = parse_filter(text)
             assert tree is not None
