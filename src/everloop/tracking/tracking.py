@@ -46,6 +46,7 @@ from everloop.tracking.inputs import LoggedInputs
 from everloop.tracking.listing import Listing
 from everloop.tracking.logged_models import LoggedModels
 from everloop.tracking.telemetry import Telemetry
+from everloop.tracking.traces import Traces
 
 if TYPE_CHECKING:
     from everloop.tracking.frames import RunList
@@ -65,6 +66,7 @@ class Tracking(
     Adoption,
     Commenting,
     Finding,
+    Traces,
     Room,
 ):
     """Experiments and runs.

@@ -29,6 +29,7 @@ from everloop.server.mlflow import (
     registered_models,
     runs,
     searching,
+    traces,
 )
 from everloop.server.mlflow.codec import decode_body, decode_query, encode
 from everloop.server.mlflow.endpoints import Endpoint, Found, Table
@@ -58,6 +59,8 @@ ENDPOINTS = [
     logged_models.endpoints,
     registered_models.endpoints,
     model_versions.endpoints,
+    traces.endpoints,
+    traces.older_endpoints,
 ]
 
 BODY_LIMIT = 64 << 20

@@ -16,7 +16,7 @@ from everloop.store.ledger.engines import BUSY_SECONDS, begin_write
 from everloop.store.schema import metadata
 from everloop.store.schema.base import chain
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in ``migrations/``. Kept as a constant so that opening a current ledger need not import Alembic."""
 
 _stamp = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))

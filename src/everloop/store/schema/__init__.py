@@ -12,6 +12,7 @@ from everloop.store.schema import (
     registry,
     rollout,
     serving,
+    traces,
     tracking,
 )
 from everloop.store.schema.base import metadata
@@ -29,5 +30,6 @@ __all__ = [
     "registry",
     "rollout",
     "serving",
+    "traces",
     "tracking",
 ]

@@ -1,0 +1,60 @@
+"""Tables of traces: what a program did step by step while it answered, as clients of MLflow record it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from everloop.store.schema.base import Digest, Json, Moment, metadata
+
+TraceId = sa.String(64)
+
+
+def _of_trace() -> sa.Column[str]:
+    return sa.Column("trace", sa.ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True)
+
+
+traces = sa.Table(
+    "traces",
+    metadata,
+    sa.Column("id", TraceId, primary_key=True),
+    sa.Column("experiment", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("time", Moment, nullable=False),
+    sa.Column("duration", sa.BigInteger),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("response", sa.Text, nullable=False),
+    sa.Column("facts", Json, nullable=False),
+    sa.Index(None, "experiment", "time"),
+    comment="`duration`: microseconds; NULL while it goes on. `request`, `response`: how they begin. `facts`: what the client "
+    "said of it, such as the run it belongs to. The steps themselves are in a file.",
+)
+
+trace_tags = sa.Table(
+    "trace_tags",
+    metadata,
+    _of_trace(),
+    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+trace_files = sa.Table(
+    "trace_files",
+    metadata,
+    _of_trace(),
+    sa.Column("path", sa.String(500), primary_key=True),
+    sa.Column("digest", Digest, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+)
+
+assessments = sa.Table(
+    "trace_assessments",
+    metadata,
+    _of_trace(),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("created", Moment, nullable=False),
+    sa.Column("updated", Moment, nullable=False),
+    sa.Column("said", Json, nullable=False),
+    comment="What a person or a judge said of a trace, as it was said.",
+)
