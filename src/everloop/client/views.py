@@ -1,4 +1,5 @@
-"""Feature declarations that can be asked, through the ambient workspace: what `ev.feature_view(...)` and `ev.entity(...)` give."""
+"""Feature declarations that can be asked, through the ambient workspace: what `ev.feature_view(...)` and `ev.entity(...)`
+give."""
 
 from __future__ import annotations
 
