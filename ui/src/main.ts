@@ -2,6 +2,7 @@
 import "htmx.org";
 import { enableCopying } from "./copy";
 import { enableFindingRows } from "./find-rows";
+import { enableDeeds } from "./deeds";
 import { enableLive } from "./live";
 import { enableShortcuts } from "./shortcuts";
 import { enableTables, moveWith, restoreSelection } from "./tables";
@@ -25,6 +26,7 @@ async function enliven(part: ParentNode): Promise<void> {
 enableThemeSwitch();
 enableShortcuts();
 enableCopying();
+enableDeeds();
 enableTables();
 enableFindingRows();
 enableLive((part) => void enliven(part));
