@@ -56,7 +56,7 @@ from everloop.store.schema.tracking import (
 )
 from everloop.tracking import reading, writing
 from everloop.tracking.adopting_models import LoggedModelAdoption
-from everloop.tracking.blocks import Points, encode
+from everloop.tracking.blocks import Points, encode_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -371,11 +371,11 @@ def _write_metrics(tx: Transaction, found: Sequence[AdoptedRun], points: dict[st
     starts = np.cumsum(counts) - counts
     rows = _summaries(owners, counts, starts, steps, times, values)
     _insert(tx, run_metrics, rows)
-    blocks = []
-    for (run, key), start, count in zip(owners, starts.tolist(), counts.tolist(), strict=True):
-        part = slice(start, start + count)
-        data = encode(Points(steps[part], times[part], values[part]))
-        blocks.append({"run": run, "key": key, "record": 0, "count": count, "points": data})
+    encoded = encode_each(Points(steps, times, values), counts)
+    blocks = [
+        {"run": run, "key": key, "record": 0, "count": count, "points": data}
+        for (run, key), count, data in zip(owners, counts.tolist(), encoded, strict=True)
+    ]
     _insert(tx, metric_blocks, blocks)
 
 
