@@ -39,6 +39,7 @@ LARGEST_RECORD = 64 * 1024 * 1024
 _MAGIC = b"EVLJRNL\x00"
 _HEADER = struct.Struct("<8sI")
 _FRAME = struct.Struct("<II")
+_pack, _crc32 = struct.Struct("<I").pack, zlib.crc32
 HEADER = _HEADER.pack(_MAGIC, VERSION)
 
 
@@ -101,18 +102,17 @@ class JournalWriter:
 
     def _write(self, data: bytes) -> int:
         with self._thread:
-            written, error = 0, None
             try:
                 written = os.write(self._file, data)
-            except OSError as raised:
-                error = raised
+            except OSError as error:
+                raise _no_room(self.path, error) from error
             if written < len(data):
                 # The kernel takes a part when the disk is nearly full. Left in the middle of the file, it
                 # would hide all that is appended after it.
                 os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-                raise _no_room(self.path, error) from error
-            self._end += written
-            return self._end
+                raise _no_room(self.path, None)
+            self._end = end = self._end + written
+            return end
 
     def sync(self) -> None:
         """Bring everything appended so far to stable storage."""
@@ -166,12 +166,14 @@ def recover(path: Path) -> Recovery:
 
 
 def _frame(payload: bytes) -> bytes:
-    if len(payload) > LARGEST_RECORD:
+    length = len(payload)
+    if length > LARGEST_RECORD:
         raise TooLarge(
-            f"a record of {len(payload)} bytes is too large for a journal",
+            f"a record of {length} bytes is too large for a journal",
             hint=f"at most {LARGEST_RECORD} bytes; larger things belong into the object store",
         )
-    return _FRAME.pack(len(payload), _check(payload)) + payload
+    head = _pack(length)
+    return head + _pack(_crc32(payload, _crc32(head))) + payload
 
 
 def _check(payload: bytes) -> int:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from everloop.tracking.tracking import Tracking
 
 _POINTS_IN_A_RECORD = 100_000
+_encode, _POINT = records.encode, records.POINT
 _LEAST, _MOST = -(2**63), 2**63 - 1
 """Steps are 64-bit integers, and the one after any step must be one too."""
 
@@ -162,17 +163,23 @@ class Run(RunFiles):
         if type(value) is not float:
             value = _number(key, value)
         time = self._now() if timestamp is None else micros(require_zone(timestamp, "the timestamp"))
-        self._append(records.encode((records.POINT, key, value, step, time)))
+        (self._journal or self._open()).append(_encode((_POINT, key, value, step, time)))
 
     def log_metrics(
         self, metrics: Mapping[str, float], step: int | None = None, timestamp: datetime | None = None
     ) -> None:
         """One point of each of several metrics, in one record: all of them are kept or none."""
-        values = {key: _number(key, value) for key, value in metrics.items()}
-        steps = [self._step(key, step) for key in values]
+        values = {
+            key: value if type(value) is float else _number(key, value) for key, value in metrics.items()
+        }
+        known = self._steps
+        if step is None or not known.keys() >= values.keys():
+            steps: Any = [self._step(key, step) for key in values]
+        if step is not None:
+            steps = _whole("", step)
         time = self._now() if timestamp is None else micros(require_zone(timestamp, "the timestamp"))
         if values:
-            self._append(records.encode((records.POINTS, values, steps if step is None else step, time)))
+            self._append(records.encode((records.POINTS, values, steps, time)))
 
     def log_points(
         self,

@@ -64,7 +64,7 @@ class RunJournal:
         self._lost = 0
         self.spool = Spool(path)
         self._file = _File(path, run_id, first)
-        self._append_now: Callable[[bytes], object] = self._file.append
+        self._append_now = self._file.appender()
         self._failures, self._again_at, self._slow = 0, 0.0, False
         self.chores: list[Callable[[], None]] = []
         """What the thread also does each time it wakes, such as measuring the machine."""
@@ -181,6 +181,7 @@ class RunJournal:
         self._closing = True
         with self._append:
             self._waiting.clear()
+            self._count = self._sent
         self._wake.set()
         self._thread.join()
         self._file.close()
@@ -223,6 +224,7 @@ class RunJournal:
     def _keep_unwritten(self, record: bytes, error: StorageError) -> bool:
         """A record that the disk has no room for; False when the memory has none either."""
         self._no_room(error)
+        self._append_now = self._file.append  # which keeps the order while records wait
         if self._file.unwritten < MOST_UNWRITTEN and not self._only_in_file:
             self._file.keep(record, self._count)
             return True
@@ -237,6 +239,7 @@ class RunJournal:
         with self._append:
             if self._file.unwritten and not self._file.catch_up():
                 return
+            self._append_now = self._file.appender()
             lost = self._lost
             if lost:
                 said = records.encode((records.LOST, lost, _WHY_LOST))
@@ -342,6 +345,12 @@ class _File:
     @property
     def unwritten(self) -> int:
         return len(self._waiting)
+
+    def appender(self) -> Callable[[bytes], object]:
+        """What writes a record: the writer itself, while nothing waits."""
+        if self._waiting or self._jumped or self._writer is None:
+            return self.append
+        return self._writer.append
 
     def append(self, record: bytes) -> None:
         """Write a record. Raises StorageError when there is no room, or others wait for it."""
