@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import alembic.command
+import alembic.config
+import msgspec
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from everloop.domain.events import GENESIS, event_digest, seal_digest
 from everloop.domain.ids import system_ids
 from everloop.domain.times import system_clock
 from everloop.errors import StorageError, Unavailable
-from everloop.store.ledger import Ledger, Transaction, open_ledger
-from everloop.store.ledger.ledger import SEAL_EVERY
-from everloop.store.schema.base import cursors, edges, events, metadata, tokens
-from everloop.store.schema.tracking import experiments
+from everloop.governance.chain import walk
+from everloop.store.ledger import Ledger, Transaction, open_ledger, versions
+from everloop.store.ledger.engines import begin_write, make_engine
+from everloop.store.ledger.state import doubtful_rows
+from everloop.store.ledger.transaction import SEAL_EVERY
+from everloop.store.schema.base import changes, cursors, edges, events, metadata, tokens
+from everloop.store.schema.data import dataset_checks
+from everloop.store.schema.tracking import (
+    experiment_tags,
+    experiments,
+    metric_blocks,
+    run_metrics,
+    run_tags,
+    runs,
+)
 
 WRITER = """
 import sys
@@ -35,6 +56,120 @@ for number in range(int(sys.argv[3])):
 
 def opened(url: str) -> Ledger:
     return open_ledger(url, clock=system_clock, ids=system_ids(system_clock))
+
+
+def places(ledger: Ledger) -> list[str]:
+    """Where a walk over the chain and the state finds something wrong."""
+    with ledger.snapshot() as look:
+        chained = [fault.place for fault in walk(look).faults]
+    return chained + [place for place, _ in ledger.state_faults()[1]]
+
+
+def by_hand(url: str, *statements: str) -> None:
+    """What somebody does to the database without Everloop."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def a_run(tx: Transaction, identifier: str) -> None:
+    """A row of `runs`."""
+    texts = dict.fromkeys(["name", "user", "source", "version", "status", "state", "place"], "text")
+    numbers = {"experiment": 0, "records": 0, "pid": 1, "process_began": 1.5}
+    times = {"start_time": tx.now, "heartbeat": tx.now}
+    tx.execute(sa.insert(runs), {"id": identifier, **texts, **numbers, **times, "captured": {"seeds": [1]}})
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+NUMBERS = st.one_of(
+    st.none(), st.integers(-(2**53), 2**53), st.floats(allow_nan=True), st.sampled_from([-0.0, 0, 5, 5.0])
+)
+
+
+SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+"""Examples of one backend go on in one ledger, on purpose; the same test runs for each backend."""
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> tuple[str, Any]:
+    """One statement that a room might make: its kind, and what it is made with."""
+    kind = draw(
+        st.sampled_from(
+            [
+                "edges",
+                "hold",
+                "release",
+                "put",
+                "put many",
+                "insert",
+                "update",
+                "delete",
+                "copy",
+                "purge",
+                "check",
+                "experiment",
+                "remove experiment",
+            ]
+        )
+    )
+    key = st.sampled_from("abcdef")
+    rows = draw(st.lists(st.tuples(key, TEXTS, NUMBERS), min_size=1, max_size=5))
+    return kind, rows
+
+
+def write(tx: Transaction, kind: str, rows: list[tuple[str, str, float | None]]) -> None:
+    (key, text, number), listed = rows[0], {each[0]: each for each in rows}
+    metric = {"run": "r" + key, "count": 1, "numbers": 1, "first_step": 0, "last_step": 3}
+    metric |= {"first_time": tx.now, "last_time": tx.now}
+    with_values = [
+        metric | {"key": k, "first": n, "last": n, "min": 1, "max": 2.5, "mean": n} for k, _, n in rows
+    ]
+    if kind == "edges":
+        tx.insert_new(edges, [{"source": t, "target": k, "role": "made", "time": tx.now} for k, t, _ in rows])
+    elif kind == "hold":
+        tx.hold(key * 64, 7, f"run:{text}")
+    elif kind == "release":
+        tx.release(f"run:{text}")
+    elif kind == "put":
+        tx.put(cursors, {"consumer": key, "seq": len(text)})
+    elif kind == "check":
+        row = {"id": f"{tx.now:%f}{key}", "reference": key, "suite": key, "passed": bool(len(text) % 2)}
+        row |= {"report": {text: number if number == number else None}, "time": tx.now, "user": text}
+        tx.insert_new(dataset_checks, row)
+    elif kind == "experiment":
+        row = {"uuid": key, "name": key, "state": "active", "created": tx.now, "updated": tx.now}
+        if tx.insert_new(experiments, row):
+            number_ = tx.scalar(sa.select(experiments.c.id).where(experiments.c.uuid == key))
+            tags = [{"experiment": number_, "key": k, "value": t} for k, t, _ in listed.values()]
+            tx.execute(sa.insert(experiment_tags), tags)
+    elif kind == "remove experiment":  # its tags go with it: ON DELETE CASCADE
+        tx.execute(sa.delete(experiments).where(experiments.c.uuid == key))
+    elif kind == "update":
+        few = sa.update(runs).where(runs.c.id < "r" + key)
+        tx.execute(few.values(name=text, process_began=runs.c.records + len(text)))
+    elif kind == "purge":
+        tx.execute(sa.delete(runs).where(runs.c.id == "r" + key))
+    else:
+        if tx.first(sa.select(runs.c.id).where(runs.c.id == "r" + key)) is None:
+            a_run(tx, "r" + key)
+        if kind == "put many":
+            tx.put(run_metrics, with_values)
+        elif kind == "insert":
+            tx.execute(sa.delete(metric_blocks).where(metric_blocks.c.run == "r" + key))
+            points = [
+                {"run": "r" + key, "key": k, "record": 1, "count": 1, "points": t.encode()}
+                for k, t, _ in listed.values()
+            ]
+            tx.execute(sa.insert(metric_blocks), points)
+        elif kind == "copy":
+            tx.execute(sa.delete(run_tags).where(run_tags.c.run == "r" + key))
+            same = sa.select(run_metrics.c.run, run_metrics.c.key, sa.literal(text), sa.literal("x"))
+            of_run = same.where(run_metrics.c.run == "r" + key)
+            tx.execute(sa.insert(run_tags).from_select(["run", "key", "value", "head"], of_run))
+        elif kind == "delete":
+            tx.execute(sa.delete(run_metrics).where(run_metrics.c.run == "r" + key, run_metrics.c.last > 0))
 
 
 class LedgerContract:
@@ -78,7 +213,7 @@ class LedgerContract:
             for row in look.all(sa.select(events).order_by(events.c.seq)):
                 fields = (row.seq, row.id, row.time, row.actor, row.action, row.subject, row.payload.encode())
                 assert row.previous == previous
-                assert row.digest == event_digest(previous, *fields)
+                assert row.digest == event_digest(previous, *fields, row.state)
                 previous = row.digest
         digests = [event.digest for event in found]
         seals = ledger.seals()
@@ -166,19 +301,161 @@ class LedgerContract:
         with pytest.raises(StorageError, match="newer than this Everloop"):
             opened(url)
 
+    @settings(max_examples=25, suppress_health_check=SHARED)
+    @given(
+        st.lists(
+            st.tuples(st.lists(writes(), max_size=4), st.sampled_from(["event", "none", "failure"])),
+            max_size=6,
+        )
+    )
+    def test_whatever_a_transaction_writes_is_sound(self, ledger: Ledger, transactions: Any) -> None:
+        for statements, ending in transactions:
+            try:
+                with ledger.transaction("ann") as tx:
+                    for kind, rows in statements:
+                        write(tx, kind, rows)
+                    if ending == "event":
+                        tx.event("test.happened", "run:b")
+                        tx.event("test.ended", "run:b")
+                    elif ending == "failure":
+                        raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+        assert places(ledger) == []
+
+    @pytest.mark.parametrize(
+        ("statement", "place"),
+        [
+            ("update run_tags set value = 'gold' where key = 'b'", "run_tags run=ra, key=b"),
+            ("update runs set process_began = process_began + 1e-9", "runs id=ra"),
+            ("update cursors set seq = seq + 1", "cursors consumer=loop"),
+            ("delete from edges where role = 'made'", "edges source=data:a@v1, target=run:ra, role=made"),
+            ("insert into cursors (consumer, seq) values ('mine', 1)", "cursors consumer=mine"),
+            ("update cursors set consumer = 'mine'", "cursors consumer=mine"),
+            ("update cursors set consumer = 'mine'", "cursors consumer=loop"),
+            ("delete from experiments", "experiments id=0"),
+        ],
+    )
+    def test_a_row_written_by_hand_is_named(
+        self, ledger: Ledger, url: str, statement: str, place: str
+    ) -> None:
+        with ledger.transaction("ann") as tx:
+            a_run(tx, "ra")
+            tx.put(run_tags, [{"run": "ra", "key": key, "value": "lead", "head": "lead"} for key in "abc"])
+            tx.edge("data:a@v1", "run:ra", "made")
+            tx.advance("loop", 7)
+            tx.event("run.created", "run:ra")
+        assert places(ledger) == []
+        if "experiments" in statement:
+            with ledger.transaction("ann") as tx:
+                tx.execute(sa.delete(runs))
+        by_hand(url, statement)
+        assert place in places(ledger)
+
+    def test_the_event_that_wrote_a_row_is_said(self, ledger: Ledger, url: str) -> None:
+        for number in range(3):
+            with ledger.transaction("ann") as tx:
+                tx.advance(f"loop {number}", 7)
+                tx.event("test.happened", "run:b")
+        by_hand(url, "update cursors set seq = 8 where consumer = 'loop 1'")
+        assert ledger.state_faults()[1] == [
+            ("cursors consumer=loop 1", "was changed after it was written (event 2)")
+        ]
+
+    def test_who_edits_a_row_with_its_digest_has_to_rewrite_the_chain(self, ledger: Ledger, url: str) -> None:
+        with ledger.transaction("ann") as tx:
+            tx.advance("loop", 7)
+            tx.event("test.happened", "run:b")
+        with ledger.transaction("eve") as tx:  # a forger knows how digests are made
+            tx.advance("loop", 8)
+            (row,) = [tx.changes.take()["cursors"]]
+            forged = sa.update(changes).where(changes.c.table == "cursors")
+            tx.execute(forged.values(rows=msgspec.msgpack.encode(row)))
+        assert ledger.state_faults()[1] == []
+        assert places(ledger) == ["event 1"]
+
+    def test_what_waits_for_an_event_is_bound_by_the_next(self, ledger: Ledger, url: str) -> None:
+        for seq in (3, 4, 5):
+            with ledger.transaction("ann") as tx:
+                tx.advance("loop", seq)
+        by_hand(url, "update cursors set seq = 4")
+        assert places(ledger) == ["cursors consumer=loop"]
+        by_hand(url, "update cursors set seq = 5")
+        with ledger.transaction("ann") as tx:
+            tx.event("test.happened", "run:b")
+        assert places(ledger) == []
+        with ledger.read() as look:
+            assert look.scalar(sa.select(sa.func.count()).select_from(changes).where(changes.c.event == 1))
+        by_hand(url, "delete from changes")
+        assert places(ledger)[0] == "event 1"
+
+    def test_a_ledger_from_before_is_bound_when_it_is_opened(self, ledger: Ledger, url: str) -> None:
+        self._take_back_to(ledger, url, "0008")
+        by_hand(url, "insert into cursors (consumer, seq) values ('loop', 7)")
+        again = opened(url)
+        (event,) = again.events()
+        assert (event.action, event.payload["from"], event.payload["doubtful"]) == (
+            "ledger.migrated",
+            "0008",
+            0,
+        )
+        assert places(again) == []
+        by_hand(url, "update cursors set seq = 8")
+        assert places(again) == ["cursors consumer=loop"]
+        again.close()
+
+    def test_a_migration_does_not_make_an_edited_row_right(self, ledger: Ledger, url: str) -> None:
+        with ledger.transaction("ann") as tx:
+            tx.put(
+                cursors,
+                [{"consumer": name, "seq": 1} for name in ("edited", "migrated", "deleted", "dropped")],
+            )
+            tx.event("test.happened", "run:b")
+        by_hand(
+            url,
+            "update cursors set seq = 2 where consumer = 'edited'",
+            "insert into cursors (consumer, seq) values ('inserted', 1)",
+            "delete from cursors where consumer = 'deleted'",
+        )
+        faults = sorted(places(ledger))
+        engine = make_engine(url)
+        with engine.connect() as connection:
+            begin_write(connection)
+            doubtful = doubtful_rows(connection)
+            connection.execute(sa.update(cursors).where(cursors.c.consumer == "migrated").values(seq=9))
+            connection.execute(sa.delete(cursors).where(cursors.c.consumer == "dropped"))
+            tx = Transaction(connection, "everloop", system_clock, system_ids(system_clock))
+            versions.bind(connection, tx, doubtful)
+            connection.commit()
+        engine.dispose()
+        assert (
+            sorted(places(ledger))
+            == faults
+            == [f"cursors consumer={name}" for name in ("deleted", "edited", "inserted")]
+        )
+
+    def _take_back_to(self, ledger: Ledger, url: str, revision: str) -> None:
+        """Make the ledger one that an earlier Everloop made."""
+        with ledger.transaction("ann") as tx:
+            for table in reversed(metadata.sorted_tables):
+                table.drop(tx._connection)
+            tx.execute(sa.text("drop table alembic_version"))
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(versions.__file__).parent.parent / "migrations"))
+        engine = make_engine(url)
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, revision)
+        engine.dispose()
+
     def test_migrations_make_the_same_tables_as_the_schema(self, ledger: Ledger, url: str) -> None:
         """Every column, index and key of a migrated ledger is one the schema declares, and the other way round."""
-        from alembic.autogenerate import compare_metadata
-        from alembic.runtime.migration import MigrationContext
-
         with ledger.transaction("ann") as tx:
             for table in reversed(metadata.sorted_tables):
                 table.drop(tx._connection)
             tx.execute(sa.text("drop table alembic_version"))
         engine = sa.create_engine(url)
-        from everloop.store.ledger.versions import _migrate
-
-        _migrate(engine, "base")
+        versions.migrate(engine, "base", system_clock, system_ids(system_clock))
         with engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         engine.dispose()
@@ -188,6 +465,23 @@ class TestSqlite(LedgerContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+    def test_a_migrated_ledger_is_copied_with_what_its_log_holds(
+        self, url: str, ledger: Ledger, tmp_path: Path
+    ) -> None:
+        self._take_back_to(ledger, url, "0008")
+        by_hand(url, "insert into cursors (consumer, seq) values ('loop', 7)")  # `ledger` holds the log open
+        opened(url).close()
+        with closing(sqlite3.connect(tmp_path / "ledger.db.0008.backup")) as copy:
+            assert copy.execute("select consumer, seq from cursors").fetchall() == [("loop", 7)]
+
+    def test_an_index_or_trigger_by_hand_is_named(self, url: str, ledger: Ledger) -> None:
+        by_hand(
+            url,
+            "drop index ix_edges_target_source",
+            "create trigger mine after insert on runs begin select 1; end",
+        )
+        assert places(ledger) == ["sqlite_master name=mine", "sqlite_master name=ix_edges_target_source"]
 
     def test_a_locked_ledger_is_said(self, url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("everloop.store.ledger.engines.BUSY_SECONDS", 0.05)

@@ -1,6 +1,8 @@
-"""Commands of governance: audit log, audit verify, token create / list / revoke."""
+"""Commands of governance: audit log / verify / anchor, token create / list / revoke."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -39,18 +41,49 @@ def log(after: int, limit: int, actions: tuple[str, ...], subject: str | None) -
 
 
 @command()
-def verify() -> None:
-    """Walk the chain and every object; name every fault. Exit code 1 when there is one."""
-    report = workspace().provenance.verify()
+@click.option(
+    "--anchor",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Also prove that the ledger goes on from the anchors in this file.",
+)
+def verify(file: Path | None) -> None:
+    """Walk the chain, the rows of all tables and every object; name every fault. Exit code 1 when there is one."""
+    anchors = []
+    if file is not None:
+        from everloop.governance.anchors import read_anchors
+
+        anchors = read_anchors(file)
+    report = workspace().provenance.verify(anchors=anchors)
 
     def human(value: object) -> object:
         if report.ok:
-            return f"sound: {report.events} events, {report.seals} seals, {report.objects} objects"
+            walked = (
+                f"{report.events} events, {report.seals} seals, {report.rows} rows, {report.objects} objects"
+            )
+            return f"sound: {walked}" + (f"; goes on from {len(anchors)} anchors" if anchors else "")
         return table(["where", "what is wrong"], [(fault.place, fault.message) for fault in report.faults])
 
     emit(report, human)
     if not report.ok:
         answer_no()
+
+
+@command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def anchor(file: Path | None) -> None:
+    """How far the ledger has come, in one line of JSON: append it to FILE, or print it. Keep it where nobody who can write the
+    workspace can; audit verify --anchor FILE proves later that nothing before it was rewritten."""
+    room = workspace().governance
+    if file is None:
+        import msgspec
+
+        emit(room.anchor(), lambda value: click.echo(msgspec.json.encode(value)))
+    else:
+        emit(
+            room.keep_anchor(file),
+            lambda value: f"{file}: anchored at event {value.events}, {value.time:%Y-%m-%d %H:%M:%S} UTC",
+        )
 
 
 @click.group()
@@ -84,7 +117,7 @@ def revoke(id: str) -> None:
     emit(workspace().governance.revoke_token(id), lambda value: f"revoked the token of {value.user}")
 
 
-for each in (log, verify):
+for each in (log, verify, anchor):
     audit.add_command(each)
 for each in (create, list_, revoke):
     token.add_command(each)

@@ -1,20 +1,26 @@
 """The governance room: the feed of events and its verification, definitions as data, tokens."""
 
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 
 from everloop.domain.canonical import digest_of, sha256
-from everloop.domain.events import GENESIS, Event, event_digest, seal_digest
+from everloop.domain.events import Anchor, Event
 from everloop.domain.names import checked_name
-from everloop.errors import NotFound, Unauthenticated, nearest
+from everloop.errors import Corrupted, NotFound, Refused, Unauthenticated, nearest
+from everloop.governance.anchors import append_anchor, read_anchors
+from everloop.governance.chain import AuditFault, ChainFaults, anchor_faults, anchor_of, walk
 from everloop.governance.identity import Actor, Permission, Role, current_actor
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.schema.base import chain, definitions, events, seals, tokens
+from everloop.store.schema.base import definitions, tokens
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -29,19 +35,13 @@ class Definition(msgspec.Struct, frozen=True):
     created: datetime
 
 
-class AuditFault(msgspec.Struct, frozen=True):
-    """One thing that is not as it was written: where, and what is wrong."""
-
-    place: str
-    message: str
-
-
 class AuditReport(msgspec.Struct, frozen=True):
-    """The result of walking the chain and every stored object."""
+    """The result of walking the chain of events, the rows it binds, and every stored object."""
 
     ok: bool
     events: int
     seals: int
+    rows: int
     objects: int
     faults: list[AuditFault]
 
@@ -96,26 +96,40 @@ class Governance(Room):
         return current_actor()
 
     @operation(Permission.READ)
-    def verify(self) -> AuditReport:
-        """Walk the chain of events, its seals, and every stored object; name everything that does not match."""
-        faults, counted, sealed = self._chain_faults()
-        held: dict[str, str] = {}
-        for digest, holder, _ in self.context.ledger.held_objects():
-            held.setdefault(digest, holder)
-        broken: set[str] = set()
-        for fault in self.objects.verify():
-            broken.add(fault.digest or "")
-            needed = (
-                f"; needed by {held[fault.digest]}"
-                if fault.digest is not None and fault.digest in held
-                else ""
-            )
-            faults.append(AuditFault(fault.place, fault.message + needed))
-        faults += [
-            AuditFault(f"object {digest}", f"is missing; needed by {held[digest]}")
-            for digest in sorted(self.objects.missing(held) - broken)
-        ]
-        return AuditReport(not faults, counted, sealed, sum(1 for _ in self.objects.digests()), faults)
+    def anchor(self) -> Anchor:
+        """How far the ledger has come, to be kept elsewhere: `verify` proves later that the ledger still goes on from there."""
+        with self.context.ledger.snapshot() as look:
+            return anchor_of(look, self.context.clock())
+
+    @operation(Permission.READ)
+    def anchored(self, anchors: list[Anchor]) -> list[AuditFault]:
+        """Whether the ledger goes on from these anchors, by what it has written down: the first that does not hold. Quick;
+        `verify` computes every digest again."""
+        with self.context.ledger.snapshot() as look:
+            return anchor_faults(look, anchors)
+
+    @operation(Permission.READ)
+    def verify(self, anchors: list[Anchor] = []) -> AuditReport:  # noqa: B006  (msgspec copies defaults)
+        """Walk the chain of events, its seals, the rows it binds, and every stored object; name everything that does not match.
+        With anchors, also whether the chain goes on from each."""
+        faults: list[AuditFault] = []
+        walked, rows, ledger = ChainFaults([], {}), 0, self.context.ledger
+        with self._damage_named(faults), ledger.snapshot() as look:
+            walked = walk(look)
+            faults += walked.faults + anchor_faults(look, anchors)
+        with self._damage_named(faults):
+            rows, found = ledger.state_faults()
+            faults += [AuditFault(place, message) for place, message in found]
+        with self._damage_named(faults):
+            faults += self._object_faults()
+        return AuditReport(
+            ok=not faults,
+            events=len(walked.digests),
+            seals=walked.seals,
+            rows=rows,
+            objects=sum(1 for _ in self.objects.digests()),
+            faults=faults,
+        )
 
     @operation(Permission.WRITE)
     def record_definition(
@@ -218,6 +232,41 @@ class Governance(Room):
             revoked = row.revoked or tx.now
         return Token(row.id, row.user, Role(row.role), row.created, revoked)
 
+    @contextmanager
+    def _damage_named(self, faults: list[AuditFault]) -> Iterator[None]:
+        """A database that cannot even be read to its end is a fault like others."""
+        try:
+            yield
+        except Corrupted as error:
+            faults.append(AuditFault(self.context.ledger.url, error.message))
+
+    def _object_faults(self) -> list[AuditFault]:
+        held: dict[str, str] = {}
+        for digest, holder, _ in self.context.ledger.held_objects():
+            if re.fullmatch("[0-9a-f]{64}", digest):  # a damaged one is in a row that is named already
+                held.setdefault(digest, holder)
+        faults, broken = [], set()
+        for fault in self.objects.verify():
+            broken.add(fault.digest or "")
+            needed = f"; needed by {held[fault.digest]}" if fault.digest in held else ""
+            faults.append(AuditFault(fault.place, fault.message + needed))
+        return faults + [
+            AuditFault(f"object {digest}", f"is missing; needed by {held[digest]}")
+            for digest in sorted(self.objects.missing(held) - broken)
+        ]
+
+    def keep_anchor(self, path: Path) -> Anchor:
+        """Append how far the ledger has come to a file. Refused when the ledger does not go on from what the file holds: a
+        rewritten ledger must not be anchored as if nothing had happened. A missing file is begun."""
+        if path.exists() and (faults := self.anchored(read_anchors(path))):
+            raise Refused(
+                f"this ledger does not go on from {path}: {faults[0].place} {faults[0].message}",
+                hint=f"see: everloop audit verify --anchor {path}",
+            )
+        anchor = self.anchor()
+        append_anchor(path, anchor)
+        return anchor
+
     def recognise(self, secret: str) -> Actor:
         """Who a token belongs to. For the server, which has the ledger at hand."""
         with self.look() as look:
@@ -236,55 +285,6 @@ class Governance(Room):
         """Whether anyone needs a token here. For the server."""
         with self.look() as look:
             return look.first(sa.select(tokens.c.id).where(tokens.c.revoked.is_(None)).limit(1)) is not None
-
-    def _chain_faults(self) -> tuple[list[AuditFault], int, int]:
-        faults: list[AuditFault] = []
-        digests: dict[int, str] = {}
-        expected, previous = 1, GENESIS
-        with self.look() as look:
-            for row in look.execute(sa.select(events).order_by(events.c.seq)):
-                place = f"event {row.seq}"
-                if row.seq != expected:
-                    faults.append(
-                        AuditFault(
-                            place,
-                            f"follows event {expected - 1}: {row.seq - expected} events are missing before it",
-                        )
-                    )
-                elif row.previous != previous:
-                    faults.append(AuditFault(place, "does not name the event before it as its predecessor"))
-                found = event_digest(
-                    row.previous,
-                    row.seq,
-                    row.id,
-                    row.time,
-                    row.actor,
-                    row.action,
-                    row.subject,
-                    row.payload.encode(),
-                )
-                if found != row.digest:
-                    faults.append(
-                        AuditFault(place, f"was changed after it was written ({row.action} of {row.subject})")
-                    )
-                digests[row.seq] = found
-                expected, previous = row.seq + 1, row.digest
-            head = look.first(sa.select(chain).where(chain.c.id == 1))
-            if head is None or (head.seq, head.digest) != (expected - 1, previous):
-                faults.append(
-                    AuditFault(
-                        "chain", "the head of the chain is not its last event: events were removed at the end"
-                    )
-                )
-            sealed, before = 0, GENESIS
-            for row in look.all(sa.select(seals).order_by(seals.c.number)):
-                batch = [digests.get(seq, "") for seq in range(row.first, row.last + 1)]
-                if row.previous != before or seal_digest(row.previous, batch) != row.digest:
-                    faults.append(
-                        AuditFault(f"seal {row.number}", f"does not match events {row.first} to {row.last}")
-                    )
-                before, sealed = row.digest, sealed + 1
-        return faults, len(digests), sealed
 
 
 def _latest(kind: str, name: str) -> sa.Select[Any]:

@@ -9,7 +9,7 @@ from everloop.domain.canonical import sha256
 from everloop.domain.deployments import EndpointRecord
 from everloop.domain.signature import StoredFile
 from everloop.errors import EverloopError
-from everloop.governance.audit import AuditFault
+from everloop.governance.chain import AuditFault
 from everloop.registry.packaging import REFERENCE_ROWS
 from everloop.serving.snapshot import deployment_path, log_folder, read_deployment
 from everloop.store.journal import read_journal

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -256,16 +255,4 @@ def purge(tx: Transaction, row: Row) -> None:
 
 def upsert(tx: Transaction, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those with the same primary key, in one round."""
-    if not rows:
-        return
-    tx.execute(_upsert_into(tx.dialect, table), list(rows))
-
-
-@cache
-def _upsert_into(dialect: str, table: sa.Table) -> sa.Executable:
-    """Kept, since to build it takes ten times as long as to send it."""
-    insert = insert_for(dialect)(table)
-    keys = [column.name for column in table.primary_key]
-    rest = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-    statement: sa.Executable = insert.on_conflict_do_update(index_elements=keys, set_=rest)
-    return statement
+    tx.put(table, rows)

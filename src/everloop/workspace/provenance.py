@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 
 from everloop.data.data import Data
+from everloop.domain.events import Anchor
 from everloop.domain.references import Kind, Reference
+from everloop.errors import EverloopError
 from everloop.features.features import Features
-from everloop.governance.audit import AuditFault, AuditReport, Governance
+from everloop.governance.audit import AuditReport, Governance
+from everloop.governance.chain import AuditFault
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -141,14 +144,19 @@ class Provenance(Room):
         )
 
     @operation(Permission.READ)
-    def verify(self) -> AuditReport:
+    def verify(self, anchors: list[Anchor] = []) -> AuditReport:  # noqa: B006  (msgspec copies defaults)
         """Walk all that can be checked and name each thing that is not as it was written: the ledger's file, the chain of events
-        and its seals, every stored object, the copies that prediction servers run from, and the journals on their way."""
-        report = self.context.room(Governance).verify()
-        found = [
-            *(AuditFault(place, message) for place, message in self.context.ledger.faults()),
-            *self._files_faults(),
-        ]
+        and its seals, the rows of all tables, every stored object, the copies that prediction servers run from, and the journals
+        on their way. With anchors, also whether the chain goes on from each."""
+        report = self.context.room(Governance).verify(anchors)
+        found = [AuditFault(place, message) for place, message in self.context.ledger.faults()]
+        try:
+            found += self._files_faults()
+        except (EverloopError, msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+            if report.ok and not found:
+                raise  # nothing that was found explains it
+            message = f"could not be checked, because rows about them are damaged: {error}"
+            found.append(AuditFault("deployments and journals", message))
         return msgspec.structs.replace(report, ok=report.ok and not found, faults=[*report.faults, *found])
 
     @operation(Permission.READ)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -51,6 +52,20 @@ def begin_write(connection: sa.Connection) -> None:
 
 
 @contextmanager
+def readable_damage(connection: sa.Connection) -> Iterator[None]:
+    """Read text that is no UTF-8 (any more) with a sign in its place, where SQLite's driver would fail. Postgres lets none in."""
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw.text_factory = lambda data: data.decode(errors="replace")
+    try:
+        yield
+    finally:
+        raw.text_factory = str
+
+
+@contextmanager
 def database_errors(engine: sa.Engine) -> Iterator[None]:
     """Turn what drivers say into errors a user can act on."""
     try:
@@ -83,8 +98,13 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     def _connected(raw: sqlite3.Connection, _: object) -> None:
         raw.isolation_level = None  # sqlite3 must not begin transactions by itself: we do, below
         cursor = raw.cursor()
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA synchronous = NORMAL")
+        try:
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA synchronous = NORMAL")
+        except UnicodeDecodeError:  # the driver cannot read SQLite's own sentence, which quotes the damage
+            raise Corrupted(
+                f"the ledger {url} is damaged: its schema cannot be read", hint="restore it from a backup"
+            ) from None
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
@@ -115,6 +135,8 @@ def _translated(error: sa.exc.DBAPIError, engine: sa.Engine) -> EverloopError | 
             )
         if "not a database" in text or "malformed" in text:
             return Corrupted(f"{where} is damaged: {error.orig}", hint="restore it from a backup")
+        if "could not decode" in text:  # text in a row that is no UTF-8
+            return Corrupted(f"{where} is damaged: {error.orig}", hint="see: everloop audit verify")
         if "unable to open" in text:
             return StorageError(
                 f"{where} cannot be opened", hint="check that the folder exists and may be written"

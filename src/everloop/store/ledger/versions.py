@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from everloop.domain.events import GENESIS
+from everloop.domain.ids import Ids
+from everloop.domain.times import Clock
 from everloop.errors import StorageError
 from everloop.store.ledger.engines import BUSY_SECONDS, begin_write
+from everloop.store.ledger.state import carried_over, doubtful_rows
+from everloop.store.ledger.transaction import Transaction
 from everloop.store.schema import metadata
 from everloop.store.schema.base import chain
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision in ``migrations/``. Kept as a constant so that opening a current ledger need not import Alembic."""
+
+ACTOR = "everloop"
+"""Who migrates: whoever opens the ledger first, not in their own name."""
 
 _stamp = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
 _LOCK = 0x65766572  # an arbitrary number that only Everloop uses, for Postgres's advisory lock
 
 
-def prepare(engine: sa.Engine) -> None:
+def prepare(engine: sa.Engine, clock: Clock, ids: Ids) -> None:
     """Bring the ledger to `HEAD`. Any number of processes may call this at once on a fresh ledger."""
     if engine.dialect.name == "sqlite":
         _use_wal(engine)
@@ -32,14 +39,14 @@ def prepare(engine: sa.Engine) -> None:
     if found == HEAD:
         return
     if found is None:
-        _create(engine)
+        _create(engine, clock, ids)
     elif found > HEAD:
         raise StorageError(
             f"the ledger has schema {found}, newer than this Everloop knows ({HEAD})",
             hint="install a newer Everloop",
         )
     else:
-        _migrate(engine, found)
+        migrate(engine, found, clock, ids)
 
 
 def _use_wal(engine: sa.Engine, pause: Callable[[float], None] = time.sleep) -> None:
@@ -61,36 +68,66 @@ def _use_wal(engine: sa.Engine, pause: Callable[[float], None] = time.sleep) -> 
 
 
 def _revision(engine: sa.Engine) -> str | None:
-    if not sa.inspect(engine).has_table("alembic_version"):
-        return None
     with engine.connect() as connection:
-        value = connection.execute(sa.select(_stamp.c.version_num)).scalar()
+        return _revision_in(connection)
+
+
+def _revision_in(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    value = connection.execute(sa.select(_stamp.c.version_num)).scalar()
     return None if value is None else str(value)
 
 
-def _create(engine: sa.Engine) -> None:
+def _create(engine: sa.Engine, clock: Clock, ids: Ids) -> None:
     with engine.connect() as connection:
-        begin_write(connection)
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        _begin_alone(connection)
         if not sa.inspect(connection).has_table("alembic_version"):  # another process may have been first
             metadata.create_all(connection)
             _stamp.create(connection)
             connection.execute(sa.insert(chain).values(id=1, seq=0, digest=GENESIS))
             connection.execute(sa.insert(_stamp).values(version_num=HEAD))
+            bind(connection, Transaction(connection, ACTOR, clock, ids), {})
         connection.commit()
 
 
-def _migrate(engine: sa.Engine, found: str) -> None:
+def migrate(engine: sa.Engine, found: str, clock: Clock, ids: Ids) -> None:
     """Run the migrations from `found` on. A SQLite ledger is copied first, beside itself."""
     import alembic.command
     import alembic.config
 
     if engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
         path = Path(str(engine.url.database))
-        shutil.copy2(path, path.with_name(f"{path.name}.{found}.backup"))
+        _copy(path, path.with_name(f"{path.name}.{found}.backup"))
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, HEAD)
+    with engine.connect() as connection:
+        _begin_alone(connection)
+        if _revision_in(connection) != HEAD:  # another process may have been first
+            doubtful = doubtful_rows(connection)
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, HEAD)
+            tx = Transaction(connection, ACTOR, clock, ids)
+            said = {"from": found, "to": HEAD, "doubtful": sum(len(keys) for keys in doubtful.values())}
+            tx.event("ledger.migrated", "ledger", said)
+            bind(connection, tx, doubtful)
+        connection.commit()
+
+
+def _begin_alone(connection: sa.Connection) -> None:
+    begin_write(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def bind(connection: sa.Connection, tx: Transaction, doubtful: dict[str, set[bytes]]) -> None:
+    """Bind rows that no transaction wrote: those of a new ledger, and those that a migration wrote."""
+    for table, digests in carried_over(connection, doubtful):
+        tx.changes.note(table, digests)
+    tx.append_pending()
+
+
+def _copy(path: Path, target: Path) -> None:
+    """A copy with what is still in the write-ahead log."""
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)

@@ -68,8 +68,10 @@ events = sa.Table(
     sa.Column("payload", sa.Text, nullable=False),
     sa.Column("previous", Digest, nullable=False),
     sa.Column("digest", Digest, nullable=False),
+    sa.Column("state", Digest),
     sa.Index(None, "subject", "seq"),
     sa.Index(None, "action", "seq"),
+    comment="`state`: the digest of the `changes` of this event.",
 )
 
 chain = sa.Table(
@@ -91,6 +93,29 @@ seals = sa.Table(
     sa.Column("previous", Digest, nullable=False),
     sa.Column("digest", Digest, nullable=False),
 )
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("event", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("table", sa.String(63), nullable=False),
+    sa.Column("rows", sa.LargeBinary, nullable=False),
+    sa.Index(None, "table", "event"),
+    comment="Which rows of all other tables were written up to an event, and the digest of each. See `ledger/state.py`.",
+)
+
+changes_waiting = sa.Table(
+    "changes_waiting",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("table", sa.String(63), nullable=False),
+    sa.Column("rows", sa.LargeBinary, nullable=False),
+    comment="The same, of transactions without an event: the next event takes them in.",
+)
+
+CHAINED = frozenset({"events", "chain", "seals", "changes", "changes_waiting"})
+"""The tables that the chain is made of. The rows of all others are the state, which it binds."""
 
 cursors = sa.Table(
     "cursors",
