@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ import pytest
 from everloop.domain.runs import Captured
 from everloop.errors import Conflict, NotFound
 from everloop.tracking import capture as capturing
-from everloop.tracking.capture import Code, Environment, capture, is_secret, masked_command, restore
+from everloop.tracking.capture import Code, Environment, capture, restore
+from everloop.tracking.secrets import is_secret, masked_command
 from everloop.tracking.tracking import Tracking
 from everloop.workspace.local import LocalWorkspace
 
@@ -224,3 +226,26 @@ def tracking_run(workspace: LocalWorkspace) -> tuple[Tracking, str]:
     with tracking.start(seeds={"numpy": 40}) as run:
         pass
     return tracking, run.run_id
+
+
+def test_the_cells_of_a_notebook_are_kept_without_secrets(
+    workspace: LocalWorkspace, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = ["", "x = 1", 'api_key = "s3cr3t-value"\nos.environ["HF_TOKEN"] = "s3cr3t-value"', "start(x)"]
+    shell = types.SimpleNamespace(user_ns={"In": inputs, "__vsc_ipynb_file__": "/home/ann/train.ipynb"})
+    package = types.ModuleType("IPython")
+    package.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", package)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr(capturing, "entry_file", lambda: None)
+    monkeypatch.chdir(project)
+    found, code = captured(workspace, project)
+    assert found.source == "train.ipynb"
+    (cells,) = [each for each in code.files if each.path == "notebook_cells.py"]
+    text = workspace.objects.read(cells.digest).decode()
+    assert text.startswith("# In [1]\nx = 1\n")
+    assert text.endswith("# In [3]\nstart(x)\n")
+    assert "s3cr3t" not in text
+    inputs.append("start(2)")
+    again, _ = captured(workspace, project)
+    assert again.code != found.code

@@ -22,6 +22,7 @@ import msgspec
 from everloop.domain.canonical import canonical, sha256
 from everloop.domain.runs import Captured, HeldObject
 from everloop.errors import Conflict, Failed, NotFound
+from everloop.tracking import notebooks
 from everloop.tracking.secrets import holds_secrets, is_secret, masked_command, masked_text
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ def capture(
     entry = entry_file()
     kept = _Kept(objects)
     code = _code(kept, entry.parent if entry is not None else Path.cwd(), entry, tuple(leave_out))
+    cells = notebooks.cells() if entry is None else None
+    if cells is not None:
+        held = kept.keep(cells.encode(errors="replace"))
+        code.files.append(CodeFile(notebooks.CELLS, held.digest, held.size, "100644"))
     environment = kept.keep(canonical(_environment(tuple(sys.path))))
     record = kept.keep(canonical(code))
     kept.store()
@@ -142,7 +147,7 @@ def entry_file() -> Path | None:
 
 def _source(entry: Path | None, project: Path) -> str:
     if entry is None:
-        return "notebook" if "ipykernel" in sys.modules else "interactive"
+        return notebooks.name() or "interactive"
     return entry.relative_to(project).as_posix() if entry.is_relative_to(project) else entry.name
 
 

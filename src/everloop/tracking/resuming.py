@@ -37,7 +37,11 @@ def resume_command(tracking: "Tracking", given: str, *, say: Callable[[str], Non
     record = resumable(tracking, given)
     captured = tracking.describe(record.run_id).captured
     how = f"in your script: ev.resume('{record.run_id}')"
-    if not captured.command or captured.source in ("notebook", "interactive"):
+    if (
+        not captured.command
+        or captured.source in ("notebook", "interactive")
+        or captured.source.endswith(".ipynb")
+    ):
         raise InvalidInput(f"run {record.name} was not started by a command", hint=how)
     if captured.masked:
         raise InvalidInput(
