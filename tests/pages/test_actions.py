@@ -177,6 +177,28 @@ def test_a_candidate_that_its_gates_refuse_is_not_promoted_by_hand(page: Page, o
     assert own.rollout.status("delay").state is State.CANARY
 
 
+def test_out_of_the_shadow_nothing_is_rolled_back(own: LocalWorkspace) -> None:
+    """The candidate has answered nobody: what the command says and what is recorded is that its rollout is aborted."""
+    own.rollout.start("delay", "delay@v2")
+    done = own.rollout.rollback("delay", because="not now")
+    assert not done.answered
+    assert done.sentence.startswith("the rollout of model:delay@v2 is aborted; it had answered nobody")
+    assert newest(own, "rollout.aborted")["reason"] == "aborted by hand: not now"
+
+
+def test_a_server_that_is_gone_is_said(own: LocalWorkspace, browser: Browser) -> None:
+    own.rollout.start("delay", "delay@v2", strategy="canary")
+    with served(own) as url:
+        page, _ = opened(browser, url)  # the console reports the request that failed
+        page.goto("/endpoints/delay")
+        page.route("**/rollback", lambda route: route.abort())
+        page.get_by_role("button", name="Roll back…").click()
+        page.get_by_role("dialog").get_by_role("button", name="Roll back", exact=True).click()
+        expect(page.locator("#toast")).to_have_text("The server does not answer: nothing was done.")
+        page.context.close()
+    assert own.rollout.status("delay").state is State.CANARY
+
+
 def test_what_was_decided_meanwhile_is_said(page: Page, own: LocalWorkspace) -> None:
     own.rollout.start("delay", "delay@v2", strategy="canary")
     page.goto("/endpoints/delay")
