@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.differences import ValueChange
+from everloop.domain.repeats import Delta, Mean
 from everloop.domain.runs import Comparison, Difference, RunRecord, param_number
 from everloop.errors import InvalidInput
 from everloop.server.pages import captured, run_plots
@@ -24,6 +25,8 @@ MOST_DIFFED = 12
 """Runs whose code and packages are laid side by side."""
 MOST_ROWS = 400
 """Rows of one kind that are shown: a run may have ten thousand keys."""
+MOST_GROUPS, MOST_REPEATED = 24, 60
+"""Groups of repeated runs, and metrics of them."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -65,10 +68,11 @@ def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
         raise InvalidInput(
             f"{len(picked)} runs cannot be shown side by side", hint=f"pick 2 to {MOST_COMPARED} in the table"
         )
+    if here.get("base") in picked:  # the first is what the others are measured against
+        picked.sort(key=lambda each: each != here.get("base"))
     comparison = workspace.tracking.compare(picked)
     runs = comparison.runs
     only = here.get("only") != "all"
-    base = base_of(runs, here.get("base"))
     axis = here.choice("x", run_plots.AXES)
     with_code = len(runs) <= MOST_DIFFED
     return {
@@ -77,27 +81,22 @@ def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
         "runs": runs,
         "names": run_plots.labels(runs),
         "only": only,
-        "base": base,
-        "parts": parts_of(comparison, base, only=only),
+        "parts": parts_of(comparison, only=only),
+        "repeats": repeats_of(comparison),
         "parallel": run_plots.parallel_of(comparison),
         "curves": run_plots.curves(workspace, runs, axis=axis),
         "axis": axis,
         "axes": run_plots.AXIS_NAMES,
         "smooth": here.get("smooth") or "0",
         "environment": environment_rows(workspace, runs) if with_code else [],
-        "code": differences(workspace, runs, base) if with_code else [],
+        "code": differences(workspace, runs) if with_code else [],
         "with_code": with_code,
         "most_diffed": MOST_DIFFED,
         "command": "everloop runs compare " + " ".join(run.run_id for run in runs),
     }
 
 
-def base_of(runs: Sequence[RunRecord], wanted: str) -> int:
-    """The position of the run that the others are measured against: the first, unless the address names one."""
-    return next((at for at, run in enumerate(runs) if run.run_id == wanted), 0)
-
-
-def parts_of(comparison: Comparison, base: int, *, only: bool) -> list[Part]:
+def parts_of(comparison: Comparison, *, only: bool) -> list[Part]:
     """The table's parts; with `only`, the rows that differ."""
     listed = [
         ("params", "Parameters", comparison.params),
@@ -110,31 +109,52 @@ def parts_of(comparison: Comparison, base: int, *, only: bool) -> list[Part]:
         if rows:
             shown = [row for row in rows if row.differs or not only]
             make = metric_row if key == "metrics" else text_row
-            made = [make(row, base) for row in shown[:MOST_ROWS]]
+            made = [make(row) for row in shown[:MOST_ROWS]]
             differing = sum(row.differs for row in rows)
             parts.append(Part(key, title, made, differing, len(rows), max(0, len(shown) - MOST_ROWS)))
     return parts
 
 
-def text_row(row: Difference, base: int) -> Row:
+class Repeated(msgspec.Struct, frozen=True):
+    """A metric over the runs of a group, and how far its mean is from the first group's."""
+
+    mean: Mean | None
+    delta: Delta | None
+
+
+def repeats_of(comparison: Comparison) -> dict[str, Any] | None:
+    """Runs that repeat each other but for their seeds, as columns, and metrics as rows; None where nothing is repeated."""
+    groups = comparison.groups[:MOST_GROUPS]
+    if len(groups) < 2 or all(len(group.runs) < 2 for group in groups):
+        return None
+    deltas = {(each.metric, each.group): each for each in comparison.deltas}
+    keys = sorted({key for group in groups for key in group.metrics if not key.startswith("system/")})
+    rows = [
+        (key, [Repeated(group.metrics.get(key), deltas.get((key, at))) for at, group in enumerate(groups)])
+        for key in keys[:MOST_REPEATED]
+    ]
+    return {"groups": groups, "rows": rows}
+
+
+def text_row(row: Difference) -> Row:
     """A parameter, tag or attribute; its numbers stay as they were written."""
     return Row(
         row.key, [Cell(value, param_number(value) if value else None) for value in row.values], row.differs
     )
 
 
-def metric_row(row: Difference, base: int) -> Row:
-    """A metric with distances from the base.
+def metric_row(row: Difference) -> Row:
+    """A metric with distances from the first run.
 
-    >>> metric_row(Difference("loss", ["0.5", "0.4", None], True), 0).cells[1]
+    >>> metric_row(Difference("loss", ["0.5", "0.4", None], True)).cells[1]
     Cell(text='0.4', number=0.4, delta=-0.09999999999999998, share=-0.19999999999999996)
     """
     numbers = [None if value is None else float(value) for value in row.values]
-    against = numbers[base]
+    against = numbers[0]
     cells = []
     for at, (text, number) in enumerate(zip(row.values, numbers, strict=True)):
         delta = share = None
-        if number is not None and against is not None and at != base:
+        if number is not None and against is not None and at > 0:
             delta = number - against
             delta = delta if math.isfinite(delta) else None
             share = delta / abs(against) if delta is not None and against else None
@@ -155,14 +175,13 @@ def environment_rows(workspace: Workspace, runs: Sequence[RunRecord]) -> list[Ro
 
 
 def differences(
-    workspace: Workspace, runs: Sequence[RunRecord], base: int
+    workspace: Workspace, runs: Sequence[RunRecord]
 ) -> list[tuple[RunRecord, list[captured.FileLines], list[ValueChange], str]]:
-    """How the code and the data of each run differ from those of the base, and what could not be compared."""
+    """How the code and the data of each run differ from those of the first, and what could not be compared."""
     found = []
-    for at, run in enumerate(runs):
-        if at != base:
-            answer = workspace.tracking.diff(runs[base].run_id, run.run_id)
-            files = captured.file_lines(answer.code.files)
-            if files or answer.data:
-                found.append((run, files, answer.data, answer.code.note))
+    for run in runs[1:]:
+        answer = workspace.tracking.diff(runs[0].run_id, run.run_id)
+        files = captured.file_lines(answer.code.files)
+        if files or answer.data:
+            found.append((run, files, answer.data, answer.code.note))
     return found

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.listing import Excerpt
-from everloop.domain.runs import STATUSES
+from everloop.domain.runs import STATUSES, RunRecord
 from everloop.errors import InvalidInput, NotFound
 from everloop.server.pages import run_plots
 from everloop.server.pages.addresses import Address
@@ -20,6 +20,7 @@ from everloop.server.pages.run_columns import (
     column_of,
     known_columns,
     usual_columns,
+    value_of,
 )
 from everloop.server.pages.runs import MOMENTARY, SAMPLED, Wanted, caret, list_command
 from everloop.workspace.workspace import Workspace
@@ -108,6 +109,10 @@ def drawn(workspace: Workspace, here: Address, wanted: Wanted) -> dict[str, Any]
             [(run.name, run.run_id) for run in rows],
         ),
     }
+
+
+def _distinct(runs: Sequence[RunRecord], column: RunColumn) -> int:
+    return len({value_of(run, column) for run in runs})
 
 
 def _column(identifier: str) -> RunColumn | None:
