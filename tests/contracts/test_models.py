@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from everloop.domain.logged_models import LoggedModelOrder, MeasuredPoint
 from everloop.domain.models import ModelState, Stage
 from everloop.domain.runs import ArtifactRecord
+from everloop.domain.traces import Trace
 from everloop.errors import Conflict, NotFound
 from everloop.workspace.local import LocalWorkspace
 
@@ -73,3 +74,38 @@ def test_the_catalogue_is_kept_and_found(workspace: LocalWorkspace) -> None:
     assert [each.name for each in registry.models()] == ["D", "b", "c"] or [
         each.name for each in registry.models()
     ] == ["b", "c", "D"]  # as the database sorts names
+
+
+def test_traces_are_kept_and_found(workspace: LocalWorkspace) -> None:
+    tracking = workspace.tracking
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(3):
+        made = Trace(
+            f"tr-{number}",
+            0,
+            start + timedelta(seconds=number),
+            "OK" if number else "ERROR",
+            duration=number * 1_000 or None,
+            request="why?",
+            facts={"mlflow.sourceRun": "r1"},
+            tags={"n": str(number), "mlflow.traceName": "answer"},
+        )
+        assert tracking.record_trace(made).tags == made.tags
+    found = tracking.search_traces(["0"], "run_id = 'r1' AND name = 'answer'", ["execution_time DESC"], 2)
+    assert [each.id for each in found.traces] == ["tr-2", "tr-1"]
+    rest = tracking.search_traces(
+        ["0"], "run_id = 'r1' AND name = 'answer'", ["execution_time DESC"], 2, found.next_page or ""
+    )
+    assert ([each.id for each in rest.traces], rest.next_page) == (["tr-0"], None), (
+        "what goes on still is last"
+    )
+    assert [each.id for each in tracking.search_traces(["0"], limit=1).traces] == ["tr-2"]
+    said = tracking.assess_trace("tr-1", {"assessment_name": "right", "feedback": {"value": True}})
+    tracking.assess_trace("tr-1", {"rationale": "so"}, said.id)
+    (kept,) = tracking.trace("tr-1").assessments
+    assert kept.said == {"assessment_name": "right", "feedback": {"value": True}, "rationale": "so"}
+    stored = workspace.objects.put(b"[]")
+    tracking.add_trace_files("tr-1", [ArtifactRecord("traces.json", stored.digest, stored.size)])
+    assert tracking.delete_traces("0", ["tr-1", "tr-2", "nobody"]) == 2
+    assert [each.id for each in tracking.traces(["tr-0", "tr-1"])] == ["tr-0"]
+    assert not [holder for _, holder, _ in workspace.ledger.held_objects() if holder == "trace tr-1"]

@@ -59,6 +59,11 @@ def test_autolog_and_evaluate(client: str, workspace: LocalWorkspace) -> None:
         run_checks(client, url, "learning", timeout=280, MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT="1")
 
 
+def test_traces(workspace: LocalWorkspace) -> None:
+    with served(workspace) as url:
+        run_checks("mlflow3", url, "traces")
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_models_logged_by_everloop_are_models_of_mlflow(
     client: str, workspace: LocalWorkspace, tmp_path: Path

@@ -43,11 +43,13 @@ encode = msgspec.json.Encoder().encode
 
 def decode_body(body: bytes, kind: type[T], parameters: Mapping[str, str]) -> T:
     """A JSON body as a message, with the `parameters` of the path as fields. Raises INVALID_PARAMETER_VALUE."""
-    if not parameters:
-        try:
+    try:
+        if not parameters:
             return msgspec.json.decode(body or b"{}", type=kind, strict=False)
-        except (msgspec.DecodeError, RecursionError):
-            pass
+        found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        return msgspec.convert({**found, **parameters}, kind, strict=False)
+    except (msgspec.DecodeError, RecursionError):  # which a ValidationError is too
+        pass
     return _decode_slowly(body or b"{}", kind, parameters)
 
 

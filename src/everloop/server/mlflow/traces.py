@@ -29,7 +29,7 @@ class InExperiment(Answer, Asked, frozen=True):
     experiment_id: str = ""
 
 
-class Location(Answer, Asked, frozen=True):
+class Location(Answer, Asked, frozen=True, omit_defaults=False):
     type: str = "MLFLOW_EXPERIMENT"
     mlflow_experiment: InExperiment = InExperiment()
 
