@@ -58,6 +58,31 @@ with ev.start_run("train", name="sgd", params={"lr": 0.01}) as run:
     run.log_metrics({f"weight{number}": value for number, value in enumerate(weights)})
 """
 
+# An estimator of scikit-learn, batch by batch; as it is an object, its checkpoint is a pickle of the user's own.
+PARTIAL = """
+import os, signal
+import numpy as np
+import everloop as ev
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import log_loss
+
+with ev.start_run("train", name="partial", params={"alpha": 0.001}) as run:
+    first = {"step": 0, "model": SGDClassifier(loss="log_loss", alpha=0.001, random_state=np.random.RandomState(3)),
+             "generator": np.random.default_rng(11)}
+    state = run.restore(first)
+    model, generator = state["model"], state["generator"]
+    for step in range(state["step"], 60):
+        x = generator.normal(size=(32, 4))
+        y = (x @ [1.0, -2.0, 0.5, 0.0] + generator.normal(size=32) > 0).astype(int)
+        model.partial_fit(x, y, classes=[0, 1])
+        run.log_metric("loss", log_loss(y, model.predict_proba(x), labels=[0, 1]), step=step)
+        if step == 40 and os.environ.get("STOP"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step % 15 == 14:
+            run.checkpoint({"step": step + 1, "model": model, "generator": generator}, step=step)
+    run.log_metrics({f"weight{number}": value for number, value in enumerate(model.coef_[0])})
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -123,17 +148,18 @@ def everloop(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize(("trainer", "steps"), [(TRAINER, 61), (PARTIAL, 41)], ids=["numpy", "partial_fit"])
 def test_a_killed_training_resumed_ends_with_the_bits_of_an_uninterrupted_one(
-    folder: Path, tracking: Tracking
+    folder: Path, tracking: Tracking, trainer: str, steps: int
 ) -> None:
-    (folder / "train.py").write_text(TRAINER)
+    (folder / "train.py").write_text(trainer)
     command = [sys.executable, "train.py"]
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     whole = tracking.runs("status = 'finished'")[0]
     done = subprocess.run(command, cwd=folder, env=environment(folder, STOP="1"), check=False)
     assert done.returncode == -signal.SIGKILL
     killed = tracking.runs("status = 'killed'")[0]
-    assert killed.history("loss").num_rows == 61
+    assert killed.history("loss").num_rows == steps
 
     answer = everloop(folder, "resume", killed.run_id[:31], "--json")
     assert answer.returncode == 0, answer.stderr
