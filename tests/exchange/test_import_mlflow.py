@@ -188,6 +188,20 @@ def test_numbers_of_experiments_are_kept_where_they_are_free(
     assert workspace.tracking.create_experiment(name="next").id == 4
 
 
+def test_on_postgres_too(tmp_path: Path, unpacked: Unpack, postgres_url: str) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "everloop.toml").write_text(f'ledger = "{postgres_url}"\n')
+    with LocalWorkspace(project) as workspace:
+        report = bring(workspace, unpacked("3.17.2") / "mlruns")
+        assert (report.imported["runs"], report.skipped) == (8, [])
+        assert len(points(workspace, named(workspace)["parent"], "loss")) == 50
+        bring(workspace, unpacked("2.9.2") / "mlflow.db")
+        numbers = [each.id for each in workspace.tracking.experiments(state="all")]
+        assert workspace.tracking.create_experiment(name="next").id == max(numbers) + 1
+        assert not any(bring(workspace, unpacked("3.17.2") / "mlruns").imported.values())
+
+
 def test_an_experiment_joins_the_one_of_its_name(workspace: LocalWorkspace, unpacked: Unpack) -> None:
     ours = workspace.tracking.create_experiment(name=NAME, tags={"mlflow.note.content": "ours"})
     report = bring(workspace, unpacked("2.9.2") / "mlflow.db")
