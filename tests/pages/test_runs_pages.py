@@ -461,7 +461,7 @@ class Seen(HTMLParser):
             safe = {
                 "href": re.match(r"https?://|mailto:|/(?![/\\])|#", value or "", re.IGNORECASE),
                 "rel": value == "noopener noreferrer nofollow",
-                "class": value in ("num", "list"),
+                "class": value in ("num", "list", "box"),
                 "start": (value or "").isdigit(),
                 "tabindex": value == "0",
             }

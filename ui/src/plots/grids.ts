@@ -51,6 +51,13 @@ export function heatmapPlot(spec: HeatmapSpec, look: Look): Option {
       {
         type: "heatmap",
         data: cells,
+        label: {
+          show: spec.numbers === true,
+          color: look.text,
+          textBorderColor: look.surface,
+          textBorderWidth: 3,
+          formatter: (cell: { value: [number, number, number | "-"] }) => (cell.value[2] === "-" ? "" : short(cell.value[2])),
+        },
         itemStyle: { borderWidth: 2, borderColor: look.surface, borderRadius: 3 },
         emphasis: { itemStyle: { borderColor: look.text, borderWidth: 1.5 } },
       },

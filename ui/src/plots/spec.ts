@@ -83,6 +83,8 @@ export interface HeatmapSpec extends Common {
   x: Axis & { categories: string[] };
   y: Axis & { categories: string[] };
   value: Axis;
+  /** Whether each cell says its number: where these are few and exact, as in a confusion matrix. */
+  numbers?: boolean;
   /** values[row][column], row by row from the top. */
   values: (number | null)[][];
 }

@@ -151,14 +151,14 @@ def _listed(lines: list[str], at: int, depth: int) -> Made:
 
 def _item(lines: list[str], depth: int) -> str:
     box = _BOX.match(lines[0])
-    sign = ""
+    begin = "<li>"
     if box is not None:
-        sign = "☑ " if box[1] in "xX" else "☐ "
+        begin = f'<li class="box">{"☑" if box[1] in "xX" else "☐"} '
         lines = [lines[0][box.end() :], *lines[1:]]
     blocks = _blocks(lines, depth + 1)
     if blocks and blocks[0].startswith("<p>"):  # a list of short items has no paragraphs
         blocks[0] = blocks[0][3:-4]
-    return f"<li>{sign}{''.join(blocks)}</li>"
+    return f"{begin}{''.join(blocks)}</li>"
 
 
 def _tabled(lines: list[str], at: int, depth: int) -> Made:

@@ -23,6 +23,8 @@ MOST_POINTS = 1000
 POINTS_OF_MANY = 250
 """Points of a line, alone and among more than twenty."""
 MOST_CATEGORIES = 60
+MOST_NUMBERED = 12
+"""Rows of a matrix whose cells still have room for their numbers."""
 
 Chart = dict[str, Any]
 
@@ -249,6 +251,7 @@ def confusion(name: str, header: Sequence[Any], rows: Sequence[Sequence[Any]]) -
         "x": {"name": "predicted", "categories": labels_across},
         "y": {"name": "actual", "categories": labels_down},
         "value": {"name": "count"},
+        "numbers": len(rows) <= MOST_NUMBERED,
         "values": cells,
     }
 
