@@ -7,13 +7,13 @@ from tests.support.trained import add_flights, train
 
 from everloop.domain import gates as gate
 from everloop.domain.models import ModelState, Stage
-from everloop.domain.runs import ArtifactRecord
+from everloop.domain.runs import ArtifactRecord, Captured
 from everloop.errors import Conflict, InvalidInput, NotFound, Refused
 
 PROMPT = "tags.`mlflow.prompt.is_prompt` != 'true'"
 
 
-def mlflow_folder(workspace, model, *, pickled=False):
+def mlflow_folder(workspace, model, *, pickled=False, run=""):
     """A logged model whose files are what MLflow writes for a scikit-learn model; returns its identifier."""
     import pickle
 
@@ -28,7 +28,7 @@ def mlflow_folder(workspace, model, *, pickled=False):
         '  inputs: \'[{"type": "double", "name": "temp", "required": true}, {"type":\n'
         '    "double", "name": "wind"}]\'\n  outputs: \'[{"type": "long"}]\'\n'
     )
-    logged = workspace.tracking.create_logged_model("0", "best", "sklearn")
+    logged = workspace.tracking.create_logged_model("0", "best", "sklearn", run)
     kept = [("MLmodel", text.encode()), (name, data)]
     stored = [(path, workspace.objects.put(content)) for path, content in kept]
     files = [ArtifactRecord(path, each.digest, each.size) for path, each in stored]
@@ -92,6 +92,30 @@ def test_a_model_of_mlflow_is_registered_as_its_flavour_and_answers(any_workspac
     expected = model.predict_proba(np.array([[1.0, 0.0], [0.0, 1.0]]))[:, 1]
     assert np.array_equal(answer["probability"], expected)
     assert registry.missing_provenance("delay@v1") == ["code", "data", "parameters", "environment"]
+
+
+def test_what_a_run_of_mlflow_said_counts_as_provenance(workspace, tmp_path):
+    """Its commit and its parameters, and the packages that the model's folder names."""
+    data = add_flights(workspace, tmp_path)
+    run = workspace.tracking.create_run(captured=Captured(source="train.py", commit="a" * 40))
+    model_id = mlflow_folder(workspace, fitted(), run=run.run_id)
+    workspace.tracking.link_models(run.run_id, outputs={model_id: 0})
+    with pytest.raises(Refused, match="with which data and parameters and environment"):
+        workspace.registry.register(run.run_id, "delay", artifact="best")
+    stored = workspace.objects.put(b"scikit-learn==1.9.1")
+    files = [ArtifactRecord("requirements.txt", stored.digest, stored.size)]
+    workspace.tracking.add_logged_model_files(model_id, files)
+    workspace.tracking.log(run.run_id, params={"C": "1"})
+    workspace.tracking.consumed(run.run_id, [data])
+    made = workspace.registry.register(run.run_id, "delay", artifact="best")
+    assert (made.logged_model, made.commit, made.data) == (model_id, "a" * 40, (data,))
+    assert workspace.registry.missing_provenance(made.reference) == []
+    assert workspace.registry.model(made.reference).predict({"temp": [1.0], "wind": [0.0]})
+    workspace.tracking.delete_runs([run.run_id])
+    workspace.tracking.purge_runs([run.run_id])
+    assert "data" in workspace.registry.missing_provenance(made.reference)
+    again = workspace.registry.add_version("delay", logged_model=model_id)
+    assert again.files == made.files
 
 
 def test_a_pickle_is_loaded_only_by_who_trusts_it(workspace):

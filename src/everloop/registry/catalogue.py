@@ -5,6 +5,7 @@ What goes in here is not asked for provenance: it is told what it is, and `missi
 all the same: who moves the alias they guard needs to have passed them (`claim_alias`).
 """
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -324,8 +325,9 @@ class Catalogue(Room):
         params: dict[str, str] = {}
         commit = ""
         if origin.run:
-            run = tracking.run(origin.run)
-            metrics, params, commit = dict(run.metrics), dict(run.params), run.version
+            with contextlib.suppress(NotFound):  # it has been purged since it logged the model
+                run = tracking.run(origin.run)
+                metrics, params, commit = dict(run.metrics), dict(run.params), run.version
         if origin.logged_model:
             logged = tracking.logged_model(origin.logged_model)
             metrics, params = metrics | logged.metrics, params | logged.params

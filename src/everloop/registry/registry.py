@@ -1,6 +1,6 @@
 """The operations of the registry, and the promotion of models through their gates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from everloop.domain.models import (
 from everloop.domain.names import checked_name, shown
 from everloop.domain.references import Kind, Reference
 from everloop.domain.runs import RunDetail
+from everloop.domain.signature import StoredFile
 from everloop.errors import Conflict, InvalidInput, NotFound, Refused
 from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission
@@ -30,6 +31,7 @@ from everloop.pipelines.pipelines import Pipelines
 from everloop.registry import aliases, reading, sources
 from everloop.registry.adopting import ModelAdoption
 from everloop.registry.catalogue import GATES, begin_model, hold_files, next_version, version_row
+from everloop.registry.sources import says_environment
 from everloop.store.schema.registry import (
     model_alias_history,
     model_aliases,
@@ -64,7 +66,7 @@ class Registry(ModelAdoption):
         tracking = self.context.room(Tracking)
         origin = self._model_of(artifact, tracking.resolve(run))
         detail = tracking.describe(origin.run)
-        data, missing = self._provenance(detail)
+        data, missing = self._provenance(detail, origin.files)
         if missing:
             raise Refused(
                 f"run {origin.run} cannot be registered, it is not known with which {' and '.join(missing)} the model was made",
@@ -118,8 +120,8 @@ class Registry(ModelAdoption):
         try:
             detail = self.context.room(Tracking).describe(record.run)
         except (NotFound, InvalidInput):  # no run was named, or it has been purged since
-            return complete({})
-        return self._provenance(detail)[1]
+            return complete({"environment": says_environment(record.files)})
+        return self._provenance(detail, record.files)[1]
 
     # Aliases and states
 
@@ -375,18 +377,18 @@ class Registry(ModelAdoption):
             hint="log one with: run.log_model(model, example=rows)",
         )
 
-    def _provenance(self, detail: RunDetail) -> tuple[list[str], list[str]]:
-        """The datasets a run (or those it came from) read, and what is not known."""
+    def _provenance(self, detail: RunDetail, files: Mapping[str, StoredFile]) -> tuple[list[str], list[str]]:
+        """The datasets a run (or those it came from) read, and what is not known of a model with these files."""
         family = self._family(detail.run.reference)
         edges = [edge for each in family for edge in self.context.ledger.edges_of(each, upward=True)]
         data = sorted({source for source, _, _ in edges if source.startswith("data:")})
         tracking = self.context.room(Tracking)
         params = any(tracking.run(each.removeprefix("run:")).params for each in family)
         known = {
-            "code": bool(detail.captured.commit or detail.captured.code),
+            "code": bool(detail.captured.commit or detail.captured.code or detail.run.version),
             "data": bool(data),
             "parameters": params,
-            "environment": bool(detail.captured.environment),
+            "environment": bool(detail.captured.environment) or says_environment(files),
         }
         return data, complete(known)
 

@@ -60,6 +60,15 @@ def from_version(record: ModelVersionRecord) -> Origin:
     return Origin(record.model, record.files, record.digest, record.run, record.artifact, record.logged_model)
 
 
+def says_environment(files: Mapping[str, StoredFile]) -> bool:
+    """Whether an MLflow folder says which packages the model was made with.
+
+    >>> says_environment({"MLmodel": StoredFile("", 1), "requirements.txt": StoredFile("", 1)}), says_environment({})
+    (True, False)
+    """
+    return MLMODEL in files and not {"requirements.txt", "conda.yaml"}.isdisjoint(files)
+
+
 def from_elsewhere(run: str = "") -> Origin:
     """Nothing that is here: the source is an address only."""
     return Origin(NO_MODEL, run=run)
