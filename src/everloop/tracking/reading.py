@@ -38,7 +38,7 @@ from everloop.store.schema.tracking import (
 from everloop.tracking.blocks import Summary
 from everloop.tracking.paging import place_of
 from everloop.tracking.places import SILENCE_WITHOUT_OWNER, status_now
-from everloop.tracking.searching import Compiler, RunSearch
+from everloop.tracking.searching import EXPERIMENT_NAME, Compiler, RunSearch
 from everloop.tracking.writing import existing_run, find_experiment
 
 MOST_ON_A_PAGE = 50_000
@@ -47,6 +47,7 @@ _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
 _COLUMNS = (
     runs.c.id, runs.c.experiment, runs.c.name, runs.c.user, runs.c.source, runs.c.version, runs.c.status,
     runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent, runs.c.resumed_from,
+    EXPERIMENT_NAME.label("experiment_name"),
 )  # fmt: skip
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
@@ -115,7 +116,6 @@ def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunR
 
 def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
     ids = [row.id for row in rows]
-    names = _names_of(look, {row.experiment for row in rows})
     params, tags, metrics = (_entries(look, query, ids) for query in _ENTRIES)
     nan = float("nan")
     for numbers in metrics.values():
@@ -125,7 +125,7 @@ def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
     return [
         RunRecord(
             run_id=row.id,
-            experiment=names[row.experiment],
+            experiment=row.experiment_name,
             experiment_id=row.experiment,
             name=row.name,
             user=row.user,
@@ -144,11 +144,6 @@ def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
         )
         for row in rows
     ]
-
-
-def _names_of(look: Reader, numbers: set[int]) -> dict[int, str]:
-    query = sa.select(experiments.c.id, experiments.c.name).where(experiments.c.id.in_(numbers))
-    return {row.id: row.name for row in look.all(query)}
 
 
 def _entries(look: Reader, query: sa.Select[Any], ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ tested by primary keys. Most pages end within the first stretch. A test that few
 these runs are sorted (`few`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from everloop.domain.runs import ACTIVE, DELETED, INTERRUPTED, KILLED
 from everloop.domain.search import Compare, Field, Node, OneOf, Order
+from everloop.errors import InvalidInput
 from everloop.store.ledger import Reader
 from everloop.store.schema.tracking import (
     experiments,
@@ -47,7 +48,7 @@ _DATASETS = (
         "context": sa.func.nullif(run_datasets.c.context, ""),
     },
 )
-_EXPERIMENT = sa.select(experiments.c.name).where(experiments.c.id == runs.c.experiment).scalar_subquery()
+EXPERIMENT_NAME = sa.select(experiments.c.name).where(experiments.c.id == runs.c.experiment).scalar_subquery()
 
 NEWEST_FIRST = (Term(runs.c.start_time, descending=True), Term(runs.c.id, descending=True))
 
@@ -65,7 +66,7 @@ class Compiler(Conditions):
         if gone:
             self.status = sa.case(*gone, else_=runs.c.status)
         own = {column.name: column for column in runs.c}
-        attributes = own | {"run_id": runs.c.id, "experiment": _EXPERIMENT, "status": self.status}
+        attributes = own | {"run_id": runs.c.id, "experiment": EXPERIMENT_NAME, "status": self.status}
         super().__init__(dialect, Searched((runs.c.id,), attributes, _KEPT, _REFERENCE, _DATASETS))
 
     def order(self, orders: Sequence[Order], query: sa.Select[Any]) -> sa.Select[Any]:
@@ -107,6 +108,8 @@ class Stretch:
         shown = [each.plain.label(f"term{number}") for number, each in enumerate(self.terms)]
         query = sa.select(*columns, *shown).select_from(self.source).where(*self.tests)
         if begin is not None:
+            if len(begin) != len(self.terms):
+                raise InvalidInput("that page was begun otherwise", hint="begin again with the first page")
             query = query.where(after(self.terms, begin))
         return query.order_by(*(each.directed for each in self.terms)).limit(limit)
 
@@ -156,16 +159,20 @@ class RunSearch:
         self, columns: Sequence[Column], begin: Place, limit: int
     ) -> tuple[list[sa.Row[Any]], Place | None]:
         """Up to `limit` rows, and where the page after them begins; None at the end."""
-        whole = begin.stretch == WHOLE or (begin.values is None and self._few())
-        parts = [self._whole()] if whole else self._parts()
-        first = WHOLE if whole else 0
+        undivided = begin.stretch == WHOLE
+        few = (undivided or begin.values is None) and self._few()
+        parts = iter([self._whole()]) if undivided or few else self._parts()
+        first = WHOLE if undivided or few else 0
         start = first if begin.values is None else begin.stretch
         found: list[tuple[int, sa.Row[Any]]] = []
         for number, part in enumerate(parts, start=first):
-            if start <= number and len(found) <= limit:
-                values = begin.values if number == start else None
-                query = part.select(columns, values, limit + 1 - len(found))
-                found += [(number, row) for row in self._look.all(query)]
+            if number < start:
+                continue
+            values = begin.values if number == start else None
+            query = part.select(columns, values, limit + 1 - len(found))
+            found += [(number, row) for row in self._look.all(query)]
+            if len(found) > limit:
+                break
         rows = [row for _, row in found[:limit]]
         if len(found) <= limit:
             return rows, None
@@ -176,12 +183,13 @@ class RunSearch:
         """The whole order at once: all that match are sorted."""
         return self._all(runs, self._place(indexed=self._only is None), self._orders, self._tests)
 
-    def _parts(self) -> list[Stretch]:
-        """The whole order, part by part."""
+    def _parts(self) -> Iterator[Stretch]:
+        """The whole order, part by part; a part is made when it is come to, which most are not."""
         first = self._orders[0] if self._orders else None
         if first is None or first.field.entity not in _KEPT:
-            return [self._whole()]
-        return self._along_index(first)
+            yield self._whole()
+        else:
+            yield from self._along_index(first)
 
     def _few(self) -> bool:
         """Whether one of the tests alone leaves so few runs that these are looked up and sorted: they take its place."""
@@ -196,7 +204,7 @@ class RunSearch:
                 return True
         return False
 
-    def _along_index(self, first: Order) -> list[Stretch]:
+    def _along_index(self, first: Order) -> Iterator[Stretch]:
         field, rest = first.field, self._orders[1:]
         table = _KEPT[field.entity].table
         walked = table.alias("walked")
@@ -212,25 +220,24 @@ class RunSearch:
             self.compiler.bytewise(walked.c.value) if field.entity != "metric" else walked.c[field.aggregate]
         )
         by_value = Term(value, first.descending)
-        has = sa.select(sa.literal(1)).where(table.c.run == runs.c.id, table.c.key == field.key).exists()
-        missing = self._all(runs, [sa.not_(has), *self._place(indexed=True)], rest, self._tests)
         if field.entity == "metric":
             same = [each for each in self._tests if isinstance(each, Compare) and each.field == field]
             others = [each for each in self._tests if each not in same]
             own = [test for each in same for test in self.compiler.rows_of(each, walked)[1:]]
-            numbers = part([value.is_not(None), *own], [by_value], others)
+            yield part([value.is_not(None), *own], [by_value], others)
             if any(each.operator != "!=" for each in same):
-                return [numbers]
-            return [numbers, part([value.is_(None)], [], self._tests), missing]
-        by_head = Term(self.compiler.bytewise(walked.c.head), first.descending)
-        if field.entity == "tag":
-            return [part([], [by_head, by_value], self._tests), missing]
-        number = walked.c.number
-        return [
-            part([number.is_not(None)], [Term(number, first.descending), by_value], self._tests),
-            part([number.is_(None)], [by_head, by_value], self._tests),
-            missing,
-        ]
+                return
+            yield part([value.is_(None)], [], self._tests)
+        else:
+            by_head = Term(self.compiler.bytewise(walked.c.head), first.descending)
+            numeric: list[Condition] = []
+            if field.entity == "param":
+                number = walked.c.number
+                yield part([number.is_not(None)], [Term(number, first.descending), by_value], self._tests)
+                numeric = [number.is_(None)]
+            yield part(numeric, [by_head, by_value], self._tests)
+        has = sa.select(sa.literal(1)).where(table.c.run == runs.c.id, table.c.key == field.key).exists()
+        yield self._all(runs, [sa.not_(has), *self._place(indexed=True)], rest, self._tests)
 
     def _all(
         self, source: sa.FromClause, place: list[Condition], orders: Sequence[Order], tests: Sequence[Node]
