@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from tests.support.workspaces import FakeClock
 
 from everloop.domain.direct import LoggedDataset, RunFacts
 from everloop.errors import Conflict, InvalidInput, NotFound, TooLarge
+from everloop.store.schema.tracking import metric_blocks
 from everloop.tracking import records
 from everloop.tracking.tracking import Tracking
 from everloop.workspace.local import LocalWorkspace
@@ -198,3 +200,26 @@ class TestExperiments:
         assert tracking.experiment("one").tags == {"b": "2"}
         with pytest.raises(NotFound, match="no tag 'a'"):
             tracking.untag_experiment(made.uuid, ["a"])
+
+
+def test_many_small_blocks_become_few(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gathering changes nothing that can be read: not the points, not what ties, not what the journal of a run brought."""
+    monkeypatch.setattr("everloop.tracking.direct.GATHER_EVERY", 50)
+    run = tracking.create_run().run_id
+    tracking.ship(run, 0, points("m", (1_000, 5, -1.0)))
+    expected = [(1_000, 5, -1.0)]
+    for step in range(130):
+        both = [(0, step, "m"), (step, step, "n")] if step % 3 else [(0, step, "m")]
+        tracking.record(run, points(both[0][2], (both[0][0], 7, float(both[0][1]))))
+        expected.append((0, 7, float(step)))
+        if len(both) > 1:
+            tracking.record(run, points("n", (step, step, 0.5)))
+    assert history(tracking, run, "m") == [*expected[1:], expected[0]]
+    assert [step for step, _, _ in history(tracking, run, "n")] == [step for step in range(130) if step % 3]
+    (summary, _) = tracking.summaries(run)
+    assert (summary.count, summary.last) == (131, -1.0)
+    with tracking.look() as look:
+        blocks = look.all(
+            sa.select(metric_blocks.c.count).where(metric_blocks.c.key == "m", metric_blocks.c.run == run)
+        )
+    assert len(blocks) < 60

@@ -29,11 +29,17 @@ from everloop.store.schema.tracking import (
     runs,
 )
 from everloop.tracking import arrivals, reading, writing
-from everloop.tracking.blocks import Points, decode
+from everloop.tracking.blocks import Points, decode, encode
 from everloop.tracking.records import decode_batch
 
 FIRST_BLOCK = -(1 << 62)
 """Blocks of points that came without a journal are numbered from here up, out of the way of the journal's own numbers."""
+
+GATHER_EVERY = 4_096
+"""After so many blocks of a run, the small ones are made into fewer."""
+FEWEST_GATHERED = 16
+WHOLE_BLOCK = 256
+"""A block of so many points is left alone."""
 
 SAID_EVERY = timedelta(seconds=1)
 """How often an event says that points of metrics came. A script may log thousands of times a second, and its points are
@@ -45,7 +51,7 @@ _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
 _COUNT_CALL = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run_id"), runs.c.state == ACTIVE)
-    .values(direct=runs.c.direct + 1)
+    .values(direct=runs.c.direct + sa.bindparam("blocks", type_=sa.BigInteger))
     .returning(runs.c.direct, runs.c.status, runs.c.place, runs.c.heartbeat)
 )
 
@@ -73,10 +79,13 @@ class DirectRecording(Room):
         if batch.end is not None:
             raise InvalidInput("the end of a run is not recorded with its points", hint="use amend_run")
         with self.change() as tx:
-            row = _counted(tx, run_id)
+            blocks = max(1, len(points))
+            row = _counted(tx, run_id, blocks)
             if once:
                 points = _unknown(tx, run_id, points)
             arrivals.add_points(tx, run_id, FIRST_BLOCK + row.direct, points)
+            if row.direct % GATHER_EVERY < blocks:
+                gather(tx, run_id)
             for params in batch.params:
                 writing.set_params(tx, run_id, params)
             if batch.tags:
@@ -163,9 +172,29 @@ class DirectRecording(Room):
             tx.event("experiment.tagged", f"experiment {row.id}", {"removed": keys})
 
 
-def _counted(tx: Transaction, run_id: str) -> sa.Row[Any]:
+def gather(tx: Transaction, run_id: str) -> None:
+    """Make few blocks of many small ones: a script that logs point by point leaves one for each, twenty times as long as the
+    point."""
+    small = sa.and_(
+        metric_blocks.c.run == run_id, metric_blocks.c.record < 0, metric_blocks.c.count < WHOLE_BLOCK
+    )
+    many = sa.select(metric_blocks.c.key).where(small).group_by(metric_blocks.c.key)
+    for (key,) in tx.all(many.having(sa.func.count() >= FEWEST_GATHERED)):
+        of_key = sa.and_(small, metric_blocks.c.key == key)
+        found = tx.all(
+            sa.select(metric_blocks.c.record, metric_blocks.c.points)
+            .where(of_key)
+            .order_by(metric_blocks.c.record)
+        )
+        points = Points.joined(decode(row.points) for row in found)
+        tx.execute(sa.delete(metric_blocks).where(of_key))
+        block = {"run": run_id, "key": key, "record": found[0].record, "count": len(points)}
+        tx.execute(sa.insert(metric_blocks), block | {"points": encode(points)})
+
+
+def _counted(tx: Transaction, run_id: str, blocks: int) -> sa.Row[Any]:
     """One more call for a run that takes writes, and what recording needs to know of it."""
-    row = tx.execute(_COUNT_CALL, {"run_id": run_id}).first()
+    row = tx.execute(_COUNT_CALL, {"run_id": run_id, "blocks": blocks}).first()
     return row if row is not None else writing.writable(tx, run_id)
 
 

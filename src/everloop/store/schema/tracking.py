@@ -73,7 +73,7 @@ runs = sa.Table(
     sa.Index(None, "experiment", "state", "start_time", "id"),
     sa.Index(None, "status"),
     sa.Index(None, "parent"),
-    comment="`records`: how many journal records have arrived; `direct`: how many calls came without a journal. `version`: the "
+    comment="`records`: how many journal records have arrived; `direct`: how many blocks came without a journal. `version`: the "
     "commit.",
 )
 

@@ -44,7 +44,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":  # SQLite keeps no comments
         op.create_table_comment(
             "runs",
-            "`records`: how many journal records have arrived; `direct`: how many calls came without a journal. `version`: the "
+            "`records`: how many journal records have arrived; `direct`: how many blocks came without a journal. `version`: the "
             "commit.",
         )
         op.create_table_comment(
