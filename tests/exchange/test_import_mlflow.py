@@ -369,7 +369,7 @@ class TestWhatDoesNotFit:
         report = bring(workspace, root)
         assert report.imported["runs"] == 5
         reasons = sorted(each.reason for each in report.skipped if each.kind == "run")
-        assert reasons[0].startswith("its meta.yaml cannot be read: line 1")
+        assert reasons[0].startswith("its meta.yaml cannot be read: line ")
         assert reasons[1] == "its meta.yaml is empty"
         assert reasons[2] == "there is no meta.yaml in its folder"
 
@@ -407,3 +407,19 @@ class TestRefused:
     def test_other_databases(self) -> None:
         with pytest.raises(InvalidInput, match="of the kind mysql are not read"):
             open_source("mysql://host/mlflow")
+
+
+def test_long_batches_go_in_several_calls(
+    workspace: LocalWorkspace, unpacked: Unpack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everloop.exchange.bringing.BYTES_IN_A_MESSAGE", 2_500)
+    calls: list[int] = []
+    adopt = workspace.tracking.adopt_runs
+
+    def counted(**given: Any) -> Any:
+        calls.append(len(given["found"]))
+        return adopt(**given)
+
+    monkeypatch.setattr(workspace.tracking, "adopt_runs", counted)
+    assert bring(workspace, unpacked("3.17.2") / "mlruns").imported["runs"] == sum(calls) == 8
+    assert len(calls) > 3

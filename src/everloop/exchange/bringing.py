@@ -6,7 +6,7 @@ it was when it is started again, and one that is done changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -31,6 +31,8 @@ Say = Callable[[str], None]
 
 RUNS_AT_ONCE = 100
 MODELS_AT_ONCE = 50
+BYTES_IN_A_MESSAGE = 8 << 20
+"""How long a call gets; a server refuses what is longer than 32 MB."""
 POINTS_IN_A_MESSAGE = 50_000
 """How many points of a run travel in the message itself; more go through the object store."""
 
@@ -141,12 +143,11 @@ class _Import:
                         artifacts=artifacts,
                     )
                 )
-        if not runs:
-            return
-        done = self._tracking.adopt_runs(found=runs, origin=self._source.origin)
-        self._report.count("runs", done.new, done.present)
-        self._report.count("continued", done.replaced)
-        self._count(runs)
+        for message in _messages(runs):
+            done = self._tracking.adopt_runs(found=message, origin=self._source.origin)
+            self._report.count("runs", done.new, done.present)
+            self._report.count("continued", done.replaced)
+            self._count(message)
 
     def _count(self, runs: Sequence[AdoptedRun]) -> None:
         counts = {
@@ -251,6 +252,28 @@ class _Import:
 
 def _batches(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _messages(runs: Sequence[AdoptedRun]) -> Iterator[list[AdoptedRun]]:
+    """The runs in as few calls as a server takes."""
+    message: list[AdoptedRun] = []
+    size = 0
+    for run in runs:
+        own = _size(run)
+        if message and size + own > BYTES_IN_A_MESSAGE:
+            yield message
+            message, size = [], 0
+        message.append(run)
+        size += own
+    if message:
+        yield message
+
+
+def _size(run: AdoptedRun) -> int:
+    """About how many bytes a run is as JSON."""
+    texts = sum(len(key) + len(value) for entries in (run.params, run.tags) for key, value in entries.items())
+    described = sum(len(each.source) + len(each.schema) + len(each.profile) for each in run.datasets)
+    return len(run.metrics.points) * 4 // 3 + 2 * (texts + described) + 1_000 * (1 + len(run.artifacts))
 
 
 def _opened(

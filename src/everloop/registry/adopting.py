@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from everloop.domain.adoption import AdoptedModel, AdoptedModels, AdoptedVersion
@@ -105,6 +106,8 @@ class ModelAdoption(Catalogue):
             "logged_model": made_of.logged_model or version.logged_model,
             "stage": version.stage if version.stage in set(Stage) else "",
         }
+        if made_of.run and not version.user:
+            version = msgspec.structs.replace(version, user=self.context.room(Tracking).run(made_of.run).user)
         row |= {field: getattr(version, field)[:limit] for field, limit in _LONGEST.items()}
         tx.execute(sa.insert(model_versions), row)
         for key, value in version.tags.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -320,16 +321,22 @@ def _run_row(run: AdoptedRun, experiment: int) -> dict[str, Any]:
     }
 
 
+@lru_cache(10_000)
+def _key(key: str, what: str) -> str:
+    """`checked_key`, asked once: the same few keys come with every run."""
+    return checked_key(key, what)
+
+
 def _param_rows(run: AdoptedRun) -> Iterator[dict[str, Any]]:
     for key, value in run.params.items():
-        checked_text(value, f"the parameter {checked_key(key, 'parameter')}", MAX_PARAM)
+        checked_text(value, f"the parameter {_key(key, 'parameter')}", MAX_PARAM)
         head, number = value[:INDEXED_CHARACTERS], param_number(value)
         yield {"run": run.run_id, "key": key, "value": value, "head": head, "number": number}
 
 
 def _tag_rows(run: AdoptedRun) -> Iterator[dict[str, Any]]:
     for key, value in run.tags.items():
-        checked_text(value, f"the tag {checked_key(key, 'tag')}", MAX_TAG)
+        checked_text(value, f"the tag {_key(key, 'tag')}", MAX_TAG)
         yield {"run": run.run_id, "key": key, "value": value, "head": value[:INDEXED_CHARACTERS]}
 
 
@@ -357,7 +364,7 @@ def _write_dataset(tx: Transaction, run_id: str, experiment: int, found: LoggedD
 
 
 def _write_metrics(tx: Transaction, found: Sequence[AdoptedRun], points: dict[str, bytes]) -> None:
-    owners = [(run.run_id, checked_key(key, "metric")) for run in found for key in run.metrics.keys]
+    owners = [(run.run_id, _key(key, "metric")) for run in found for key in run.metrics.keys]
     if not owners:
         return
     import numpy as np
