@@ -16,7 +16,7 @@ from everloop.domain.adoption import (
     MetricColumns,
     run_identifier,
 )
-from everloop.domain.block_yaml import read_yaml
+from everloop.domain.plain_yaml import read_yaml
 from everloop.domain.direct import LoggedDataset
 from everloop.domain.logged_models import INPUT, OUTPUT, MeasuredPoint, RunModel
 from everloop.domain.runs import DELETED

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from everloop.domain.block_yaml import read_yaml
+from everloop.domain.plain_yaml import read_yaml
 from everloop.domain.canonical import digest_of
 from everloop.domain.runs import checked_artifact_path
 from everloop.domain.signature import Field, Layout, ModelFile, Signature, StoredFile, Task, Type
