@@ -200,7 +200,7 @@ class RunFiles:
             kept = self._stored(journal.spool, files)
         except StorageError as error:
             named = ", ".join(path for path, _ in files[:3])
-            journal.warn(f"file {named}", f"the file {named} is lost: {error.message}")
+            journal.warn("file", f"the file {named} is lost, and others may be: {error.message}")
             return [ArtifactRecord(path, "", 0) for path, _ in files]
         if reason is not None:
             journal.away(reason)

@@ -336,6 +336,7 @@ class _File:
         try:
             writer.append(self._head(first))
             begun.rename(self._path)
+            writer.path = self._path
         except (OSError, StorageError):
             writer.close()
             begun.unlink(missing_ok=True)
