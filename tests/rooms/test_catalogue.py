@@ -92,6 +92,10 @@ def test_a_model_of_mlflow_is_registered_as_its_flavour_and_answers(any_workspac
     expected = model.predict_proba(np.array([[1.0, 0.0], [0.0, 1.0]]))[:, 1]
     assert np.array_equal(answer["probability"], expected)
     assert registry.missing_provenance("delay@v1") == ["code", "data", "parameters", "environment"]
+    with pytest.raises(Refused, match="cannot answer at an endpoint"):
+        any_workspace.serving.deploy("delays", "delay@v1")
+    with pytest.raises(NotFound):
+        any_workspace.serving.endpoint("delays")
 
 
 def test_what_a_run_of_mlflow_said_counts_as_provenance(workspace, tmp_path):

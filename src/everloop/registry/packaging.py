@@ -21,7 +21,7 @@ from everloop._version import __version__
 from everloop.domain.deployments import Arm, Deployment, PlacedArm
 from everloop.domain.models import ModelVersionRecord, Package
 from everloop.domain.signature import StoredFile
-from everloop.errors import InvalidInput, NotFound, StorageError
+from everloop.errors import InvalidInput, NotFound, Refused, StorageError
 
 if TYPE_CHECKING:  # a prediction server reads folders without ever touching a store
     from everloop.registry.registry import Registry
@@ -56,6 +56,15 @@ def write_deployment(folder: Path, deployment: Deployment) -> None:
     )
 
 
+def check_servable(record: ModelVersionRecord) -> None:
+    """Raise Refused for a version that a prediction server could not answer with: it needs our `model.json`."""
+    if "model.json" not in record.files:
+        raise Refused(
+            f"{record.reference} cannot answer at an endpoint: it was not logged by Everloop",
+            hint="log it here, and register that: run.log_model(ev.model(…).load().native, example=rows)",
+        )
+
+
 def place(folder: Path, digest: str, files: Mapping[str, StoredFile], objects: Objects) -> Path:
     """Bring a model's files from the object store to ``folder/DIGEST``, whole or not at all; nothing is done if it is there.
     Raises NotFound when there are none."""
@@ -87,6 +96,7 @@ def place(folder: Path, digest: str, files: Mapping[str, StoredFile], objects: O
 
 def write_folder(registry: Registry, record: ModelVersionRecord, where: Path, *, verify: bool) -> Package:
     """Write a version as a folder that stands alone; with `verify`, prove it in a fresh process. An unproven one is removed."""
+    check_servable(record)
     reference = record.reference
     place(where / "models", record.digest, record.files, registry.objects)
     arm = PlacedArm(Arm("model", reference), f"models/{record.digest}", record.digest)

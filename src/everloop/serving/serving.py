@@ -27,7 +27,7 @@ from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.registry.packaging import place, write_deployment
+from everloop.registry.packaging import check_servable, place, write_deployment
 from everloop.registry.registry import Registry
 from everloop.serving.snapshot import log_folder
 from everloop.store.ledger import Reader, Transaction
@@ -84,6 +84,7 @@ class Serving(Room):
         )
         folder = self.folder(endpoint)
         for record in records:
+            check_servable(record)
             place(folder / "models", record.digest, record.files, self.objects)
         placed = tuple(
             PlacedArm(arm, f"models/{record.digest}", record.digest)
