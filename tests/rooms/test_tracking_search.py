@@ -282,8 +282,10 @@ class SearchAgrees:
             tree = parse_filter(text)
             assert tree is not None
             plainly = {each.detail.run.run_id for each in seen if matches(tree, each)}
-            found = [run.run_id for run in tracking.search(text, limit=100).runs]
+            answer = tracking.search(text, limit=100)
+            found = [run.run_id for run in answer.runs]
             assert set(found) == plainly
+            assert tracking.search(text, limit=1, count=True).total == len(plainly)
             assert len(found) == len(plainly)
             turned = {run.run_id for run in tracking.search(f"not ({text})", limit=100).runs}
             assert turned == everything - plainly

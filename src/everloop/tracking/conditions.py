@@ -61,11 +61,13 @@ class Searched:
 
 class Conditions:
     """Makes conditions over the rows of `searched`. Each is true or false for every row, never NULL, so that `not` turns it
-    round."""
+    round. `listed`: a condition lists all things that pass a test, for when all are looked at, rather than asking one by one
+    by the table's primary key."""
 
-    def __init__(self, dialect: str, searched: Searched) -> None:
+    def __init__(self, dialect: str, searched: Searched, *, listed: bool = False) -> None:
         self.dialect = dialect
         self.searched = searched
+        self._listed = listed
 
     def condition(self, node: Node) -> Condition:
         match node:
@@ -116,7 +118,9 @@ class Conditions:
         return self._row(kept, *self.rows_of(test, kept.table))
 
     def _row(self, kept: Kept, *tests: Condition) -> Condition:
-        """Whether a thing has such a row: asked thing by thing, by the table's primary key."""
+        """Whether a thing has such a row."""
+        if self._listed and len(kept.owner) == 1:
+            return self.searched.key[0].in_(sa.select(kept.owner[0]).where(*tests))
         own = [owner == key for owner, key in zip(kept.owner, self.searched.key, strict=True)]
         return sa.select(sa.literal(1)).select_from(kept.table).where(*own, *tests).exists()
 

@@ -96,10 +96,12 @@ def search(
     tree, orders = parse_filter(where), [parse_order(each) for each in order_by]
     numbers = [find_experiment(look, each).id for each in experiment] or None
     wanted = RunSearch(look, lost_runs(look, now), tree, orders, state, numbers)
-    total = wanted.count() if count else None
     columns = [*_COLUMNS, wanted.compiler.status.label("status_now")]
     begin = place_of(page, where, list(experiment), state, list(order_by))
     rows, following = wanted.page(columns, begin, limit)
+    total = None
+    if count:
+        total = wanted.count() if page or following else len(rows)
     return RunPage(_records(look, rows), following.token if following else None, total)
 
 

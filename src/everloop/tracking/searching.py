@@ -56,7 +56,7 @@ NEWEST_FIRST = (Term(runs.c.start_time, descending=True), Term(runs.c.id, descen
 class Compiler(Conditions):
     """Makes conditions and orders over `runs`. `lost` are the runs whose stored status is out of date."""
 
-    def __init__(self, dialect: str, lost: dict[str, str]) -> None:
+    def __init__(self, dialect: str, lost: dict[str, str], *, listed: bool = False) -> None:
         self.status: Column = runs.c.status
         gone = [
             (runs.c.id.in_([run for run, status in lost.items() if status == each]), sa.literal(each))
@@ -67,7 +67,8 @@ class Compiler(Conditions):
             self.status = sa.case(*gone, else_=runs.c.status)
         own = {column.name: column for column in runs.c}
         attributes = own | {"run_id": runs.c.id, "experiment": EXPERIMENT_NAME, "status": self.status}
-        super().__init__(dialect, Searched((runs.c.id,), attributes, _KEPT, _REFERENCE, _DATASETS))
+        searched = Searched((runs.c.id,), attributes, _KEPT, _REFERENCE, _DATASETS)
+        super().__init__(dialect, searched, listed=listed)
 
     def order(self, orders: Sequence[Order], query: sa.Select[Any]) -> sa.Select[Any]:
         """Sort: what is missing last, NaN just before it, in both directions; the newest run first where all else is equal."""
@@ -129,6 +130,7 @@ class RunSearch:
         """`numbers`: of the experiments that are searched, None for all."""
         self.compiler = Compiler(look.dialect, lost)
         self._look = look
+        self._lost = lost
         self._tests = conjuncts(tree)
         self._orders = list(orders)
         self._numbers = numbers
@@ -136,9 +138,13 @@ class RunSearch:
         self._only: list[str] | None = None
 
     def count(self) -> int:
-        """How many runs match."""
+        """How many runs match. All are looked at, so each test's runs are listed once rather than asked run by run."""
+        compiler = (
+            self.compiler if self._only is not None else Compiler(self._look.dialect, self._lost, listed=True)
+        )
+        tests = self._conditions(self._tests, compiler)
         query = sa.select(sa.func.count()).select_from(runs)
-        return int(self._look.scalar(query.where(*self._place(indexed=True), *self._conditions(self._tests))))
+        return int(self._look.scalar(query.where(*self._place(indexed=True), *tests)))
 
     def values(self, fields: Sequence[Field]) -> sa.Select[Any]:
         """The runs that match, newest first, each with its value of these fields (parameters, tags, texts)."""
@@ -249,9 +255,9 @@ class RunSearch:
             terms += found
         return Stretch(source, [*place, *self._conditions(tests)], [*terms, *NEWEST_FIRST])
 
-    def _conditions(self, tests: Sequence[Node]) -> list[Condition]:
+    def _conditions(self, tests: Sequence[Node], compiler: Compiler | None = None) -> list[Condition]:
         only = [] if self._only is None else [runs.c.id.in_(self._only)]
-        return [*only, *map(self.compiler.condition, tests)]
+        return [*only, *map((compiler or self.compiler).condition, tests)]
 
     def _place(self, *, indexed: bool) -> list[Condition]:
         """State and experiment. Unless `indexed`, they are asked so that SQLite, which knows no statistics, does not take their
