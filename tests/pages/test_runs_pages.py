@@ -74,9 +74,7 @@ def names(page: Page) -> list[str]:
 
 
 def heads(page: Page) -> list[str]:
-    return [
-        text.replace("⋮", "").strip() for text in page.locator("thead tr:last-child th").all_inner_texts()
-    ]
+    return [text.strip() for text in page.locator("thead tr:last-child th").all_inner_texts()]
 
 
 def menu(page: Page, column: str, item: str) -> None:

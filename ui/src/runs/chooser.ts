@@ -27,8 +27,9 @@ export function enableChooser(panel: HTMLElement, shown: string[]): void {
   form?.addEventListener("submit", (event) => {
     event.preventDefault();
     const chosen = new Set(boxes(panel).flatMap((box) => (box.checked ? [box.value] : [])));
-    const kept = shown.filter((id) => chosen.has(id));
     const address = new URL(location.href);
+    // An order that somebody gave the columns is kept; else they stand as the panel lists them.
+    const kept = address.searchParams.has("column") ? shown.filter((id) => chosen.has(id)) : [];
     address.searchParams.delete("column");
     for (const id of [...kept, ...[...chosen].filter((each) => !kept.includes(each))]) {
       address.searchParams.append("column", id);

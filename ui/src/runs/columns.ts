@@ -104,7 +104,6 @@ export function enableColumns(table: HTMLTableElement): void {
     menu.ariaLabel = `Column ${head.querySelector("a")?.textContent?.trim() ?? id}`;
     menu.title = "Move, hide, group …";
     menu.setAttribute("aria-haspopup", "menu");
-    menu.textContent = "⋮";
     menu.addEventListener("click", () => openMenu(menu, table, at, head, id));
     head.insertBefore(menu, grip);
     head.draggable = true;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ MOST_PARAMS, MOST_METRICS = 5, 5
 PARAMS_WIDTH, WIDEST_CELL = 48, 28
 """Characters that the parameters nobody chose take up together, and that a cell shows at most."""
 MOST_COLUMNS = 200
+MOST_KNOWN = 60
+"""Keys of one kind that the page offers by itself; the chooser's search finds the others."""
 
 Group = Literal["attribute", "param", "metric", "tag"]
 
@@ -76,13 +79,14 @@ def column_of(identifier: str, *, numeric: bool = False) -> RunColumn | None:
 
 
 def known_columns(found: Sequence[RunRecord]) -> list[RunColumn]:
-    """Everything some runs could show, in the order of the table."""
+    """What some runs could show, in the order of the table; of very many keys those that most of them have."""
     columns = [
         RunColumn(key, label, "attribute", numeric=key == "duration") for key, label in ATTRIBUTES.items()
     ]
     for kind, group in _GROUPS.items():
-        keys = sorted({key for run in found for key in getattr(run, kind)})
-        for key in keys:
+        counted = Counter(key for run in found for key in getattr(run, kind))
+        ranked = sorted(counted, key=lambda key: (-counted[key], key))
+        for key in sorted(ranked[:MOST_KNOWN]):
             values = [getattr(run, kind).get(key) for run in found]
             numeric = group == "metric" or (
                 group == "param"
