@@ -100,10 +100,17 @@ def search_versions(look: Reader, where: str, order_by: Sequence[str], limit: in
     start = page_start(page, "versions", where, list(order_by))
     table = model_versions
     changed = sa.func.coalesce(table.c.updated, table.c.created, type_=table.c.created.type)
-    query = sa.select(
+    query: sa.Select[Any] = sa.select(
         table.c.name, table.c.version, table.c.run, table.c.source, table.c.created, changed.label("updated")
     ).where(table.c.state != ModelState.DELETED)
-    rows = look.all(_narrowed(query, table.c.name, tests))
+    query = _narrowed(query, table.c.name, tests)
+    following = page_after(start + limit, "versions", where, list(order_by))
+    if not sorts and all(_is_name(test) for test in tests):  # the usual page needs no more rows than it shows
+        query = query.order_by(changed.desc(), table.c.name, table.c.version.desc())
+        rows = look.all(query.limit(limit + 1).offset(start))
+        newest = [(row.name, row.version) for row in rows[:limit]]
+        return VersionPage(_records(look, newest), following if len(rows) > limit else None)
+    rows = look.all(query)
     tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for tag in _wanted_tags(look, model_version_tags, tests):
         tags[tag.name, tag.version][tag.key] = tag.value
@@ -111,7 +118,6 @@ def search_versions(look: Reader, where: str, order_by: Sequence[str], limit: in
     matching.sort(key=lambda row: (row.name, -row.version))
     matching = _sorted(matching, sorts or [Sort("attribute", "updated", True)])
     chosen = [(row.name, row.version) for row in matching[start : start + limit]]
-    following = page_after(start + limit, "versions", where, list(order_by))
     return VersionPage(_records(look, chosen), following if len(matching) > start + limit else None)
 
 
@@ -158,10 +164,14 @@ def _parsed(
 
 
 def _narrowed(query: sa.Select[Any], name: sa.ColumnElement[str], tests: list[Comparison]) -> sa.Select[Any]:
-    for test in tests:
-        if (test.entity, test.key, test.operator) == ("attribute", "name", "="):
-            query = query.where(name == test.value)
+    for test in filter(_is_name, tests):
+        query = query.where(name == test.value)
     return query
+
+
+def _is_name(test: Comparison) -> bool:
+    """Whether the database decides this one by itself."""
+    return (test.entity, test.key, test.operator) == ("attribute", "name", "=")
 
 
 def _wanted_tags(look: Reader, table: sa.Table, tests: list[Comparison]) -> Sequence[Row]:

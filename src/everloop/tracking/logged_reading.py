@@ -174,16 +174,24 @@ def search(
     query = sa.select(logged_models).where(
         logged_models.c.state == ACTIVE, logged_models.c.experiment.in_(numbers)
     )
+    left = []
     for test in tests:  # what an index can do; the rest is left to `_Candidates`
         if test.entity == "attribute" and test.operator == "=" and isinstance(test.value, str):
             query = query.where(logged_models.c[test.key] == _stored(test.key, test.value))
-    rows = look.all(query.order_by(logged_models.c.created.desc(), logged_models.c.id))
-    candidates = _Candidates(look, rows, tests, [sort for sort, _ in sorts])
-    matching = candidates.matching(tests, datasets)
+        else:
+            left.append(test)
+    query = query.order_by(logged_models.c.created.desc(), logged_models.c.id)
+    following = page_after(start + limit, *asked)
+    if not (left or sorts or datasets):
+        rows = look.all(query.limit(limit + 1).offset(start))
+        return LoggedModelPage(records(look, rows[:limit]), following if len(rows) > limit else None)
+    rows = look.all(query)
+    candidates = _Candidates(look, rows, left, [sort for sort, _ in sorts])
+    matching = candidates.matching(left, datasets)
     for sort, dataset in reversed(sorts):  # stable sorts, from the least important on
         matching = candidates.sorted(matching, sort, dataset)
-    following = page_after(start + limit, *asked) if len(matching) > start + limit else None
-    return LoggedModelPage(records(look, matching[start : start + limit]), following)
+    chosen = records(look, matching[start : start + limit])
+    return LoggedModelPage(chosen, following if len(matching) > start + limit else None)
 
 
 class _Candidates:
