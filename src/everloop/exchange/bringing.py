@@ -31,6 +31,10 @@ Say = Callable[[str], None]
 
 RUNS_AT_ONCE = 100
 MODELS_AT_ONCE = 50
+POINTS_AT_ONCE = 2_000_000
+"""How many points are in memory at once, unless a single run has more."""
+LARGE = 64 << 20
+"""From this size on, a file is stored by itself."""
 BYTES_IN_A_MESSAGE = 8 << 20
 """How long a call gets; a server refuses what is longer than 32 MB."""
 POINTS_IN_A_MESSAGE = 50_000
@@ -129,25 +133,26 @@ class _Import:
 
     def _bring_batch(self, heads: Sequence[Head]) -> None:
         by_id = {head.run_id: head for head in heads}
-        runs = []
-        with self._objects.writer() as store:
-            for run in self._source.read(heads):
-                fit = fitted(run, self._report.skipped, self._report.changed)
-                artifacts = list(self._stored(store, self._files_of(by_id[run.run_id]), f"run:{run.run_id}"))
-                runs.append(
-                    msgspec.structs.replace(
-                        fit,
-                        experiment=self._experiments[run.experiment],
-                        state=DELETED if run.experiment in self._deleted else run.state,
-                        metrics=self._portable(fit.metrics),
-                        artifacts=artifacts,
+        for group in _groups(self._source.read(heads)):
+            runs = []
+            with self._objects.writer() as store:
+                for run in group:
+                    fit = fitted(run, self._report.skipped, self._report.changed)
+                    files = self._files_of(by_id[run.run_id])
+                    runs.append(
+                        msgspec.structs.replace(
+                            fit,
+                            experiment=self._experiments[run.experiment],
+                            state=DELETED if run.experiment in self._deleted else run.state,
+                            metrics=self._portable(fit.metrics),
+                            artifacts=list(self._stored(store, files, f"run:{run.run_id}")),
+                        )
                     )
-                )
-        for message in _messages(runs):
-            done = self._tracking.adopt_runs(found=message, origin=self._source.origin)
-            self._report.count("runs", done.new, done.present)
-            self._report.count("continued", done.replaced)
-            self._count(message)
+            for message in _messages(runs):
+                done = self._tracking.adopt_runs(found=message, origin=self._source.origin)
+                self._report.count("runs", done.new, done.present)
+                self._report.count("continued", done.replaced)
+                self._count(message)
 
     def _count(self, runs: Sequence[AdoptedRun]) -> None:
         counts = {
@@ -242,7 +247,8 @@ class _Import:
             try:
                 path = checked_artifact_path(file.path)
                 with _opened(file.content) as stream:
-                    stored = store.add(stream)
+                    # A batch is gathered before it is stored: large files go by themselves.
+                    stored = store.add(stream) if file.size < LARGE else self._objects.put(stream)
             except (InvalidInput, OSError) as error:
                 reason = error.message if isinstance(error, InvalidInput) else str(error.strerror or error)
                 self._report.skipped.append(Skipped("artifact", f"{owner}/{file.path}", reason))
@@ -252,6 +258,20 @@ class _Import:
 
 def _batches(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _groups(runs: Iterable[AdoptedRun]) -> Iterator[list[AdoptedRun]]:
+    """Runs as they are read, as many together as fit into memory well."""
+    group: list[AdoptedRun] = []
+    points = 0
+    for run in runs:
+        group.append(run)
+        points += run.metrics.count
+        if points >= POINTS_AT_ONCE:
+            yield group
+            group, points = [], 0
+    if group:
+        yield group
 
 
 def _messages(runs: Sequence[AdoptedRun]) -> Iterator[list[AdoptedRun]]:

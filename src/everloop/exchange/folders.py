@@ -13,7 +13,11 @@ def files_below(root: Path, kind: str, name: str, skipped: list[Skipped]) -> Ite
     """Regular files below `root`, sorted by path. A link is followed only to a file below `root`: a folder from elsewhere must
     not bring in what its maker could not read. What is left is added to `skipped`."""
     real = root.resolve()
-    for folder, folders, files in os.walk(root):
+
+    def left(error: OSError) -> None:
+        skipped.append(Skipped(kind, f"{name}/{_path(Path(error.filename), root)}", str(error.strerror)))
+
+    for folder, folders, files in os.walk(root, onerror=left):
         folders.sort()
         here = Path(folder)
         links = [_path(here / each, root) for each in folders if (here / each).is_symlink()]
