@@ -305,6 +305,7 @@ class TestOneLedger:
         assert len(wire.workspace.governance.log(actions=["run.*"], limit=1000)) - before == said + 1
         wire.post(f"{RUNS}/set-tag", run_id=run, key="t", value="1")
         assert len(wire.workspace.governance.log(actions=["run.*"], limit=1000)) - before == said + 2
+        assert wire.workspace.governance.verify().faults == []
 
     def test_the_operations_work_from_afar(self, wire: Wire, tmp_path: Path, clock: FakeClock) -> None:
         """What the adapter calls is there for our own client too."""

@@ -112,18 +112,34 @@ def understood(found: list[list[Any]], first: int = 0) -> tuple[_Batch, dict[str
         raise InvalidInput(f"a record cannot be understood: {error}") from None
 
 
-def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
-    """Take in records `first`, `first` + 1, … of a run. Those that arrived before are passed over; a gap is refused."""
+class Shipment:
+    """Journal records `first`, `first` + 1, … of a run, read before the ledger is locked: meanwhile others can write. Raises
+    InvalidInput for what is no record."""
+
+    def __init__(self, first: int, data: bytes) -> None:
+        self.first = first
+        self.found = records.decode_batch(data)
+        self._whole = understood(self.found, first)
+
+    def after(self, arrived: int) -> tuple[_Batch, dict[str, Points]]:
+        """What it says from record `arrived` on: the records before that have come already."""
+        return (
+            self._whole if arrived == self.first else understood(self.found[arrived - self.first :], arrived)
+        )
+
+
+def receive(tx: Transaction, run_id: str, shipment: Shipment) -> Shipped:
+    """Take in a shipment. Records that arrived before are passed over; a gap is refused."""
     row = writing.writable(tx, run_id)
-    found = records.decode_batch(data)
+    first = shipment.first
     if first > row.records:
         raise Conflict(
             f"records {row.records} to {first - 1} of run {run_id} are missing", hint="send those first"
         )
-    found = found[row.records - first :]
-    if not found:
+    count = first + len(shipment.found) - row.records
+    if count <= 0:
         return Shipped(row.records)
-    batch, points = understood(found, row.records)
+    batch, points = shipment.after(row.records)
     add_points(tx, run_id, row.records, points)
     refused: list[str] = []
     for params in batch.params:
@@ -142,9 +158,9 @@ def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
             for record, stream, time, texts in batch.output
         ]
         tx.execute(sa.insert(run_output), rows)
-    arrived = row.records + len(found)
+    arrived = row.records + count
     tx.execute(sa.update(runs).where(runs.c.id == run_id).values(records=arrived, heartbeat=tx.now))
-    logged = {"first": row.records, "records": len(found), "metrics": len(points)}
+    logged = {"first": row.records, "records": count, "metrics": len(points)}
     said = {"refused": refused, "lost": batch.lost}
     tx.event("run.logged", f"run:{run_id}", logged | {key: value for key, value in said.items() if value})
     if batch.end is not None:
@@ -152,19 +168,32 @@ def receive(tx: Transaction, run_id: str, first: int, data: bytes) -> Shipped:
     return Shipped(arrived, refused)
 
 
-def add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Points]) -> None:
-    """Keep points, by metric, as blocks numbered `record`, and bring what search reads up to date. A point that was the last of
-    its metric already is the same point: it was sent twice."""
+FIRST_BLOCK = -(1 << 62)
+"""Blocks of points that came without a journal are numbered from here up, out of the way of the journal's own numbers: by how
+many points their metric had before."""
+
+
+def add_points(tx: Transaction, run_id: str, record: int | None, points: dict[str, Points]) -> dict[str, int]:
+    """Keep points, by metric, as blocks numbered `record` (None: they come without a journal), and bring what search reads up to
+    date. A point that was the last of its metric already is the same point: it was sent twice. Returns how many points those
+    metrics have now that got new ones."""
     if not points:
-        return
+        return {}
     known = {row.key: Summary.of_row(dict(row._mapping)) for row in _summaries(tx, run_id, list(points))}
     new = {key: each for key, each in points.items() if key not in known or not known[key].ends_with(each)}
     if not new:
-        return
+        return {}
+    before = {key: known[key].count if key in known else 0 for key in new}
     tx.execute(
         _INSERT_BLOCKS,
         [
-            {"run": run_id, "key": key, "record": record, "count": len(each), "points": encode(each)}
+            {
+                "run": run_id,
+                "key": key,
+                "record": FIRST_BLOCK + before[key] if record is None else record,
+                "count": len(each),
+                "points": encode(each),
+            }
             for key, each in new.items()
         ],
     )
@@ -175,6 +204,7 @@ def add_points(tx: Transaction, run_id: str, record: int, points: dict[str, Poin
             summary = known[key].merged(summary)
         rows.append({"run": run_id, "key": key} | summary.row())
     writing.upsert(tx, run_metrics, rows)
+    return {key: count + len(new[key]) for key, count in before.items()}
 
 
 # Built once: what is sent for every point of a script that logs call by call.

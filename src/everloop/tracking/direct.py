@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import nan
 from typing import Any
+from zlib import crc32
 
 import sqlalchemy as sa
 
@@ -32,27 +33,20 @@ from everloop.tracking import arrivals, reading, writing
 from everloop.tracking.blocks import Points, decode, encode
 from everloop.tracking.records import decode_batch
 
-FIRST_BLOCK = -(1 << 62)
-"""Blocks of points that came without a journal are numbered from here up, out of the way of the journal's own numbers."""
-
-GATHER_EVERY = 4_096
-"""After so many blocks of a run, the small ones are made into fewer."""
-FEWEST_GATHERED = 16
 WHOLE_BLOCK = 256
-"""A block of so many points is left alone."""
+"""A block of so many points is left alone; smaller ones are gathered when a metric has got so many points more."""
+FEWEST_GATHERED = 16
 
 SAID_EVERY = timedelta(seconds=1)
 """How often an event says that points of metrics came. A script may log thousands of times a second, and its points are
 telemetry: what else a call brings is always said."""
 
 _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
-# Built once: what is sent for every point of a script that logs call by call. It counts the call, tells what recording needs to
-# know of the run, and locks it until the transaction ends.
-_COUNT_CALL = (
-    sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run_id"), runs.c.state == ACTIVE)
-    .values(direct=runs.c.direct + sa.bindparam("blocks", type_=sa.BigInteger))
-    .returning(runs.c.direct, runs.c.status, runs.c.place, runs.c.heartbeat)
+# Built once: what is sent for every point of a script that logs call by call.
+_LOOK_AND_LOCK = (
+    sa.select(runs.c.id, runs.c.state, runs.c.status, runs.c.place, runs.c.heartbeat)
+    .where(runs.c.id == sa.bindparam("run_id"))
+    .with_for_update()
 )
 
 
@@ -79,13 +73,13 @@ class DirectRecording(Room):
         if batch.end is not None:
             raise InvalidInput("the end of a run is not recorded with its points", hint="use amend_run")
         with self.change() as tx:
-            blocks = max(1, len(points))
-            row = _counted(tx, run_id, blocks)
+            row = _open(tx, run_id)
             if once:
                 points = _unknown(tx, run_id, points)
-            arrivals.add_points(tx, run_id, FIRST_BLOCK + row.direct, points)
-            if row.direct % GATHER_EVERY < blocks:
-                gather(tx, run_id)
+            for key, count in arrivals.add_points(tx, run_id, None, points).items():
+                # Spread, so that not all metrics of a run are gathered in the same call.
+                if (count + crc32(key.encode())) % WHOLE_BLOCK < len(points[key]):
+                    gather(tx, run_id, key)
             for params in batch.params:
                 writing.set_params(tx, run_id, params)
             if batch.tags:
@@ -94,15 +88,15 @@ class DirectRecording(Room):
             changed = _told(tx, run_id, facts)
             if row.status == INTERRUPTED and not row.place:  # it was only silent
                 changed |= {"status": RUNNING, "end_time": None}
-            said = {
+            said: dict[str, object] = {
                 "params": [key for params in batch.params for key in params], "tags": list(batch.tags), "removed": remove_tags,
                 **changed,
             }  # fmt: skip
             if any(said.values()) or tx.now - row.heartbeat >= SAID_EVERY:
-                facts_of_call = {name: value for name, value in said.items() if value} | {
-                    "metrics": len(points)
-                }
-                tx.event("run.logged", f"run:{run_id}", facts_of_call)
+                said["metrics"] = len(points)
+                tx.event(
+                    "run.logged", f"run:{run_id}", {name: value for name, value in said.items() if value}
+                )
                 changed |= {"heartbeat": tx.now}
             if changed:
                 tx.execute(sa.update(runs).where(runs.c.id == run_id).values(changed))
@@ -172,30 +166,32 @@ class DirectRecording(Room):
             tx.event("experiment.tagged", f"experiment {row.id}", {"removed": keys})
 
 
-def gather(tx: Transaction, run_id: str) -> None:
-    """Make few blocks of many small ones: a script that logs point by point leaves one for each, twenty times as long as the
-    point."""
+def gather(tx: Transaction, run_id: str, key: str) -> None:
+    """Make one block of the small ones of a metric: a script that logs point by point leaves one for each, twenty times as long
+    as the point."""
     small = sa.and_(
-        metric_blocks.c.run == run_id, metric_blocks.c.record < 0, metric_blocks.c.count < WHOLE_BLOCK
+        metric_blocks.c.run == run_id,
+        metric_blocks.c.key == key,
+        metric_blocks.c.record < 0,
+        metric_blocks.c.count < WHOLE_BLOCK,
     )
-    many = sa.select(metric_blocks.c.key).where(small).group_by(metric_blocks.c.key)
-    for (key,) in tx.all(many.having(sa.func.count() >= FEWEST_GATHERED)):
-        of_key = sa.and_(small, metric_blocks.c.key == key)
-        found = tx.all(
-            sa.select(metric_blocks.c.record, metric_blocks.c.points)
-            .where(of_key)
-            .order_by(metric_blocks.c.record)
-        )
-        points = Points.joined(decode(row.points) for row in found)
-        tx.execute(sa.delete(metric_blocks).where(of_key))
-        block = {"run": run_id, "key": key, "record": found[0].record, "count": len(points)}
-        tx.execute(sa.insert(metric_blocks), block | {"points": encode(points)})
+    found = tx.all(
+        sa.select(metric_blocks.c.record, metric_blocks.c.points)
+        .where(small)
+        .order_by(metric_blocks.c.record)
+    )
+    if len(found) < FEWEST_GATHERED:
+        return
+    points = Points.joined(decode(row.points) for row in found)
+    tx.execute(sa.delete(metric_blocks).where(small))
+    block = {"run": run_id, "key": key, "record": found[0].record, "count": len(points)}
+    tx.execute(sa.insert(metric_blocks), block | {"points": encode(points)})
 
 
-def _counted(tx: Transaction, run_id: str, blocks: int) -> sa.Row[Any]:
-    """One more call for a run that takes writes, and what recording needs to know of it."""
-    row = tx.execute(_COUNT_CALL, {"run_id": run_id, "blocks": blocks}).first()
-    return row if row is not None else writing.writable(tx, run_id)
+def _open(tx: Transaction, run_id: str) -> sa.Row[Any]:
+    """What recording needs to know of a run that takes writes, which is locked until the transaction ends."""
+    row = tx.execute(_LOOK_AND_LOCK, {"run_id": run_id}).first()
+    return row if row is not None and row.state == ACTIVE else writing.writable(tx, run_id)
 
 
 def _told(tx: Transaction, run_id: str, facts: RunFacts) -> dict[str, object]:

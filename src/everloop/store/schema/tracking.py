@@ -68,13 +68,11 @@ runs = sa.Table(
     sa.Column("process_began", sa.Double, nullable=False),
     sa.Column("heartbeat", Moment, nullable=False),
     sa.Column("captured", Json, nullable=False),
-    sa.Column("direct", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index(None, "state", "start_time", "id"),
     sa.Index(None, "experiment", "state", "start_time", "id"),
     sa.Index(None, "status"),
     sa.Index(None, "parent"),
-    comment="`records`: how many journal records have arrived; `direct`: how many blocks came without a journal. `version`: the "
-    "commit.",
+    comment="`records`: how many journal records have arrived. `version`: the commit.",
 )
 
 

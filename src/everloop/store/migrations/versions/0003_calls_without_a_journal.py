@@ -8,7 +8,6 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    op.add_column("runs", sa.Column("direct", sa.BigInteger(), server_default="0", nullable=False))
     op.create_table(
         "logged_datasets",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -42,11 +41,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_run_datasets_dataset_run"), "run_datasets", ["dataset", "run"])
     if op.get_bind().dialect.name == "postgresql":  # SQLite keeps no comments
-        op.create_table_comment(
-            "runs",
-            "`records`: how many journal records have arrived; `direct`: how many blocks came without a journal. `version`: the "
-            "commit.",
-        )
         op.create_table_comment(
             "metric_blocks",
             "Points of one metric in one shipment, as columns; `record` is the number of the shipment's first record, far below "
