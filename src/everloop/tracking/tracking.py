@@ -350,8 +350,9 @@ class Tracking(
     @operation(Permission.WRITE)
     def ship(self, run_id: str, first: int, records: bytes) -> Shipped:
         """Bring in journal records of a run, numbered from `first` (see `tracking.records`). Sent twice, they arrive once."""
+        shipment = arrivals.Shipment(first, records)
         with self.change() as tx:
-            return arrivals.receive(tx, run_id, first, records)
+            return arrivals.receive(tx, run_id, shipment)
 
     @operation(Permission.WRITE)
     def log(
