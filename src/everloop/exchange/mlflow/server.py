@@ -353,6 +353,10 @@ def _checked(answer: httpx.Response) -> httpx.Response:
             f"the server refuses the request ({answer.status_code})",
             hint="set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
+    if answer.is_server_error:
+        raise Unavailable(
+            f"{answer.url.copy_with(query=None)} answered {answer.status_code}", hint="try again later"
+        )
     raise InvalidInput(
         f"{answer.url.copy_with(query=None)} answered {answer.status_code}", hint="is it an MLflow server?"
     )
