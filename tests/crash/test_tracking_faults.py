@@ -270,6 +270,23 @@ class TestDiskFull:
         assert run.status == "finished"
 
 
+def test_an_error_that_nobody_thought_of_does_not_end_a_training(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with tracking.start() as run:
+            monkeypatch.setattr(tracking, "ship", broken)
+            run.log_metric("m", 1.0)
+    assert ["a fault of ours" in str(each.message) for each in told] == [True]
+    monkeypatch.undo()
+    assert tracking.ship_pending() == [run.run_id]
+    assert tracking.open(run.run_id).metrics == {"m": 1.0}
+
+
 class TestLongAbsence:
     def test_memory_is_bounded(
         self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, workspace: LocalWorkspace

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everloop.domain.runs import Shipped
-from everloop.errors import EverloopError, StorageError
+from everloop.errors import EverloopError, Failed, StorageError
 from everloop.store.journal import JournalWriter
 from everloop.tracking import records
 from everloop.tracking.errands import BEGIN, Errand, Spool
@@ -137,7 +137,7 @@ class RunJournal:
                             self._tracking.ship(self._run_id, self._sent, records.batch(batch)), len(batch)
                         )
                 self._run_errands()
-            except EverloopError:
+            except Exception:
                 self._failures += 1
                 self._again_at = time.monotonic() + self._patience()
                 self._slow = time.monotonic() - started > SLOW_SECONDS
@@ -151,6 +151,9 @@ class RunJournal:
             self.flush()
         except EverloopError as error:
             self.away(error)
+            return False
+        except Exception as error:  # noqa: BLE001 (the boundary to somebody's training: it goes on whatever happens here)
+            self.away(Failed(f"{type(error).__name__}: {error}"))
             return False
         return True
 
