@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import BinaryIO
 
 import msgspec
@@ -13,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from everloop.client.objects import BASE, FRAME, PIECE
+from everloop.client.objects import BASE, FRAME
 from everloop.errors import InvalidInput
 from everloop.governance.identity import Actor, Permission, acting_as, authorize
 from everloop.server.answers import json_response
+from everloop.server.ranges import asked_range, pieces
 from everloop.store.objects.contract import Stored
 from everloop.workspace.workspace import Workspace
 
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
 _DIGESTS = msgspec.json.Decoder(list[str])
 
 
@@ -71,13 +70,13 @@ class ObjectEndpoints:
         _allow(request, Permission.READ)
         digest = request.path_params["digest"]
         stored = await run_in_threadpool(self._workspace.objects.stat, digest)
-        first, last, status = _range(request.headers.get("range", ""), stored.size)
+        first, last, status = asked_range(request.headers.get("range", ""), stored.size)
         headers = {"Content-Length": str(last - first + 1), "Accept-Ranges": "bytes", "ETag": f'"{digest}"'}
         if status == 206:
             headers["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
         stream = await run_in_threadpool(self._workspace.objects.open, digest)
-        pieces = iterate_in_threadpool(_slice(stream, first, last - first + 1))
-        return StreamingResponse(pieces, status, headers, media_type="application/octet-stream")
+        content = iterate_in_threadpool(pieces(stream, first, last - first + 1))
+        return StreamingResponse(content, status, headers, media_type="application/octet-stream")
 
     async def digests(self, request: Request) -> Response:
         _allow(request, Permission.READ)
@@ -127,26 +126,6 @@ async def _receive(request: Request, spool: BinaryIO) -> None:
     async for piece in request.stream():
         await run_in_threadpool(spool.write, piece)
     spool.seek(0)
-
-
-def _range(header: str, size: int) -> tuple[int, int, int]:
-    """First byte, last byte and status for a Range header of one range; anything else is the whole."""
-    match = _RANGE.match(header)
-    if match is None or not size:
-        return 0, size - 1, 200
-    first = int(match[1])
-    last = min(int(match[2]) if match[2] else size - 1, size - 1)
-    if first > last:
-        raise InvalidInput(f"the range {header} is outside the object's {size} bytes")
-    return first, last, 206
-
-
-def _slice(stream: BinaryIO, start: int, length: int) -> Iterator[bytes]:
-    with stream:
-        stream.seek(start)
-        while length and (piece := stream.read(min(PIECE, length))):
-            length -= len(piece)
-            yield piece
 
 
 async def _gathered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ import contextlib
 import mimetypes
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO, BinaryIO, NamedTuple, Protocol, cast
 from urllib.parse import quote
 
@@ -21,19 +21,22 @@ from everloop.errors import InvalidInput, NotFound
 from everloop.governance.identity import Permission, acting_as, authorize
 from everloop.server.mlflow.codec import Answer, Asked
 from everloop.server.mlflow.endpoints import Endpoints
-from everloop.server.mlflow.faults import RESOURCE_DOES_NOT_EXIST, WireError, invalid
+from everloop.server.mlflow.faults import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_DOES_NOT_EXIST,
+    WireError,
+    invalid,
+)
 from everloop.server.mlflow.messages import run_id_in
+from everloop.server.ranges import asked_range, pieces
 from everloop.store.objects.contract import Stored
 from everloop.workspace.workspace import Workspace
 
 endpoints = Endpoints("2.0/mlflow-artifacts")
 listing_endpoints = Endpoints("2.0/mlflow")
 
-PIECE = 1 << 20
 IN_MEMORY = 1 << 20
 """An upload up to this long is not written to a file on its way."""
-
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 
 
 class FileInfo(Answer, frozen=True):
@@ -132,7 +135,11 @@ async def put(workspace: Workspace, request: Request, parameters: dict[str, str]
 async def get(workspace: Workspace, request: Request, parameters: dict[str, str]) -> Response:
     """Hand a file out, whole or a range of it."""
     found, stream = await run_in_threadpool(_open, workspace, request, parameters["path"])
-    first, last, status = _range(request.headers.get("range", ""), found.size)
+    try:
+        first, last, status = asked_range(request.headers.get("range", ""), found.size)
+    except InvalidInput as error:
+        stream.close()
+        raise WireError(INVALID_PARAMETER_VALUE, error.message, 416) from None
     length = last - first + 1
     headers = {
         "Content-Length": str(length),
@@ -147,7 +154,7 @@ async def get(workspace: Workspace, request: Request, parameters: dict[str, str]
     if request.method == "HEAD":
         stream.close()
         return Response(None, status, headers, media_type=kind)
-    return StreamingResponse(iterate_in_threadpool(_slice(stream, first, length)), status, headers, kind)
+    return StreamingResponse(iterate_in_threadpool(pieces(stream, first, length)), status, headers, kind)
 
 
 @endpoints.stream("DELETE", "artifacts/{path:path}")
@@ -242,26 +249,3 @@ def _delete(workspace: Workspace, request: Request, given: str) -> None:
         place, path = find(workspace, given)
         with contextlib.suppress(NotFound):
             place.remove(path)
-
-
-def _range(header: str, size: int) -> tuple[int, int, int]:
-    """First byte, last byte and status for a Range header of one range; anything else is the whole."""
-    match = _RANGE.match(header)
-    if match is None or not size or not (match[1] or match[2]):
-        return 0, size - 1, 200
-    if not match[1]:  # the last so many bytes
-        return max(0, size - int(match[2])), size - 1, 206
-    first, last = int(match[1]), min(int(match[2] or size - 1), size - 1)
-    if first > last:
-        raise WireError(
-            "INVALID_PARAMETER_VALUE", f"the range {header} is outside the file's {size} bytes", 416
-        )
-    return first, last, 206
-
-
-def _slice(stream: BinaryIO, start: int, length: int) -> Iterator[bytes]:
-    with stream:
-        stream.seek(start)
-        while length and (piece := stream.read(min(PIECE, length))):
-            length -= len(piece)
-            yield piece
