@@ -1,19 +1,20 @@
 """How long `everloop import mlflow` takes for an mlflow.db with 10,000 runs of 20 metrics with 100 points each (20 M points), 10
-parameters and 5 tags.
+parameters and 5 tags. Goal: 60 s.
 
-The database is made by bulk SQL with the tables of MLflow 3.17.2, once, and kept in the folder given (5 GB). Then the whole
-command is timed, and again over what is there by then. Goal: 60 s.
+    python bench/tracking/bench_import.py [--runs 10000] [--keep FOLDER]
 
-    python bench/tracking/bench_import.py /var/tmp/import [RUNS]
+The database is made by bulk SQL with the tables of MLflow 3.17.2 (5 GB, which takes minutes; `--keep` keeps it for the next time).
+Then the whole command is timed, and again over what is there by then.
 """
 
+import argparse
 import json
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from array import array
 from pathlib import Path
@@ -111,15 +112,21 @@ def appended(path: Path, size: int) -> float:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    runs = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
-    folder.mkdir(parents=True, exist_ok=True)
-    store = folder / f"mlflow-{runs}.db"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--keep", type=Path, help="Where the database is kept for the next time.")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="everloop-bench-", ignore_cleanup_errors=True) as temporary:
+        measure(given.keep or Path(temporary), Path(temporary), given.runs)
+
+
+def measure(kept: Path, folder: Path, runs: int) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    store = kept / f"mlflow-{runs}.db"
     if not store.exists():
         make(store.with_suffix(".made"), runs)
         store.with_suffix(".made").rename(store)
     workspace = folder / "workspace"
-    shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir()
     environment = os.environ | {"EVERLOOP_WORKSPACE": str(workspace)}
     command = [sys.executable, "-m", "everloop", "import", "mlflow", str(store), "--json"]
@@ -129,9 +136,9 @@ def main() -> None:
     for turn in ("first import", "again"):
         wall, spent, report = timed(command, environment)
         print(f"{turn:14} {wall:7.1f} s   processor {spent:7.1f} s   imported {report['imported']}")
-    ledger = sum(file.stat().st_size for file in workspace.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in workspace.rglob("*") if file.is_file())
     print(
-        f"workspace      {ledger / 1e6:,.0f} MB; the disk takes {appended(folder / 'probe', ledger):.1f} s to write as much"
+        f"workspace      {size / 1e6:,.0f} MB; the disk takes {appended(folder / 'probe', size):.1f} s to write as much"
     )
 
 
