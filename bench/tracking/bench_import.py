@@ -3,7 +3,7 @@ parameters and 5 tags. Goal: 60 s.
 
     python bench/tracking/bench_import.py [--runs 10000] [--keep FOLDER]
 
-The database is made by bulk SQL with the tables of MLflow 3.17.2 (5 GB, which takes minutes; `--keep` keeps it for the next time).
+The database is made by bulk SQL with the tables of MLflow 3.17.2 (5 GB, which takes minutes; `--keep` keeps it for another time).
 Then the whole command is timed, and again over what is there by then.
 """
 
