@@ -92,11 +92,12 @@ class DirectRecording(Room):
                 "params": [key for params in batch.params for key in params], "tags": list(batch.tags), "removed": remove_tags,
                 **changed,
             }  # fmt: skip
-            if any(said.values()) or tx.now - row.heartbeat >= SAID_EVERY:
+            quiet = tx.now - row.heartbeat >= SAID_EVERY
+            if quiet or any(said.values()):
                 said["metrics"] = len(points)
-                tx.event(
-                    "run.logged", f"run:{run_id}", {name: value for name, value in said.items() if value}
-                )
+                facts_said = {name: value for name, value in said.items() if value}
+                tx.event("run.logged", f"run:{run_id}", facts_said)
+            if quiet:
                 changed |= {"heartbeat": tx.now}
             if changed:
                 tx.execute(sa.update(runs).where(runs.c.id == run_id).values(changed))
