@@ -397,6 +397,27 @@ def test_experiments_are_made_renamed_and_deleted(table: Page, many: LocalWorksp
     assert "team/newer" in [each.name for each in many.tracking.experiments("deleted")]
 
 
+def test_deleting_for_good_asks_once(table: Page, many: LocalWorkspace) -> None:
+    runs = [many.tracking.create_run(experiment="gone", name=name) for name in ("one", "two", "three")]
+    many.tracking.delete_runs([run.run_id for run in runs])
+    table.goto("/runs?experiment=gone&state=deleted&sort=name")
+    ready(table, 3)
+    table.get_by_role("checkbox", name="Pick one").check()
+    table.get_by_role("checkbox", name="Pick two").check()
+    table.get_by_role("button", name="Delete for good…").click()
+    table.get_by_role("button", name="Cancel").click()
+    table.get_by_role("button", name="Delete for good…").click()
+    table.get_by_role("button", name="Delete for good", exact=True).click()
+    expect(table.get_by_text("2 runs are deleted for good.")).to_be_visible()
+    assert names(table) == ["three"]
+    table.goto(f"/runs/{runs[2].run_id}")
+    table.get_by_role("button", name="Delete for good…").click()
+    table.get_by_role("button", name="Delete for good", exact=True).click()
+    table.wait_for_url(re.compile("purged=1"))
+    assert many.tracking.search(experiment=["gone"], state="all").runs == []
+    many.tracking.set_experiment_state("gone", "deleted")
+
+
 def test_axe_finds_nothing_serious_in_any_state_of_the_pages(
     browser: Browser, place: str, many: LocalWorkspace, theme: str
 ) -> None:

@@ -6,7 +6,7 @@ let newest = 0;
 /** Goes to another state of this page. `keep`: the history already stands there (the reader went back). */
 export async function goTo(address: URL | string, keep = false): Promise<void> {
   const there = new URL(address, location.href);
-  if (!keep) for (const momentary of ["page", "deleted", "restored"]) there.searchParams.delete(momentary);
+  if (!keep) for (const momentary of ["page", "deleted", "restored", "purged"]) there.searchParams.delete(momentary);
   const mine = (newest += 1);
   const part = document.getElementById("runs");
   part?.setAttribute("aria-busy", "true");

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from everloop.domain.pipelines import PipelineRunRecord, StepRecord
 from everloop.domain.runs import ArtifactRecord, OutputPiece, RunDetail
 from everloop.errors import NotFound
+from everloop.governance.identity import Permission, current_actor, permits
 from everloop.server.pages import artifacts, captured, lineage, markdown, run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
@@ -99,6 +100,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "machine": run_plots.run_curves(workspace, run, machine, axis=axis),
         "output": output_of(workspace, run.run_id),
         "graph": lineage.graph(workspace, run.reference),
+        "may_purge": permits(current_actor().role, Permission.ADMIN),
         "command": f"everloop runs show {run.run_id}",
     }
 

@@ -21,6 +21,7 @@ from everloop.domain.listing import Excerpt, Outline
 from everloop.domain.runs import STATUSES, RunRecord
 from everloop.domain.views import RunView
 from everloop.errors import InvalidInput, NotFound
+from everloop.governance.identity import Permission, current_actor, permits
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
 from everloop.server.pages.run_columns import (
@@ -43,7 +44,7 @@ MOST_LISTED = 100_000
 MOST_IN_WINDOW = 200
 CSV_PAGE = 1_000
 STATES: tuple[State, ...] = ("active", "deleted", "all")
-MOMENTARY = ("page", "picked", "deleted", "restored")
+MOMENTARY = ("page", "picked", "deleted", "restored", "purged")
 """Parts of the address that say what is looked at now, not how the table is made."""
 
 VIEWED = ("where", "experiment", "status", "state", "column", "sort", "group", "nest")
@@ -67,6 +68,7 @@ def routes(pages: Pages) -> list[BaseRoute]:
         pages.file("/runs.csv", as_csv),
         pages.action("/runs/delete", delete),
         pages.action("/runs/restore", restore),
+        pages.action("/runs/purge", purge),
     ]
 
 
@@ -160,6 +162,8 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
         "anything": bool(ids) or any(each.runs for each in experiments) or wanted.state != "active",
         "deleted": [each for each in here.get("deleted").split(",") if each],
         "restored": here.number("restored"),
+        "purged": here.number("purged"),
+        "may_purge": permits(current_actor().role, Permission.ADMIN),
         "momentary": MOMENTARY,
         "saved": (saved := workspace.tracking.views()),
         "view": view_of(here, saved),
@@ -244,6 +248,11 @@ def as_csv(request: Request, workspace: Workspace) -> Response:
 def delete(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
     gone = workspace.tracking.delete_runs(form.get("ref", []))
     return _came_from(request).but({"deleted": ",".join(gone[:1000]), "restored": None, "picked": None})
+
+
+def purge(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
+    gone = workspace.tracking.purge_runs(form.get("ref", []))
+    return _came_from(request).but({"state": "deleted", "purged": len(gone), "deleted": None, "picked": None})
 
 
 def restore(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> str:
