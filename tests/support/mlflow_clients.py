@@ -11,7 +11,7 @@ CHECKS = ROOT / "tests" / "wire" / "mlflow"
 CLIENTS = ("mlflow3", "mlflow2")
 
 
-def run_checks(client: str, url: str, *names: str, timeout: float = 110, **environment: str) -> str:
+def run_checks(client: str, url: str, *names: str, timeout: float = 280, **environment: str) -> str:
     """Run ``check_NAME.py`` for each name with a client against the server at `url`; returns what pytest said. `environment`:
     further variables, such as credentials."""
     python = ROOT / f".venv-{client}" / "bin" / "python"

@@ -10,6 +10,9 @@ from tests.support.workspaces import served
 from everloop.workspace.local import LocalWorkspace
 
 
+pytestmark = pytest.mark.timeout(300)  # a few dozen checks in one test
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[LocalWorkspace]:
     with LocalWorkspace(tmp_path / "project") as made:
