@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -232,6 +233,24 @@ class TestCurves:
             tracking.histories(["0" * 32], ["a"])
         with pytest.raises(InvalidInput, match="too many"):
             tracking.histories(ids, [str(number) for number in range(4_000)])
+
+    @pytest.mark.parametrize(("status", "blocks"), [("finished", 1), ("failed", 20)])
+    def test_blocks_of_a_finished_run_are_joined(
+        self, tracking: Tracking, workspace: LocalWorkspace, status: str, blocks: int
+    ) -> None:
+        run = tracking.start()
+        for step in (5, 3, 3, *range(17)):
+            run.log_metric("m", step, step=step)
+            run.log_metric("once", 1.0) if step == 16 else None
+            run.flush()
+        before = run.history("m")
+        run.finish(status)
+        with workspace.ledger.read() as look:
+            count = look.scalar(sa.text("select count(*) from metric_blocks where key = 'm'"))
+        assert count == blocks
+        assert run.history("m").equals(before)
+        assert tracking.summaries(run.run_id)[0].count == before.num_rows
+        assert run.history("once").num_rows == 1
 
     @given(
         st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=300), st.integers(4, 60)

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from everloop.domain.runs import STATUSES, Shipped, checked_key
+from everloop.domain.runs import FINISHED, STATUSES, Shipped, checked_key
 from everloop.domain.times import from_micros, micros
 from everloop.errors import Conflict, InvalidInput
 from everloop.store.ledger import Transaction
 from everloop.store.schema.tracking import metric_blocks, run_metrics, run_output, runs
 from everloop.tracking import records, writing
 from everloop.tracking.blocks import Points, Summary, encode
+from everloop.tracking.compacting import compact
 
 _EARLIEST, _LATEST = micros(datetime(1, 1, 1, tzinfo=UTC)), micros(datetime(9999, 12, 31, tzinfo=UTC))
 
@@ -165,6 +166,8 @@ def receive(tx: Transaction, run_id: str, shipment: Shipment) -> Shipped:
     tx.event("run.logged", f"run:{run_id}", logged | {key: value for key, value in said.items() if value})
     if batch.end is not None:
         writing.end(tx, row, batch.end[0], from_micros(batch.end[1]))
+        if batch.end[0] == FINISHED:
+            compact(tx, run_id)
     return Shipped(arrived, refused)
 
 

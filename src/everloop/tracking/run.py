@@ -155,7 +155,8 @@ class Run(RunFiles):
     def log_metric(
         self, key: str, value: float, step: int | None = None, timestamp: datetime | None = None
     ) -> None:
-        """One point of a metric. Without a step it gets the one after the key's last, from 0 on. NaN and infinities are kept."""
+        """One point of a metric. Without a step it gets the one after the key's last, from 0 on. NaN and infinities are kept.
+        The last point sent once more (same step, time and value) is one point."""
         if step is None or key not in self._steps:
             step = self._step(key, step)
         elif type(step) is not int or not _LEAST <= step < _MOST:
