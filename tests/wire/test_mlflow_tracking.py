@@ -9,7 +9,6 @@ from tests.support.workspaces import served
 
 from everloop.workspace.local import LocalWorkspace
 
-
 pytestmark = pytest.mark.timeout(300)  # a few dozen checks in one test
 
 
