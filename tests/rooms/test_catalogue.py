@@ -152,8 +152,12 @@ def test_a_version_whose_files_are_elsewhere_says_so(workspace):
     assert (made.files, made.digest, made.run) == ({}, "", "")
     with pytest.raises(NotFound, match="its source is s3://bucket/model"):
         workspace.registry.model("delay").predict({})
+    strange = workspace.registry.add_version("delay", source="s3://x/y", run="0" * 32)
+    assert strange.run == "0" * 32, "a run of another server"
+    assert workspace.ledger.edges_of(strange.reference, upward=True) == []
+    assert "code" in workspace.registry.missing_provenance(strange.reference)
     with pytest.raises(NotFound):
-        workspace.registry.add_version("delay", run="0" * 32)
+        workspace.registry.add_version("delay", run="0" * 32, artifact="model")
     with pytest.raises(NotFound, match="no model is called"):
         workspace.registry.add_version("nobody", source="s3://x")
 

@@ -36,7 +36,7 @@ class ModelVersionRecord(msgspec.Struct, frozen=True):
     its `model.json`, which names the digests of all other files, or of the list of its files where MLflow wrote the folder;
     empty where the files are elsewhere, at `source`. data, commit: what it was trained on and with, read from lineage when it
     was registered. logged_model: the logged model it was made from. source, run_link: what a client said of where it is from.
-    updated: when something of it changed last.
+    updated: when its description, stage or state changed last; None: never since it was made.
     """
 
     name: str

@@ -94,13 +94,13 @@ class Catalogue(Room):
         tags: dict[str, str] = {},  # noqa: B006 (not changed)
         remove_tags: list[str] = [],  # noqa: B006
     ) -> ModelRecord:
-        """Describe a model, set and remove tags of it. Removing a tag that is not there is no error."""
+        """Describe a model, set and remove tags of it; tags alone leave its time of change as it is. Removing a tag that is not
+        there is no error."""
         with self.change() as tx:
             model = reading.find_model(tx, name)
-            values: dict[str, Any] = {"updated": tx.now}
             if description is not None:
-                values["description"] = _checked_description(description)
-            tx.execute(sa.update(models).where(models.c.name == model.name).values(values))
+                values = {"updated": tx.now, "description": _checked_description(description)}
+                tx.execute(sa.update(models).where(models.c.name == model.name).values(values))
             _set_tags(tx, model_tags, {"name": model.name}, tags)
             _remove_tags(tx, model_tags, model_tags.c.name == model.name, remove_tags)
             said = {"description": description, "tags": tags, "removed": remove_tags}
@@ -187,6 +187,7 @@ class Catalogue(Room):
             reference = Reference(Kind.MODEL, model.name, version=version)
             metrics, params, commit = self._logged(origin)
             row = version_row(tx, reference, origin) | {
+                "run": origin.run or run,
                 "metrics": metrics,
                 "params": params,
                 "commit": commit,
@@ -217,13 +218,13 @@ class Catalogue(Room):
         tags: dict[str, str] = {},  # noqa: B006 (not changed)
         remove_tags: list[str] = [],  # noqa: B006
     ) -> ModelVersionRecord:
-        """Describe a version, set and remove tags of it. Removing a tag that is not there is no error."""
+        """Describe a version, set and remove tags of it; tags alone leave its time of change as it is. Removing a tag that is
+        not there is no error."""
         with self.change() as tx:
             record = _living_version(tx, reference)
-            values: dict[str, Any] = {"updated": tx.now}
             if description is not None:
-                values["description"] = _checked_description(description)
-            tx.execute(sa.update(model_versions).where(_is(record)).values(values))
+                values = {"updated": tx.now, "description": _checked_description(description)}
+                tx.execute(sa.update(model_versions).where(_is(record)).values(values))
             _set_tags(tx, model_version_tags, {"name": record.name, "version": record.version}, tags)
             here = (model_version_tags.c.name == record.name) & (
                 model_version_tags.c.version == record.version
@@ -310,13 +311,16 @@ class Catalogue(Room):
                 return sources.from_version(_living_version(look, copy_of))
         if logged_model:
             return sources.from_logged_model(tracking, self.objects, logged_model)
-        if run:
-            tracking.run(run)  # raises NotFound for one that is not there
         if run and artifact:
-            found = sources.from_run(tracking, self.objects, run, artifact)
-            if found is not None:
-                return found
-        return sources.from_elsewhere(run)
+            resolved = tracking.resolve(run)
+            found = sources.from_run(tracking, self.objects, resolved, artifact)
+            return found if found is not None else sources.from_elsewhere(resolved)
+        if run:
+            with contextlib.suppress(
+                NotFound
+            ):  # a run of another server: its identifier is kept, nothing follows from it
+                return sources.from_elsewhere(tracking.resolve(run))
+        return sources.from_elsewhere()
 
     def _logged(self, origin: "Origin") -> tuple[dict[str, Any], dict[str, str], str]:
         """Metrics, parameters and commit: those of the run, with what was measured on the logged model itself."""

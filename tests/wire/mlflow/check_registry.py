@@ -48,7 +48,7 @@ def test_numbers_of_deleted_versions_are_not_given_again(client: Any, versions: 
     client.delete_model_version(versions, "3")
     refused(lambda: client.get_model_version(versions, "3"), MISSING)
     refused(lambda: client.delete_model_version(versions, "3"), MISSING)
-    made = client.create_model_version(versions, f"{run.info.artifact_uri}/model")
+    made = client.create_model_version(versions, f"{run.info.artifact_uri}/model", run.info.run_id)
     assert str(made.version) == "4"
     assert sorted(str(each.version) for each in client.search_model_versions(f"name = '{versions}'")) == [
         "1",
@@ -173,7 +173,9 @@ def test_versions_are_searched_ordered_and_paged(client: Any, versions: str, run
         both = f"{here} AND {where}" if where else here
         return [int(each.version) for each in client.search_model_versions(both, **more)]
 
-    assert found() == [2, 3, 1], "changed last first"
+    assert found() == [3, 2, 1]
+    client.update_model_version(versions, "2", "described")
+    assert found() == [2, 3, 1], "changed last first; a tag is no change"
     assert found(order_by=["version_number ASC"]) == [1, 2, 3]
     assert found(order_by=["creation_timestamp DESC", "name"]) == [3, 2, 1]
     assert found(f"run_id = '{run.info.run_id}' AND version_number >= 2") == [2, 3]
@@ -229,8 +231,9 @@ def test_a_version_may_point_elsewhere(client: Any, fresh: str) -> None:
     found = client.get_model_version(fresh, "1")
     assert (found.source, found.run_link) == ("s3://bucket/model", "https://elsewhere/run")
     assert client.get_model_version_download_uri(fresh, "1") == "s3://bucket/model"
-    refused(lambda: client.create_model_version(fresh, "s3://x", run_id="0" * 32), MISSING)
-    refused(lambda: client.create_model_version("nobody", "s3://x"), MISSING)
+    client.create_model_version(fresh, "s3://x/y", run_id="0" * 32)
+    assert client.get_model_version(fresh, "2").run_id == "0" * 32, "a run of another server"
+    refused(lambda: client.create_model_version("nobody", "s3://x/y"), MISSING)
 
 
 def test_registered_files_do_not_change(client: Any, versions: str, folder: Any) -> None:
