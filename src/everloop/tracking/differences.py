@@ -99,9 +99,7 @@ def difference(
     """What differs from `one` to `other`; `datasets` by run, `repository` where commits may be found."""
     details = (one, other)
     committed = Committed(repository)
-    before, after = (
-        Tree(_stored(objects, each.captured.code, Code), objects, committed) for each in details
-    )
+    before, after = (Tree(_stored(objects, each.captured.code, Code), objects, committed) for each in details)
     places = [_stored(objects, each.captured.environment, Environment) for each in details]
     found = RunDifference(
         a=one.run.reference,
