@@ -513,9 +513,19 @@ MARKS = [
     "|",
     "| a | b |\n|--|--:|\n",
 ]
-LINKS = ["[a](", ")", "](javascript:x)", "](http://x)", "http://a.b/c", "data:", "//evil", "_(", "(a)"]
+LINKS = [
+    "[a](javascript:x)",
+    "[b](//evil)",
+    "[c](data:text/html,x)",
+    "[",
+    "](JavaScript:x)",
+    "](/\\evil)",
+    "](http://x)",
+    ")",
+]
+ADDRESSES = ["http://a.b/c", "https://a.b/_(c)", "javascript:x", "//evil", "mailto:a@b", '"onclick=x']
 OTHERS = ["<script>", "<img src=x onerror=y>", "&lt;", "\n", "\n\n", "  ", "    ", "word", "\\", '"', "'"]
-PIECES = st.sampled_from([*MARKS, *LINKS, *OTHERS])
+PIECES = st.sampled_from([*MARKS, *LINKS, *ADDRESSES, *OTHERS])
 
 
 @given(st.lists(st.one_of(PIECES, st.text(max_size=8)), max_size=40).map("".join))

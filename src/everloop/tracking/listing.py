@@ -182,7 +182,7 @@ def _outlined(
         line = [run]
         while nested and (parent := everything.get(line[-1])) in everything and parent is not None:
             line.append(parent)
-        for each in reversed(line):
+        for each in line:
             if each not in seen:
                 seen.add(each)
                 parent = everything[each] if nested else None
