@@ -13,12 +13,14 @@ _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("newest")]
+    if not marked:  # or these are Everloop's own tests, collected without a client
+        return
     import mlflow
 
     if int(mlflow.__version__.partition(".")[0]) < 3:
-        for item in items:
-            if item.get_closest_marker("newest"):
-                item.add_marker(pytest.mark.skip(reason="came with MLflow 3"))
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="came with MLflow 3"))
 
 
 @pytest.fixture
