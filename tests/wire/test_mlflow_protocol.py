@@ -15,6 +15,7 @@ from tests.support.workspaces import FakeClock, served
 import everloop as ev
 from everloop.client.remote import RemoteWorkspace
 from everloop.domain.direct import LoggedDataset
+from everloop.errors import Unavailable
 from everloop.workspace.local import LocalWorkspace
 
 RUNS = "/api/2.0/mlflow/runs"
@@ -150,6 +151,17 @@ class TestMessages:
 
 
 class TestDoors:
+    def test_a_ledger_that_is_locked_is_worth_another_try(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def locked(*_: object, **__: object) -> None:
+            raise Unavailable("the ledger is locked", hint="wait")
+
+        monkeypatch.setattr("everloop.tracking.tracking.Tracking.experiment_by_number", locked)
+        answer = wire.http.get("/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"})
+        assert (answer.status_code, answer.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+        assert answer.headers["retry-after"] == "1"
+
     def test_tokens_open_as_password_and_as_bearer(self, workspace: LocalWorkspace) -> None:
         engineer = workspace.governance.create_token("ann", "engineer").secret
         viewer = workspace.governance.create_token("vic", "viewer").secret

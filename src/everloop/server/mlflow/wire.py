@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from everloop.errors import EverloopError, Unauthenticated, nearest
+from everloop.errors import EverloopError, Unauthenticated, Unavailable, nearest
 from everloop.governance.identity import Actor, acting_as
 from everloop.server.access import Doorkeeper
 from everloop.server.mlflow import (
@@ -143,7 +143,7 @@ class MlflowWire:
 
 class Recognised:
     """Who asks, asked of the ledger once a second for each set of credentials: a script that logs in a loop shows the same ones
-    thousands of times. So a token that was revoked may still open this door for a second."""
+    thousands of times. So this door learns of a token that was made or revoked a second late."""
 
     SECONDS = 1.0
 
@@ -174,12 +174,14 @@ def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None
 
 def error_response(error: WireError) -> Response:
     """An error as every client of MLflow expects it."""
-    asks = (
-        {"WWW-Authenticate": 'Basic realm="everloop", Bearer'}
-        if error.status == Unauthenticated.status
-        else None
-    )
-    return json_response(encode({"error_code": error.code, "message": error.message}), error.status, asks)
+    headers = _HEADERS.get(error.status)
+    return json_response(encode({"error_code": error.code, "message": error.message}), error.status, headers)
+
+
+_HEADERS = {
+    Unauthenticated.status: {"WWW-Authenticate": 'Basic realm="everloop", Bearer'},
+    Unavailable.status: {"Retry-After": "1"},  # clients wait ever longer otherwise, minutes in all
+}
 
 
 async def _body(request: Request) -> bytes:
