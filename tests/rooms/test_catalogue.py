@@ -133,6 +133,26 @@ def test_a_pickle_is_loaded_only_by_who_trusts_it(workspace):
     assert handle.predict({"temp": [1.0], "wind": [0.0]})["label"].tolist() == [0]
 
 
+def test_what_a_skops_file_names_is_built_only_if_it_is_known_or_trusted(workspace):
+    """The file's own list of trusted types is not asked."""
+    import copy
+
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
+    model = make_pipeline(FunctionTransformer(copy.copy), LogisticRegression()).fit(rows, [0, 1, 0, 1])
+    workspace.registry.create_model("delay")
+    workspace.registry.add_version("delay", logged_model=mlflow_folder(workspace, model))
+    handle = workspace.registry.model("delay@v1")
+    with pytest.raises(Refused, match=r"not trusted.*copy\.copy") as caught:
+        handle.load()
+    assert "load(trust=True)" in caught.value.hint
+    handle.load(trust=True)
+    assert handle.predict({"temp": [1.0], "wind": [0.0]})["label"].tolist() == [0]
+
+
 def test_an_everloop_model_is_copied_with_its_files_and_lineage(workspace, tmp_path):
     registry = workspace.registry
     registry.register(train(workspace, add_flights(workspace, tmp_path)), "delay")

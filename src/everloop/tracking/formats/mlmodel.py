@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from everloop.domain.plain_yaml import read_yaml
 from everloop.domain.canonical import digest_of
+from everloop.domain.plain_yaml import read_yaml
 from everloop.domain.runs import checked_artifact_path
 from everloop.domain.signature import Field, Layout, ModelFile, Signature, StoredFile, Task, Type
 from everloop.errors import Corrupted, EverloopError, InvalidInput, MissingExtra, Refused
@@ -31,6 +31,7 @@ _TYPES = {
     "datetime": Type.DATETIME,
 }
 _GENERIC = "python_function"
+_TRUST = "if you trust its author: ev.model(…).load(trust=True)"
 _LONGEST = 4 << 20
 
 
@@ -167,7 +168,10 @@ def _load_skops(path: Path, trust: bool) -> Any:
     from everloop.tracking.formats import estimators
 
     if not trust:
-        return estimators.load_file(path)
+        try:
+            return estimators.load_file(path)
+        except Refused as error:
+            raise Refused(error.message, hint=_TRUST) from None
     skops = estimators.skops_io()
     try:
         return skops.load(path, trusted=skops.get_untrusted_types(file=path))
@@ -179,8 +183,7 @@ def _load_pickle(path: Path, trust: bool) -> Any:
     if not trust:
         raise Refused(
             f"{path.name} is a pickle, and loading a pickle runs whatever code its author put into it",
-            hint="if you trust its author: ev.model(…).load(trust=True); models logged with "
-            "serialization_format='skops' need no trust",
+            hint=f"{_TRUST}; models logged with serialization_format='skops' need no trust",
         )
     try:
         with path.open("rb") as file:
