@@ -175,3 +175,39 @@ def test_a_killed_training_resumed_ends_with_the_bits_of_an_uninterrupted_one(
     again = everloop(folder, "resume", said["run"], "--json")
     assert again.returncode == 2
     assert json.loads(again.stdout)["error"]["code"] == "conflict"
+
+
+# Forks a child that lives on, as workers that load data do, prints from it, and is killed.
+FORKER = """
+import os, signal, sys, time
+import everloop as ev
+run = ev.start_run("fork")
+run.log_metric("m", 1.0)
+child = os.fork()
+if child == 0:
+    print("from the child", flush=True)
+    time.sleep(60)
+    os._exit(0)
+time.sleep(0.2)
+print(run.run_id, child, flush=True)
+run.log_metric("m", 2.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_children_that_live_on_hold_nothing_back(folder: Path, tracking: Tracking) -> None:
+    done = subprocess.Popen(
+        [sys.executable, "-c", FORKER], env=environment(folder), stdout=subprocess.PIPE, text=True
+    )
+    assert done.stdout is not None
+    assert done.stdout.readline() == "from the child\n"
+    run_id, child = done.stdout.readline().split()
+    try:
+        assert done.wait(30) == -signal.SIGKILL
+        assert tracking.ship_pending() == [run_id]
+        run = tracking.open(run_id)
+        assert (run.status, run.metrics) == ("killed", {"m": 2.0})
+        assert "child" not in run.output().replace(child, "")
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+        done.stdout.close()
