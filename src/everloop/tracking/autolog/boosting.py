@@ -6,8 +6,6 @@ The estimators are subclasses of scikit-learn's and are recorded as those; what 
 
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from everloop.tracking.autolog.options import wanted
@@ -82,8 +80,7 @@ def _xgboost_train(original: Callable[..., Any], args: tuple[Any, ...], kwargs: 
         best = getattr(booster, "best_iteration", None) if stopped else None
         session.metrics(stopped | ({"best_iteration": best} if best is not None else {}))
         safely(lambda: _xgboost_importance(session.run, booster), "the features' importance")
-        if options.log_models:
-            _keep_file(session.run, "model.ubj", booster.save_model)
+        session.model_file("model.ubj", booster.save_model)
 
     return recorded("xgboost", options, lambda: original(*args, **more), before, after)
 
@@ -175,8 +172,7 @@ def _lightgbm_train(original: Callable[..., Any], args: tuple[Any, ...], kwargs:
             session.run.log_dict(
                 dict(list(scores.items())[:_MOST_FEATURES]), f"feature_importance_{kind}.json"
             )
-        if options.log_models:
-            _keep_file(session.run, "model.txt", booster.save_model)
+        session.model_file("model.txt", booster.save_model)
 
     return recorded("lightgbm", options, lambda: original(*args, **more), before, after)
 
@@ -209,10 +205,3 @@ class _Counted:
         import numpy as np
 
         return np.asarray(self.shape, dtype)
-
-
-def _keep_file(run: Run, name: str, save: Callable[[str], object]) -> None:
-    with TemporaryDirectory(prefix="everloop-model-") as folder:
-        place = Path(folder) / name
-        save(str(place))
-        run.log_artifact(place, f"model/{name}")

@@ -52,5 +52,6 @@ def _fit(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         lines: list[str] = []
         model.summary(print_fn=lambda line, **_: lines.append(line))
         session.run.log_text("\n".join(lines), "model_summary.txt")
+        session.model_file("model.keras", model.save)
 
     return recorded("keras", options, lambda: original(*args, **more), before, after)

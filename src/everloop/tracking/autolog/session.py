@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, RUNNING
@@ -62,6 +64,14 @@ class Session:
         self.run.log_model(model, name, example=rows)
         if self.options.registered_model_name and self.options.register is not None and name == "model":
             self.options.register(self.run, self.options.registered_model_name)
+
+    def model_file(self, name: str, save: Callable[[str], object]) -> None:
+        """Keep a model that its library writes into one file of its own format."""
+        if self.options.log_models:
+            with TemporaryDirectory(prefix="everloop-model-") as folder:
+                place = Path(folder) / name
+                save(str(place))
+                self.run.log_artifact(place, f"model/{name}")
 
     def dataset(self, data: Any, context: str) -> None:
         if self.options.log_datasets and data is not None:
