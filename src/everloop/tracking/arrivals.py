@@ -187,8 +187,8 @@ def add_points(tx: Transaction, run_id: str, record: int | None, points: dict[st
     if not new:
         return {}
     before = {key: known[key].count if key in known else 0 for key in new}
-    tx.execute(
-        _INSERT_BLOCKS,
+    tx.put(
+        metric_blocks,
         [
             {
                 "run": run_id,
@@ -211,7 +211,6 @@ def add_points(tx: Transaction, run_id: str, record: int | None, points: dict[st
 
 
 # Built once: what is sent for every point of a script that logs call by call.
-_INSERT_BLOCKS = sa.insert(metric_blocks)
 _OF_RUN = sa.select(run_metrics).where(run_metrics.c.run == sa.bindparam("run_id"))
 _OF_KEY = _OF_RUN.where(run_metrics.c.key == sa.bindparam("one_key"))
 _OF_KEYS = _OF_RUN.where(run_metrics.c.key.in_(sa.bindparam("keys", expanding=True)))

@@ -143,8 +143,7 @@ def set_params(
         for key, value in params.items()
         if key not in known
     ]
-    if new:
-        tx.execute(sa.insert(run_params), new)
+    tx.put(run_params, new)
     return clashing
 
 
