@@ -153,6 +153,21 @@ def test_what_a_skops_file_names_is_built_only_if_it_is_known_or_trusted(workspa
     assert handle.predict({"temp": [1.0], "wind": [0.0]})["label"].tolist() == [0]
 
 
+def test_folders_with_the_same_mlmodel_and_other_files_are_other_models(workspace):
+    """Such a file names no digests, so a copy kept by its digest alone would answer for the other."""
+    from sklearn.linear_model import LogisticRegression
+
+    other = LogisticRegression().fit([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 2.0]], [1, 0, 1, 0])
+    workspace.registry.create_model("delay")
+    for model in (fitted(), other):
+        workspace.registry.add_version("delay", logged_model=mlflow_folder(workspace, model))
+    answers = [
+        workspace.registry.model(f"delay@v{version}").predict({"temp": [1.0], "wind": [0.0]})["label"][0]
+        for version in (1, 2)
+    ]
+    assert answers == [0, 1]
+
+
 def test_an_everloop_model_is_copied_with_its_files_and_lineage(workspace, tmp_path):
     registry = workspace.registry
     registry.register(train(workspace, add_flights(workspace, tmp_path)), "delay")
