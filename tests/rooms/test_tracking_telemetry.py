@@ -177,13 +177,13 @@ class TestMachine:
     ) -> None:
         monkeypatch.setattr("everloop.tracking.shipping.SHIP_SECONDS", 0.001)
         measured = threading.Event()
-        before = Machine.measure
+        before = Machine._measured
 
-        def measure(self: Machine) -> None:
-            before(self)
+        def measure(self: Machine) -> dict[str, float]:
             measured.set()
+            return before(self)
 
-        monkeypatch.setattr(Machine, "measure", measure)
+        monkeypatch.setattr(Machine, "_measured", measure)
         monkeypatch.setenv("EVERLOOP_SYSTEM_METRICS", "0.000001")
         with tracking.start() as run:
             assert measured.wait(10)

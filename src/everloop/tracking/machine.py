@@ -46,21 +46,27 @@ class Machine:
         folder: Path,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        import psutil
-
-        self._psutil, self._log, self._every, self._folder, self._timer = psutil, log, every, folder, timer
+        self._log, self._every, self._folder, self._timer = log, every, folder, timer
         self._next = timer() + every
-        self._process = psutil.Process()
-        self._before = self._network()
-        self._graphics = _graphics()
-        psutil.cpu_percent()  # the first call of each says nothing but where the next one begins
-        self._process.cpu_percent()
+        self._ready = False
 
     def measure(self) -> None:
-        """Measure and log, if the interval is over."""
-        if self._timer() >= self._next:
+        """Measure and log, if the interval is over. The first call says from where on."""
+        if not self._ready:
+            self._prepare()
+        elif self._timer() >= self._next:
             self._next = self._timer() + self._every
             self._log({PREFIX + name: value for name, value in self._measured().items()})
+
+    def _prepare(self) -> None:
+        """By the thread that measures, and not while the run starts: most runs are over before the first interval is."""
+        import psutil
+
+        self._psutil, self._process, self._graphics = psutil, psutil.Process(), _graphics()
+        self._before = self._network()
+        psutil.cpu_percent()  # the first call of each says nothing but where the next one begins
+        self._process.cpu_percent()
+        self._ready = True
 
     def _measured(self) -> dict[str, float]:
         psutil = self._psutil
