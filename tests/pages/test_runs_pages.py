@@ -256,6 +256,15 @@ def test_what_running_runs_log_appears(table: Page, many: LocalWorkspace) -> Non
     many.tracking.set_experiment_state("alive", "deleted")
 
 
+def test_an_empty_table_fills_by_itself(table: Page, many: LocalWorkspace) -> None:
+    table.goto("/runs?where=name+=+'not+yet'")
+    expect(table.get_by_text("Nothing found.")).to_be_visible()
+    run = many.tracking.create_run(name="not yet")
+    expect(table.get_by_role("link", name="not yet")).to_be_visible(timeout=15_000)
+    many.tracking.delete_runs([run.run_id])
+    many.tracking.purge_runs([run.run_id])
+
+
 def test_a_state_is_filtered_by(table: Page) -> None:
     table.goto("/runs")
     table.get_by_label("State of the run").select_option("failed")

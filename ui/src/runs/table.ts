@@ -43,6 +43,8 @@ export class RunsTable {
     this.#outline = { run_ids: present.map(idOf), matching: Number(part.dataset["total"]), depths: [], context: [], groups: [] };
     this.#lines = linesOf(this.#outline, this.#folded);
     this.#rows = new Rows(part.dataset["window"] ?? "", present, () => this.#show(true));
+    // Until now the table was one like others (tables.ts), so that no key was lost.
+    delete table.dataset["rows"];
     freezeWidths(table);
     enableColumns(table);
     const chooser = part.querySelector<HTMLElement>("[data-chooser]");
