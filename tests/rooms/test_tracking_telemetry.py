@@ -178,9 +178,12 @@ class TestMachine:
         monkeypatch.setattr("everloop.tracking.shipping.SHIP_SECONDS", 0.001)
         measured = threading.Event()
         before = Machine._measured
+        calls: list[None] = []
 
         def measure(self: Machine) -> dict[str, float]:
-            measured.set()
+            calls.append(None)
+            if len(calls) == 2:  # the first has been logged by now
+                measured.set()
             return before(self)
 
         monkeypatch.setattr(Machine, "_measured", measure)

@@ -399,14 +399,17 @@ class Run(RunFiles):
             output.listen(self._output, _outputs_here)
         every = machine.interval() or (machine.SECONDS if wanted.get("machine") else 0.0)
         if every and wanted.get("machine", True):
-            log = self.log_metrics
-            sampler = machine.Machine(log, every, folder=self._tracking.context.folder)
+            sampler = machine.Machine(self._log_machine, every, folder=self._tracking.context.folder)
             self._journal.chores.append(sampler.measure)
 
     def say_away(self, error: EverloopError) -> None:
         """Warn once that the ledger is away, and that the run goes on without it."""
         if self._journal is not None:
             self._journal.away(error)
+
+    def _log_machine(self, values: dict[str, float]) -> None:
+        with contextlib.suppress(Conflict):  # the run has ended while the machine was measured
+            self.log_metrics(values)
 
     def _say(self, stream: str, text: str) -> None:
         journal = self._journal
