@@ -53,21 +53,17 @@ class Changes:
             return self._delete(table, statement, parameters)
         if type(statement) is sa.Insert and parameters and statement.compare(sa.insert(table)):
             rows = [parameters] if isinstance(parameters, Mapping) else parameters
-            if self._insert_known(table, rows, ""):
+            if self._insert_known(table, rows):
                 return Written(len(rows))
         return self._returning(table, statement, parameters)
 
     def put(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows, or replace the given columns of those with the same primary key. All rows give the same columns."""
         keys = [column.name for column in table.primary_key]
-        rest = [name for name in rows[0] if name not in keys]
-        if (
-            len(rows[0]) == len(table.columns) and rest
-        ):  # nothing stays of what was there: the row will be what is given
-            setting = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in rest)
-            conflict = f" ON CONFLICT ({', '.join(map(quoted, keys))}) DO UPDATE SET {setting}"
-            if self._insert_known(table, rows, conflict):
-                return
+        rest = rows[0].keys() - keys
+        # With all columns given nothing stays of what was there: the row will be what is given.
+        if len(rows[0]) == len(table.columns) and rest and self._insert_known(table, rows, replace=True):
+            return
         statement = insert_for(self._connection.dialect.name)(table)
         if rest:
             change = {name: statement.excluded[name] for name in rest}
@@ -110,40 +106,82 @@ class Changes:
         self.note(table.name, dict.fromkeys(shape.keys([tuple(row)[own:] for row in found])))
         return Written(len(found), found if own else ())
 
-    def _insert_known(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], conflict: str) -> bool:
-        """Insert rows whose stored form is known before, which needs no answer. Where it is not, nothing is done: False."""
-        columns = {column.name: self._stored(column, rows) for column in table.columns}
-        names = shape_of(table).names
-        listed = [columns[name] for name in names]
-        if any(each is None for each in listed) or not rows[0].keys() <= columns.keys():
+    def _insert_known(
+        self, table: sa.Table, rows: Sequence[Mapping[str, Any]], replace: bool = False
+    ) -> bool:
+        """Insert rows whose stored form is known before, which needs no answer; with `replace` in the place of those with the
+        same key. Where it is not known, nothing is done: False."""
+        plan = _insertion(table, self._connection.dialect)
+        tuples = plan.stored(rows)
+        if tuples is None:
             return False
-        tuples = list(zip(*listed, strict=True))
-        mark = "?" if self._connection.dialect.name == "sqlite" else "%s"
-        into = f"{quoted(table.name)} ({', '.join(map(quoted, names))})"
-        marks = ", ".join([mark] * len(names))
-        self._connection.exec_driver_sql(f"INSERT INTO {into} VALUES ({marks}){conflict}", tuples)
+        self._connection.exec_driver_sql(plan.replace if replace else plan.insert, tuples)
         self.note(table.name, shape_of(table).digests(tuples))
         return True
 
-    def _stored(self, column: sa.Column[Any], rows: Sequence[Mapping[str, Any]]) -> list[Any] | None:
-        if column.name not in rows[0]:
-            known = column.nullable and column.default is None and column.server_default is None
-            return [None] * len(rows) if known else None
-        kind = column.type.dialect_impl(self._connection.dialect)
-        processor = kind.bind_processor(self._connection.dialect)
-        try:
-            values = [row[column.name] for row in rows]
-        except KeyError:
+
+class _Insertion:
+    """How rows of one table are inserted in the form in which one database stores them.
+
+    insert, replace: the statement, without and with taking the place of a row with the same key.
+    """
+
+    def __init__(self, table: sa.Table, dialect: sa.Dialect) -> None:
+        self._columns = [_Stored(table.columns[name], dialect) for name in shape_of(table).names]
+        self._names = {each.name for each in self._columns}
+        names = ", ".join(quoted(each.name) for each in self._columns)
+        marks = ", ".join(["?" if dialect.name == "sqlite" else "%s"] * len(self._columns))
+        self.insert = f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({marks})"
+        keys = [column.name for column in table.primary_key]
+        rest = [each.name for each in self._columns if each.name not in keys]
+        setting = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in rest)
+        self.replace = f"{self.insert} ON CONFLICT ({', '.join(map(quoted, keys))}) DO UPDATE SET {setting}"
+
+    def stored(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]] | None:
+        """The rows as they will be stored, in the order of the statement's columns; None where that is not known."""
+        if not rows[0].keys() <= self._names:
             return None
-        if processor is not None:
-            values = [processor(each) for each in values]
+        columns = []
+        for column in self._columns:
+            values = column.stored(rows)
+            if values is None:
+                return None
+            columns.append(values)
+        return list(zip(*columns, strict=True))
+
+
+class _Stored:
+    """How the values of one column are stored."""
+
+    def __init__(self, column: sa.Column[Any], dialect: sa.Dialect) -> None:
+        self.name: str = str(column.name)
+        self._null_when_absent = column.nullable and column.default is None and column.server_default is None
+        kind = column.type.dialect_impl(dialect)
+        self._processor = kind.bind_processor(dialect)
         plain = kind.impl_instance if isinstance(kind, sa.TypeDecorator) else kind
         allowed = next((each for base, each in STORED_AS if isinstance(plain, base)), set())
-        if not set(map(type, values)) - {type(None)} <= allowed:
+        self._may_be_nan = float in allowed
+        self._allowed = {*allowed, type(None)}
+
+    def stored(self, rows: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+        if self.name not in rows[0]:
+            return [None] * len(rows) if self._null_when_absent else None
+        try:
+            values = [row[self.name] for row in rows]
+        except KeyError:
             return None
-        if float in allowed and any(each != each for each in values):  # SQLite keeps NaN as NULL
+        if self._processor is not None:
+            values = [self._processor(each) for each in values]
+        if not self._allowed.issuperset(map(type, values)):
+            return None
+        if self._may_be_nan and any(each != each for each in values):  # SQLite keeps NaN as NULL
             return None
         return values
+
+
+@functools.lru_cache(256)
+def _insertion(table: sa.Table, dialect: sa.Dialect) -> _Insertion:
+    return _Insertion(table, dialect)
 
 
 def insert_for(dialect: str) -> Any:

@@ -36,6 +36,14 @@ PART_ROWS = 50_000
 
 Statement = sa.Executable
 
+# Built once: they are part of every transaction.
+_HEAD = sa.select(chain.c.seq, chain.c.digest).where(chain.c.id == 1).with_for_update()
+_MOVE_HEAD = (
+    sa.update(chain).where(chain.c.id == 1).values(seq=sa.bindparam("to"), digest=sa.bindparam("hash"))
+)
+_APPEND = sa.insert(events)
+_BIND = sa.insert(changes)
+_WAIT = sa.insert(changes_waiting)
 _TAKE_WAITING = sa.delete(changes_waiting).returning(
     changes_waiting.c.number, changes_waiting.c.table, changes_waiting.c.rows
 )
@@ -143,11 +151,9 @@ class Transaction(Reader):
                 {"table": table, "rows": part} for table, rows in written.items() for part in _parts(rows)
             ]
             if waiting:
-                self._connection.execute(sa.insert(changes_waiting), waiting)
+                self._connection.execute(_WAIT, waiting)
             return
-        head = self._connection.execute(
-            sa.select(chain.c.seq, chain.c.digest).where(chain.c.id == 1).with_for_update()
-        ).one()
+        head = self._connection.execute(_HEAD).one()
         seq, previous = int(head.seq), str(head.digest)
         state = self._bind(seq + len(self._pending), written)
         rows = []
@@ -172,11 +178,10 @@ class Transaction(Reader):
             )
             previous = digest
         self._pending.clear()
-        self._connection.execute(sa.insert(events), rows)
-        self._connection.execute(
-            sa.update(chain).where(chain.c.id == 1).values(seq=rows[-1]["seq"], digest=previous)
-        )
-        self._seal(seq + len(rows))
+        self._connection.execute(_APPEND, rows)
+        self._connection.execute(_MOVE_HEAD, {"to": rows[-1]["seq"], "hash": previous})
+        if (seq + len(rows)) // SEAL_EVERY > seq // SEAL_EVERY:
+            self._seal(seq + len(rows))
 
     def _bind(self, seq: int, written: dict[str, Digests]) -> str | None:
         """Write what changed down as the changes of event `seq`; returns their digest, or None when nothing did. Of a row that
@@ -191,7 +196,7 @@ class Transaction(Reader):
         if not parts:
             return None
         self._connection.execute(
-            sa.insert(changes),
+            _BIND,
             [
                 {"event": seq, "part": number, "table": table, "rows": part}
                 for number, (table, part) in enumerate(parts)
