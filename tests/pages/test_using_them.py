@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
@@ -275,3 +276,14 @@ def test_a_viewer_sees_why_a_button_is_off(browser: Browser, workspace: LocalWor
         refused = page.request.post(f"{url}/runs/{run.run_id}/delete", headers={"Origin": url})
         assert refused.status == 403
         page.context.close()
+
+
+def test_an_address_that_mlflows_client_prints_leads_to_our_page(page: Page) -> None:
+    page.goto("/runs")
+    run = page.locator("tbody td.first a").first.get_attribute("href")
+    assert run is not None
+    page.goto(f"/#/experiments/0/{run.removeprefix('/')}")
+    expect(page).to_have_url(re.compile(rf"{run}$"))
+    page.goto("/#/experiments/0")
+    expect(page).to_have_url(re.compile(r"/runs\?experiment=0$"))
+    expect(page.locator("h1")).to_contain_text("Runs")

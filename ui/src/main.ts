@@ -4,6 +4,7 @@ import { enableCopying } from "./copy";
 import { enableFindingRows } from "./find-rows";
 import { enableDeeds } from "./deeds";
 import { enableLive } from "./live";
+import { followMlflowLinks } from "./mlflow-links";
 import { enableShortcuts } from "./shortcuts";
 import { enableTables, moveWith, restoreSelection } from "./tables";
 import { enableThemeSwitch } from "./theme-switch";
@@ -23,6 +24,7 @@ async function enliven(part: ParentNode): Promise<void> {
   }
 }
 
+followMlflowLinks();
 enableThemeSwitch();
 enableShortcuts();
 enableCopying();

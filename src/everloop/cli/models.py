@@ -174,7 +174,7 @@ def _facts(version: ModelVersionRecord) -> Any:
             ("model", version.model.kind),
             ("takes", ", ".join(version.model.signature.names)),
             ("gives", ", ".join(field.name for field in version.model.signature.outputs)),
-            ("run", f"run:{version.run}"),
+            ("run", f"run:{version.run}" if version.run else version.source or "none"),
             ("data", ", ".join(version.data)),
             ("commit", version.commit or "not committed"),
             ("size", human_bytes(version.size)),

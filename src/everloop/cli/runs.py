@@ -288,9 +288,13 @@ def _listed(found: list[RunRecord], columns: list[Field] | None, total: int) -> 
 
 def _common_keys(found: list[RunRecord]) -> tuple[list[str], list[str], int]:
     """The parameters and metrics that most of these runs have, and how many there are besides."""
+    from everloop.domain.runs import OF_THE_MACHINE
+
     kept, left_out = [], 0
     for group in ("params", "metrics"):
-        count = Counter(key for run in found for key in getattr(run, group))
+        count = Counter(
+            key for run in found for key in getattr(run, group) if not key.startswith(OF_THE_MACHINE)
+        )
         most = sorted(count, key=lambda key: (-count[key], key))
         kept.append(sorted(most[:MOST_COLUMNS]))
         left_out += len(most[MOST_COLUMNS:])

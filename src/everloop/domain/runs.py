@@ -27,6 +27,8 @@ DEFAULT_EXPERIMENT = "Default"
 DEFAULT_EXPERIMENT_ID = 0
 
 MAX_KEY = 250
+OF_THE_MACHINE = "system/"
+"""How the metrics begin that say what a run's machine did meanwhile. They are shown apart: they are no results."""
 MAX_PARAM = 6_000
 MAX_TAG = 8_000
 
@@ -215,7 +217,8 @@ class RunHistory(msgspec.Struct, frozen=True):
 
 
 class OutputPiece(msgspec.Struct, frozen=True):
-    """Lines that a run printed one after the other to one stream, ``stdout`` or ``stderr``. `record`: their place in the order."""
+    """Lines that a run printed one after the other to one stream, ``stdout`` or ``stderr``. `record`: their place in the
+    order."""
 
     record: int
     stream: str

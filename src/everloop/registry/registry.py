@@ -21,7 +21,7 @@ from everloop.domain.models import (
 )
 from everloop.domain.names import checked_name, shown
 from everloop.domain.references import Kind, Reference
-from everloop.domain.runs import RunDetail
+from everloop.domain.runs import OF_THE_MACHINE, RunDetail
 from everloop.domain.signature import StoredFile
 from everloop.errors import Conflict, InvalidInput, NotFound, Refused
 from everloop.governance.audit import Governance
@@ -78,7 +78,11 @@ class Registry(ModelAdoption):
             row = version_row(tx, reference, origin) | {
                 "data": data,
                 "commit": detail.run.version,
-                "metrics": detail.run.metrics,
+                "metrics": {
+                    key: value
+                    for key, value in detail.run.metrics.items()
+                    if not key.startswith(OF_THE_MACHINE)
+                },
                 "params": detail.run.params,
                 "description": description,
                 "logged_model": origin.logged_model,

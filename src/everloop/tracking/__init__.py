@@ -13,9 +13,9 @@ Keeping and finding, beside the ledger:
 - `tracking`: the operations
 - `writing`: what they change; `arrivals`: what a shipment of records does
 - `blocks`: points of a metric as columns, and their summaries
-- `searching`: runs along indexes; `conditions`: the search language (`everloop.domain.search`) as SQL; `paging`: where a page begins
+- `searching`: runs along indexes; `conditions`: the search language (`everloop.domain.search`) as SQL; `paging`: their pages
 - `reading`: rows as records
-- `finding`: operations over many runs: `grouping` with intervals, saved views; `columns`: what people mean by a name
+- `finding`: operations over many runs: `grouping` with intervals, saved views; `columns`: what a name means
 - `comparing`: runs side by side; `differences`: code, data, environment of two runs
 
 Out again: `frames` (Arrow and pandas), `exporting` (CSV, JSON, Parquet).

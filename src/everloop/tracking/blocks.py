@@ -274,7 +274,9 @@ def _columns(numbers: "Integers", starts: "Integers", counts: "Integers") -> lis
         return [_column(numbers[start : start + count]) for start, count in parts]
     ahead = np.zeros(len(numbers), np.int64)
     ahead[:-1] = np.diff(numbers)
-    lasts = starts + counts - 1  # where the next number is another part's: the difference before it stands for itself
+    lasts = (
+        starts + counts - 1
+    )  # where the next number is another part's: the difference before it stands for itself
     ahead[lasts] = np.where(counts > 1, ahead[np.maximum(lasts - 1, 0)], 0)
     low, high = np.minimum.reduceat(ahead, starts).tolist(), np.maximum.reduceat(ahead, starts).tolist()
     differences, raw = ahead.astype("<u4"), numbers.astype("<i8")

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from everloop.domain.runs import OF_THE_MACHINE
+
 SECONDS = 15.0
 SETTING = "EVERLOOP_SYSTEM_METRICS"
-PREFIX = "system/"
+PREFIX = OF_THE_MACHINE
 _MEGABYTE = 1e6
 _NVIDIA_SECONDS = 5
 

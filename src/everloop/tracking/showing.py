@@ -5,7 +5,7 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from everloop.domain.runs import RunRecord, metric_text
+from everloop.domain.runs import OF_THE_MACHINE, RunRecord, metric_text
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def runs_html(records: Sequence[RunRecord], now: datetime) -> str:
     """Runs as one table: the newest first as they came, parameters that differ and metrics as columns."""
     shown = records[:MOST_ROWS]
     params = _differing(shown)[:MOST_KEYS]
-    metrics = sorted({key for each in shown for key in each.metrics if not key.startswith("system/")})[
+    metrics = sorted({key for each in shown for key in each.metrics if not key.startswith(OF_THE_MACHINE)})[
         :MOST_KEYS
     ]
     heads = ["Started", "Run", "Status", "Duration", *params, *metrics]

@@ -280,7 +280,8 @@ class Provenance(Room):
             "features": list(record.model.features),
             "created": record.created,
         }
-        summary = f"registered by {record.user} from run:{record.run[:8]}"
+        origin = f"run:{record.run[:8]}" if record.run else record.source or "elsewhere"
+        summary = f"registered by {record.user} from {origin}"
         return Known(record.reference, summary, facts, run=record.run)
 
     def _endpoint(self, asked: Reference) -> Known:

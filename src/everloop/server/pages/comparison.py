@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from everloop.domain.differences import ValueChange
 from everloop.domain.repeats import Delta, Mean
-from everloop.domain.runs import Comparison, Difference, RunRecord, param_number
+from everloop.domain.runs import OF_THE_MACHINE, Comparison, Difference, RunRecord, param_number
 from everloop.errors import InvalidInput
 from everloop.server.pages import captured, run_plots
 from everloop.server.pages.addresses import Address
@@ -128,7 +128,7 @@ def repeats_of(comparison: Comparison) -> dict[str, Any] | None:
     if len(groups) < 2 or all(len(group.runs) < 2 for group in groups):
         return None
     deltas = {(each.metric, each.group): each for each in comparison.deltas}
-    keys = sorted({key for group in groups for key in group.metrics if not key.startswith("system/")})
+    keys = sorted({key for group in groups for key in group.metrics if not key.startswith(OF_THE_MACHINE)})
     rows = [
         (key, [Repeated(group.metrics.get(key), deltas.get((key, at))) for at, group in enumerate(groups)])
         for key in keys[:MOST_REPEATED]

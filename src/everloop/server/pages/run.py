@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.pipelines import PipelineRunRecord, StepRecord
-from everloop.domain.runs import ArtifactRecord, OutputPiece, RunDetail
+from everloop.domain.runs import OF_THE_MACHINE, ArtifactRecord, OutputPiece, RunDetail
 from everloop.errors import NotFound
 from everloop.governance.identity import Permission, current_actor, permits
 from everloop.server.pages import artifacts, captured, lineage, markdown, run_plots
@@ -61,8 +61,8 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
     detail: RunDetail = workspace.tracking.describe(request.path_params["run"])
     run = detail.run
     axis = here.choice("x", run_plots.AXES)
-    own = [each for each in detail.metrics if not each.key.startswith("system/")]
-    machine = [each for each in detail.metrics if each.key.startswith("system/")]
+    own = [each for each in detail.metrics if not each.key.startswith(OF_THE_MACHINE)]
+    machine = [each for each in detail.metrics if each.key.startswith(OF_THE_MACHINE)]
     children = [workspace.tracking.run(each) for each in detail.children[:MOST_CHILDREN]]
     code = captured.code(workspace, detail.captured)
     note = run.tags.get(NOTE, "")

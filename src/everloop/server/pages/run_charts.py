@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.listing import Excerpt
-from everloop.domain.runs import STATUSES, RunRecord
+from everloop.domain.runs import OF_THE_MACHINE, STATUSES, RunRecord
 from everloop.errors import InvalidInput, NotFound
 from everloop.server.pages import run_plots
 from everloop.server.pages.addresses import Address
@@ -67,7 +67,7 @@ def drawn(workspace: Workspace, here: Address, wanted: Wanted) -> dict[str, Any]
         wanted.where, wanted.experiment, wanted.state, wanted.order_by, MOST_LINES, count=True
     )
     known = known_columns(answer.runs[:SAMPLED])
-    metrics = [each for each in known if each.group == "metric" and not each.key.startswith("system/")]
+    metrics = [each for each in known if each.group == "metric" and not each.key.startswith(OF_THE_MACHINE)]
     params = [each for each in known if each.group == "param"]
     numbers = [each for each in (*params, *metrics) if each.numeric]
     shown = chosen_columns(here.all("column"), known) or usual_columns(known, answer.runs[:SAMPLED])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from everloop.domain.runs import RunRecord, param_number
+from everloop.domain.runs import OF_THE_MACHINE, RunRecord, param_number
 from everloop.server.pages.addresses import Address
 
 MOST_PARAMS, MOST_METRICS = 5, 5
@@ -106,7 +106,10 @@ def usual_columns(known: Sequence[RunColumn], found: Sequence[RunRecord]) -> lis
 
     params = sorted((column for column in known if column.group == "param"), key=rank)
     params = within_width(params[:MOST_PARAMS], found)
-    metrics = sorted((column for column in known if column.group == "metric"), key=rank)[:MOST_METRICS]
+    own = [
+        column for column in known if column.group == "metric" and not column.key.startswith(OF_THE_MACHINE)
+    ]
+    metrics = sorted(own, key=rank)[:MOST_METRICS]
     shown = {column.id for column in (*params, *metrics)} | set(SHOWN_ATTRIBUTES)
     return [column for column in known if column.id in shown]
 

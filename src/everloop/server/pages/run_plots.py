@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everloop.domain.runs import Comparison, MetricSummary, RunRecord, param_number
+from everloop.domain.runs import OF_THE_MACHINE, Comparison, MetricSummary, RunRecord, param_number
 from everloop.server.pages import plots
 from everloop.workspace.workspace import Workspace
 
@@ -98,7 +98,7 @@ def points_of(history: History, axis: str) -> list[list[float | None]]:
 def parallel_of(comparison: Comparison) -> plots.Spec | None:
     """Every run as a line across the parameters and metrics that differ; None where that would be no picture."""
     rows = [row for row in (*comparison.params, *comparison.metrics) if row.differs]
-    rows = [row for row in rows if not row.key.startswith("system/")][:MOST_AXES]
+    rows = [row for row in rows if not row.key.startswith(OF_THE_MACHINE)][:MOST_AXES]
     named = labels(comparison.runs)
     lines = [(named[run.run_id], run.run_id) for run in comparison.runs]
     return parallel([(row.key, row.values) for row in rows], lines)
