@@ -97,7 +97,7 @@ class Stage:
     def promotions(self, reference: str) -> list[Any]:
         return []
 
-    def promote(self, reference: str, to: str) -> Any:
+    def promote(self, reference: str, to: str, because: str = "") -> Any:
         if self.allowed:
             self.aliases.append((reference, to))
         return SimpleNamespace(

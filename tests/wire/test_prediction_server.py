@@ -9,7 +9,7 @@ import pytest
 from tests.wire.prediction_servers import NAMES, Started, deploy_by_hand, save_flights_model, training_rows
 
 from everloop.domain.deployments import CONTROL_HEADER, Arm, Mode
-from everloop.serving.predictions import Segment, table_of
+from everloop.serving.predictions import Segment, joined
 from everloop.serving.process import control
 
 ROW = {"temp": 70.0, "wind": None, "hour": 7, "carrier": "AA"}
@@ -39,8 +39,8 @@ def client(served):
 
 
 def log_of(folder):
-    return table_of(
-        frame for path in (folder / "log").glob("*.journal") for _, _, frame in Segment(path).frames()
+    return joined(
+        [part.rows for path in (folder / "log").glob("*.journal") for part in Segment(path).parts()]
     )
 
 
