@@ -26,8 +26,9 @@ def asked(experiment: Any, run: Any) -> Any:
         return f"it is {lookup(word)}"
 
     answer("one")
-    time.sleep(0.01)
+    time.sleep(0.01)  # traces begin at a millisecond, by which they are ordered
     answer("two")
+    time.sleep(0.01)
     with pytest.raises(KeyError):
         answer("bad")
     mlflow.flush_trace_async_logging()
