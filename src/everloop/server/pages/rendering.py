@@ -71,17 +71,12 @@ class Pages:
         self._templates.globals["asset"] = asset
         self._templates.globals["link_to"] = link_to
 
-    def page(self, path: str, template: str, view: View, *, active: str, rows: str = "") -> Route:
-        """A page at an address: `view` runs in a thread, in the name of who is signed in. `rows`: the template of what comes
-        next in its list, for a page that is there already and asks for more (`more_rows`)."""
+    def page(self, path: str, template: str, view: View, *, active: str) -> Route:
+        """A page at an address: `view` runs in a thread, in the name of who is signed in."""
 
         async def show(request: Request) -> Response:
             actor: Actor = request.state.actor
-            wanted = rows if rows and "hx-request" in request.headers else template
-            answer = await run_in_threadpool(self._shown, view, request, actor, wanted, active)
-            if rows:
-                answer.headers["Vary"] = "HX-Request"
-            return answer
+            return await run_in_threadpool(self._shown, view, request, actor, template, active)
 
         return Route(path, show, methods=["GET"])
 
