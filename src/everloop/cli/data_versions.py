@@ -1,0 +1,236 @@
+"""Versions: data add, list, log, show, diff, check, checkout, status, rm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everloop.cli.frame import answer_no, command, emit, facts, human_bytes, table, workspace
+
+if TYPE_CHECKING:
+    from everloop.domain.checks import CheckReport, CheckResult
+    from everloop.domain.datasets import Added, DatasetDiff, FolderStatus, VersionRecord
+    from everloop.workspace.workspace import Workspace
+
+CHECKS = "Definitions with the checks: a file or a dotted name; FILE:NAME for one of several."
+
+
+@command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="The dataset.")
+@click.option("--message", default="", help="What this version is.")
+@click.option("--append", is_flag=True, help="Keep the files of the newest version and add these.")
+@click.option("--checks", help=CHECKS)
+@click.option("--file", default="", help="What one file is called within the version.")
+@click.option("--as-file", is_flag=True, help="Keep the bytes as they are, whatever the name's ending says.")
+def add(
+    path: Path, name: str, message: str, append: bool, checks: str | None, file: str, as_file: bool
+) -> None:
+    """Make a version of a file or a folder. Bad rows go aside when the checks say so."""
+    from everloop.data.suites import find_suite
+
+    here = workspace(write=True)
+    suite = find_suite([checks], name, here.project) if checks else None
+    added = here.data.add(path, name, message, append=append, checks=suite, file=file, as_file=as_file)
+    emit(added, _added)
+
+
+@command("list")
+def list_() -> None:
+    """All datasets, each with its newest version."""
+    found = workspace().data.datasets()
+    rows = [(d.name, d.latest, d.versions, human_bytes(d.bytes), _count(d.rows), d.created) for d in found]
+    columns = ["dataset", "newest", "versions", "size", "rows", "made"]
+    emit({"datasets": found}, lambda _: table(columns, rows, right=["versions", "size", "rows"]))
+
+
+@command()
+@click.argument("name")
+def log(name: str) -> None:
+    """The versions of a dataset, newest first."""
+    found = workspace().data.log(name)
+    rows = [
+        (
+            v.reference,
+            v.digest[:12],
+            v.files,
+            human_bytes(v.bytes),
+            human_bytes(v.new_bytes),
+            _count(v.rows),
+            v.created,
+            v.message,
+        )
+        for v in found
+    ]
+    columns = ["version", "digest", "files", "size", "new", "rows", "made", "message"]
+    emit({"versions": found}, lambda _: table(columns, rows, right=["files", "size", "new", "rows"]))
+
+
+@command()
+@click.argument("reference")
+def show(reference: str) -> None:
+    """One version: what it is, its files, its columns, the verdicts on it."""
+    import msgspec
+
+    room = workspace().data
+    record = room.version(reference)
+    files = list(room.manifest(record).files)
+    reports = room.reports(record.reference)
+    shown = {**msgspec.structs.asdict(record), "file_list": files, "checks": reports}
+    emit(shown, lambda _: _version(record, reports))
+
+
+@command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--key", default="", help="Columns, by comma, that tell a row: changed rows are found then.")
+def diff(first: str, second: str, key: str) -> None:
+    """What differs from one version to another: files, columns, rows."""
+    emit(workspace().data.diff(first, second, key=_names(key)), shown_diff)
+
+
+@command()
+@click.argument("reference")
+@click.option("--checks", help=CHECKS + " Those of everloop.toml when not given.")
+def check(reference: str, checks: str | None) -> None:
+    """Check a version's rows. Exit code 1 when it does not pass."""
+    from everloop.data.suites import find_suite
+
+    here: Workspace = workspace()
+    dataset = here.data.version(reference).name
+    suite = find_suite([checks] if checks else here.settings.definitions, dataset, here.project)
+    report = here.data.check(reference, suite)
+    emit(report, _report)
+    if not report.passed:
+        answer_no()
+
+
+@command()
+@click.argument("reference")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace what is there, changed or not.")
+def checkout(reference: str, folder: Path, force: bool) -> None:
+    """Write a version's files into a folder, all at once."""
+    done = workspace().data.checkout(reference, folder, force=force)
+    emit(done, lambda d: f"{d.reference} is in {d.folder}: {d.files} files, {human_bytes(d.bytes)}")
+
+
+@command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path), default=Path())
+def status(folder: Path) -> None:
+    """What changed in a folder since it was checked out or added."""
+    emit(workspace().data.status(folder), _status)
+
+
+@command("rm")
+@click.argument("reference")
+@click.option("--force", is_flag=True, help="Also when something was made from it.")
+def remove(reference: str, force: bool) -> None:
+    """Take a version away, or a dataset with all its versions. What is known of it stays."""
+    removed = workspace(write=True).data.remove(reference, force=force)
+    emit(
+        {"removed": [each.reference for each in removed]},
+        lambda r: "\n".join(f"removed {each}" for each in r["removed"]),
+    )
+
+
+def _added(added: Added) -> str:
+    if added.unchanged:
+        lines = [f"{added.reference}: nothing changed, so no new version was made"]
+    else:
+        rows = "" if added.rows is None else f", {added.rows:,} rows"
+        size = f"{human_bytes(added.bytes)}, {human_bytes(added.new_bytes)} of it new"
+        lines = [f"{added.reference}: {added.files} files{rows}, {size}"]
+    if added.quarantine is not None:
+        lines.append(f"{added.quarantined_rows} bad rows went to {added.quarantine}:")
+    if added.report is not None:
+        lines += [f"  {_told(result)}" for result in added.report.failed]
+    return "\n".join(lines)
+
+
+def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
+    from rich.console import Group
+
+    head = facts(
+        [
+            ("version", record.reference + ("  (removed)" if record.removed else "")),
+            ("digest", record.digest),
+            ("files", record.files),
+            ("size", f"{human_bytes(record.bytes)}, {human_bytes(record.new_bytes)} new"),
+            ("rows", _count(record.rows)),
+            ("parent", record.parent),
+            ("made by", record.producer or record.user),
+            ("made", record.created),
+            ("message", record.message),
+        ]
+    )
+    parts: list[Any] = [head]
+    if record.columns:
+        parts.append(table(["column", "type"], [(column.name, column.type) for column in record.columns]))
+    if reports:
+        verdicts = [
+            (
+                report.time,
+                report.suite,
+                "passed" if report.passed else "; ".join(_told(each) for each in report.failed),
+            )
+            for report in reports
+        ]
+        parts.append(table(["checked", "checks", "verdict"], verdicts))
+    return Group(*parts)
+
+
+def shown_diff(found: DatasetDiff) -> Any:
+    lines = [
+        f"{sign} {path}"
+        for sign, paths in (("+", found.added), ("-", found.removed), ("~", found.changed))
+        for path in paths
+    ]
+    lines += [f"column {c.name}: {c.before or 'absent'} → {c.after or 'absent'}" for c in found.columns]
+    if found.rows_added is not None:
+        changed = f", {found.rows_changed:,} changed" if found.key else ""
+        lines.append(f"rows: {found.rows_added:,} added, {found.rows_removed or 0:,} removed{changed}")
+    return "\n".join(lines) if lines else "nothing differs"
+
+
+def _report(report: CheckReport) -> Any:
+    rows = [
+        (
+            "passed" if result.passed else ("warning" if result.severity == "warn" else "FAILED"),
+            result.name,
+            result.failed_rows,
+            result.of,
+            result.error or ", ".join(str(row) for row in result.sample[:2]),
+        )
+        for result in report.checks
+    ]
+    return table(["", "check", "failed", "of", "such as"], rows, right=["failed", "of"])
+
+
+def _status(found: FolderStatus) -> str:
+    lines = [
+        f"{sign} {path}"
+        for sign, paths in (("+", found.added), ("-", found.removed), ("~", found.changed))
+        for path in paths
+    ]
+    return "\n".join(
+        [f"{found.folder} is {found.reference}" + (", unchanged" if found.clean else ", changed:"), *lines]
+    )
+
+
+def _told(result: CheckResult) -> str:
+    return (
+        f"{result.name}: {result.error}"
+        if result.error
+        else f"{result.name}: {result.failed_rows} of {result.of}"
+    )
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
