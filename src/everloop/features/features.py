@@ -1,32 +1,21 @@
 """The features room: views declared once, read as of a moment, kept at hand for serving, compared between the two."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import cached_property
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlalchemy as sa
 
 from everloop.data.data import Data
 from everloop.domain.featureviews import (
     FeatureName,
     FeatureView,
-    Materialized,
-    OnlineRow,
     ParityReport,
     ViewRecord,
 )
 from everloop.domain.references import Kind, Reference
-from everloop.domain.times import require_zone
 from everloop.errors import InvalidInput, NotFound, nearest
-from everloop.features.online import Layout, OnlineStore, Packed
+from everloop.features.at_hand import OnlineFeatures
 from everloop.governance.audit import Definition, Governance
-from everloop.governance.identity import Permission
-from everloop.governance.operations import operation
-from everloop.governance.rooms import Room
-from everloop.store.schema.features import materializations
 
 if TYPE_CHECKING:
     from everloop.data.dataset import Dataset
@@ -35,7 +24,7 @@ if TYPE_CHECKING:
 KIND = "feature"
 
 
-class Features(Room):
+class Features(OnlineFeatures):
     """Feature views: what was known of an entity at a moment, the same for training and for serving."""
 
     name = "features"
@@ -133,68 +122,6 @@ class Features(Room):
         ):  # the days of a rollout are compared one by one, with the same history
             held = self._compared_last = (asked, self._reader(selected, datasets))
         return held[1].parity(logged, time=time, tolerance=tolerance)
-
-    # The online store
-
-    def materialize(
-        self, views: Sequence[str] = (), *, until: datetime, at: Mapping[str, int | str] | None = None
-    ) -> list[Materialized]:
-        """Put the values of all entities as of `until` into the online store, one view after the other; all views when none is
-        named. Each takes the place of what was there at once."""
-        moment = require_zone(until, "the moment until")
-        written = []
-        for view in views or [each.name for each in self.views()]:
-            begun = monotonic()
-            record = self.view(view)
-            pinned = {name: version for name, version in (at or {}).items() if name in record.view.sources}
-            reader = self.prepare([record.reference.removeprefix("feature:")], at=pinned)
-            layout, rows = reader.packed(record.reference, moment)
-            kept = self.replace_online(record.reference, layout, moment, rows)
-            written.append(msgspec.structs.replace(kept, seconds=monotonic() - begun))
-        return written
-
-    @operation(Permission.WRITE)
-    def replace_online(
-        self, reference: str, layout: Layout, until: datetime, rows: list[Packed]
-    ) -> Materialized:
-        """Replace what the online store has of a view version. `materialize` computes the rows."""
-        record = self.view(reference)
-        self._online.replace(record.reference, record.name, record.version, layout, until, rows)
-        written = Materialized(
-            reference=record.reference, until=until, entities=len(rows), sources=layout.sources
-        )
-        with self.change() as tx:
-            facts = msgspec.structs.asdict(written)
-            del facts["seconds"]
-            tx.put(materializations, {**facts, "time": tx.now, "user": tx.actor})
-            for source in layout.sources.values():
-                tx.edge(source, record.reference, "materialized")
-            tx.event(
-                "features.materialized",
-                record.reference,
-                {"until": until, "entities": len(rows), "sources": layout.sources},
-            )
-        return written
-
-    @operation(Permission.READ)
-    def get(self, view: str, keys: list[dict[str, Any]], time: datetime | None = None) -> list[OnlineRow]:
-        """Values from the online store in the order of the keys, each with its age; `time` is now unless it is given. Values
-        older than the view's time to live are null."""
-        wanted = Reference.parse(view, Kind.FEATURE)
-        moment = self.context.clock() if time is None else require_zone(time, "the time")
-        return self._online.get(wanted.name, wanted.version, keys, moment)
-
-    @operation(Permission.READ)
-    def materialized(self) -> list[Materialized]:
-        """What the online store holds, by view version."""
-        columns = [materializations.c[name] for name in ("reference", "until", "entities", "sources")]
-        with self.look() as look:
-            rows = look.all(sa.select(*columns).order_by(materializations.c.reference))
-        return [Materialized(**row._mapping) for row in rows]
-
-    @cached_property
-    def _online(self) -> OnlineStore:
-        return OnlineStore(self.context.folder)
 
     def _selected(self, features: Sequence[str], full_names: bool) -> "list[Selected]":
         from everloop.features.reader import Selected
