@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from everloop.data import records
 from everloop.data.dataset import Dataset
 from everloop.domain.checks import AnyCheck, CheckReport, Suite
 from everloop.domain.datasets import (
     Added,
     Checkout,
-    Column,
     DatasetDiff,
     DatasetSummary,
     FolderStatus,
@@ -21,16 +21,15 @@ from everloop.domain.datasets import (
     VersionRecord,
     diff_columns,
     diff_files,
-    reference_of,
 )
 from everloop.domain.names import checked_name
 from everloop.domain.references import Kind, Reference
-from everloop.errors import Conflict, InvalidInput, NotFound, nearest
+from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.schema.base import edges, objects_held
-from everloop.store.schema.data import dataset_checks, dataset_versions, datasets
+from everloop.store.schema.base import edges
+from everloop.store.schema.data import dataset_checks, dataset_versions
 
 
 class Data(Room):
@@ -44,12 +43,12 @@ class Data(Room):
     def datasets(self) -> list[DatasetSummary]:
         """All datasets by name, each with its newest version."""
         with self.look() as look:
-            rows = look.all(_present().order_by(dataset_versions.c.name, dataset_versions.c.version))
+            rows = look.all(records.present().order_by(dataset_versions.c.name, dataset_versions.c.version))
         counts: dict[str, int] = {}
         newest: dict[str, VersionRecord] = {}
         for row in rows:
             counts[row.name] = counts.get(row.name, 0) + 1
-            newest[row.name] = _record(row)
+            newest[row.name] = records.record(row)
         return [
             DatasetSummary(
                 name=name,
@@ -68,26 +67,26 @@ class Data(Room):
         wanted = Reference.parse(name, Kind.DATA).name
         with self.look() as look:
             rows = look.all(
-                _present()
+                records.present()
                 .where(dataset_versions.c.name == wanted)
                 .order_by(dataset_versions.c.version.desc())
             )
             if not rows:
-                raise _unknown(look, wanted)
-        return [_record(row) for row in rows]
+                raise records.unknown(look, wanted)
+        return [records.record(row) for row in rows]
 
     @operation(Permission.READ)
     def version(self, reference: str) -> VersionRecord:
         """What is known of a version; the newest of a dataset when the reference names none."""
         with self.look() as look:
-            return _version(look, Reference.parse(reference, Kind.DATA))
+            return records.version(look, Reference.parse(reference, Kind.DATA))
 
     @operation(Permission.READ)
     def newest(self, name: str) -> VersionRecord | None:
         """The newest version of a dataset, or None when there is none yet."""
         with self.look() as look:
-            row = look.first(_newest(checked_name(name, "dataset name")))
-        return None if row is None else _record(row)
+            row = look.first(records.newest(checked_name(name, "dataset name")))
+        return None if row is None else records.record(row)
 
     @operation(Permission.WRITE)
     def record(self, versions: list[NewVersion]) -> list[VersionRecord]:
@@ -97,7 +96,7 @@ class Data(Room):
         """
         manifests = {new.digest: self._stored_manifest(new.digest) for new in versions}
         with self.change() as tx:
-            return [_record_one(tx, new, manifests[new.digest], self.context.ids) for new in versions]
+            return [records.record_one(tx, new, manifests[new.digest], self.context.ids) for new in versions]
 
     @operation(Permission.WRITE)
     def remove(self, reference: str, force: bool = False) -> list[VersionRecord]:
@@ -108,13 +107,14 @@ class Data(Room):
         wanted = Reference.parse(reference, Kind.DATA)
         with self.change() as tx:
             if wanted.version is not None:
-                taken = [_version(tx, wanted)]
+                taken = [records.version(tx, wanted)]
             else:
                 taken = [
-                    _record(row) for row in tx.all(_present().where(dataset_versions.c.name == wanted.name))
+                    records.record(row)
+                    for row in tx.all(records.present().where(dataset_versions.c.name == wanted.name))
                 ]
                 if not taken:
-                    raise _unknown(tx, wanted.name)
+                    raise records.unknown(tx, wanted.name)
             for each in taken:
                 user = tx.first(
                     sa.select(edges.c.target).where(
@@ -137,8 +137,8 @@ class Data(Room):
     def record_check(self, report: CheckReport) -> CheckReport:
         """Keep a verdict with the version it is about."""
         with self.change() as tx:
-            _version(tx, Reference.parse(report.reference, Kind.DATA))
-            _keep_report(tx, report, self.context.ids)
+            records.version(tx, Reference.parse(report.reference, Kind.DATA))
+            records.keep_report(tx, report, self.context.ids)
         return report
 
     @operation(Permission.READ)
@@ -337,121 +337,10 @@ class Data(Room):
 
     def _stored_manifest(self, digest: str) -> Manifest:
         manifest = Manifest.decode(self.objects.read(digest))
-        missing = self.objects.missing({file.digest for file in manifest.files})
+        missing = self.objects.missing({file.digest for file in manifest.stored})
         if missing:
             path = next(file.path for file in manifest.files if file.digest in missing)
             raise InvalidInput(
                 f"the content of {path} is not stored", hint="store the files before the version is recorded"
             )
         return manifest
-
-
-def _present() -> sa.Select[Any]:
-    return sa.select(dataset_versions).where(dataset_versions.c.removed.is_(None))
-
-
-def _newest(name: str) -> sa.Select[Any]:
-    return (
-        _present().where(dataset_versions.c.name == name).order_by(dataset_versions.c.version.desc()).limit(1)
-    )
-
-
-def _version(look: Any, wanted: Reference) -> VersionRecord:
-    if wanted.version is None:
-        row = look.first(_newest(wanted.name))
-    else:
-        chosen = (dataset_versions.c.name == wanted.name) & (dataset_versions.c.version == wanted.version)
-        row = look.first(sa.select(dataset_versions).where(chosen))
-    if row is not None:
-        return _record(row)
-    newest = look.first(_newest(wanted.name))
-    if newest is None:
-        raise _unknown(look, wanted.name)
-    raise NotFound(
-        f"dataset '{wanted.name}' has no version {wanted.version}",
-        hint=f"the newest is {reference_of(wanted.name, newest.version)}",
-    )
-
-
-def _unknown(look: Any, name: str) -> NotFound:
-    known = [row.name for row in look.all(sa.select(datasets.c.name))]
-    return NotFound(f"no dataset is called '{name}'", hint=nearest(name, known, see="everloop data list"))
-
-
-def _record(row: Any) -> VersionRecord:
-    return VersionRecord(
-        reference=reference_of(row.name, row.version),
-        **{**row._mapping, "columns": msgspec.convert(row.columns, list[Column])},
-    )
-
-
-def _record_one(tx: Any, new: NewVersion, manifest: Manifest, ids: Any) -> VersionRecord:
-    checked_name(new.name, "dataset name")
-    newest = tx.first(_newest(new.name))
-    if newest is not None and newest.digest == new.digest:
-        if new.report is not None:
-            reference = reference_of(newest.name, newest.version)
-            _keep_report(tx, msgspec.structs.replace(new.report, reference=reference), ids)
-        return _record(newest)
-    current = newest.version if newest is not None else 0
-    if current != new.parent:
-        raise Conflict(f"dataset '{new.name}' got version {current} meanwhile", hint="try again")
-    last = tx.scalar(sa.select(datasets.c.last).where(datasets.c.name == new.name))
-    number = (last or 0) + 1
-    reference = reference_of(new.name, number)
-    if last is None:
-        tx.execute(sa.insert(datasets).values(name=new.name, last=number, created=tx.now))
-    else:
-        tx.execute(sa.update(datasets).where(datasets.c.name == new.name).values(last=number))
-    parent = reference_of(new.name, current) if current else None
-    row = {
-        "name": new.name,
-        "version": number,
-        "digest": new.digest,
-        "files": len(manifest.files),
-        "bytes": manifest.size,
-        "new_bytes": new.new_bytes,
-        "rows": new.rows,
-        "columns": new.columns,
-        "parent": parent,
-        "producer": new.producer,
-        "message": new.message,
-        "created": tx.now,
-        "user": tx.actor,
-    }
-    tx.execute(sa.insert(dataset_versions).values(row))
-    sizes = {file.digest: file.size for file in manifest.files} | {new.digest: len(manifest.encode())}
-    held = [{"digest": digest, "holder": reference, "size": size} for digest, size in sizes.items()]
-    tx.execute(sa.insert(objects_held), held)  # all at once: nobody held anything under this reference before
-    facts = {
-        "digest": new.digest,
-        "files": len(manifest.files),
-        "bytes": manifest.size,
-        "rows": new.rows,
-        "message": new.message,
-    }
-    tx.event("data.added", reference, facts)
-    if parent is not None and new.appended:
-        tx.edge(parent, reference, "appended")
-    if new.producer is not None:
-        tx.edge(new.producer, reference, "produced")
-    if new.report is not None:
-        _keep_report(tx, msgspec.structs.replace(new.report, reference=reference), ids)
-    return VersionRecord(reference=reference, **row)
-
-
-def _keep_report(tx: Any, report: CheckReport, ids: Any) -> None:
-    row = {
-        "id": ids(),
-        "reference": report.reference,
-        "suite": report.suite,
-        "passed": report.passed,
-        "report": report,
-        "time": tx.now,
-        "user": tx.actor,
-    }
-    tx.execute(sa.insert(dataset_checks).values(row))
-    failed = {check.name: check.failed_rows for check in report.failed}
-    tx.event(
-        "data.checked", report.reference, {"suite": report.suite, "passed": report.passed, "failed": failed}
-    )

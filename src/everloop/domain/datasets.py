@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,12 +19,20 @@ QUARANTINE = "quarantine"
 """Rows that failed a check on their way into dataset NAME go to dataset NAME/quarantine."""
 
 
-class FileEntry(msgspec.Struct, frozen=True, order=True):
-    """One file of a version: its path with ``/``, the SHA-256 of its content, its bytes."""
+class FileEntry(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
+    """One file of a version: its path with ``/``, the SHA-256 of its content, its bytes.
+
+    source: where the bytes of a file added by reference rest, such as ``file:///data/a.parquet`` or ``s3://bucket/a``; empty for
+    a file whose bytes are in the object store.
+
+    >>> msgspec.json.encode(FileEntry("a", "1", 1))  # what was stored before there were sources keeps its digest
+    b'{"path":"a","digest":"1","size":1}'
+    """
 
     path: str
     digest: str
     size: int
+    source: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -50,6 +59,11 @@ class Manifest(msgspec.Struct, frozen=True):
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
+    @property
+    def stored(self) -> tuple[FileEntry, ...]:
+        """The files whose bytes are in the object store: all but those added by reference."""
+        return tuple(file for file in self.files if not file.source)
+
     def encode(self) -> bytes:
         return canonical(self)
 
@@ -72,12 +86,21 @@ class Column(msgspec.Struct, frozen=True):
     type: str
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Where a version came from when that was no file or table at hand: an address (without its password), and the query."""
+
+    source: str
+    query: str = ""
+
+
 class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a version.
 
     digest: of the manifest; equal digests mean equal files.
     new_bytes: what storing it added to the object store, in bytes of content.
     rows, columns: of the table that all its files make up; None and empty when they do not.
+    content: digest of the table's rows whatever their order and the layout of files (see `everloop.data.contents`); None when
+    the files are no table, or the version is older than this digest.
     parent: the version before it in this dataset. producer: the run that wrote it, if one did.
     removed: when `data rm` took it away; its record stays, its files may go.
     """
@@ -97,6 +120,8 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     user: str
     removed: datetime | None = None
+    content: str | None = None
+    origin: Origin | None = None
 
 
 class Added(VersionRecord, frozen=True, kw_only=True):
@@ -129,6 +154,8 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     producer: str | None = None
     message: str = ""
     report: CheckReport | None = None
+    content: str | None = None
+    origin: Origin | None = None
 
 
 class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +205,10 @@ class DatasetDiff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FolderStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder compared with the version it was checked out from or added as."""
+    """A folder compared with the version it was checked out from or added as.
+
+    only: the patterns it was checked out with; other files of the version are not missed.
+    """
 
     folder: str
     reference: str
@@ -186,15 +216,26 @@ class FolderStatus(msgspec.Struct, frozen=True, kw_only=True):
     added: list[str]
     removed: list[str]
     changed: list[str]
+    only: list[str] = []
+
+
+class Link(enum.StrEnum):
+    """How files of a checkout come to be."""
+
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+    COPY = "copy"
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):
-    """What `data checkout` wrote, and where."""
+    """What `data checkout` wrote, and where. `link` is how; `only` the patterns that chose the files, empty for all."""
 
     reference: str
     folder: str
     files: int
     bytes: int
+    link: Link = Link.COPY
+    only: list[str] = []
 
 
 def reference_of(name: str, version: int) -> str:

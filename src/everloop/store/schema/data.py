@@ -30,8 +30,11 @@ dataset_versions = sa.Table(
     sa.Column("created", Moment, nullable=False),
     sa.Column("user", sa.Text, nullable=False),
     sa.Column("removed", Moment),
+    sa.Column("content", Digest),
+    sa.Column("origin", Json),
     sa.Index(None, "digest"),
     sa.Index(None, "producer"),
+    sa.Index(None, "content"),
 )
 
 dataset_checks = sa.Table(
