@@ -48,7 +48,7 @@ _NAMES: dict[str, str] = {
     "model": "everloop.client.handles:model",
     "gate": "everloop.domain.gates",
     "gates": "everloop.domain.gates:gates",
-    "check": "everloop.domain.checks",
+    "check": "everloop.domain.checks.declaring",
     "checks": "everloop.domain.checks:checks",
     "aggregate": "everloop.domain.featureviews:aggregate",
     "feature_view": "everloop.client.views:feature_view",

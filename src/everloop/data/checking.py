@@ -13,7 +13,7 @@ import duckdb
 
 from everloop.data.scanning import first_line, literal, quoted
 from everloop.domain import checks as declared
-from everloop.domain.checks import AnyCheck, CheckReport, CheckResult, Limit, enough, verdict
+from everloop.domain.checks import AnyCheck, Bound, CheckReport, CheckResult, enough, verdict
 from everloop.domain.times import from_micros, micros
 from everloop.errors import EverloopError
 
@@ -198,7 +198,7 @@ class Examination:
             case _:
                 return None
 
-    def _end(self, limit: Limit, kind: str) -> str:
+    def _end(self, limit: Bound, kind: str) -> str:
         return f"{literal(limit)}::{kind}" if isinstance(limit, str) else literal(limit)
 
     def _dataset(self, reference: str) -> str:

@@ -1,0 +1,141 @@
+"""Checks of tables as declarations: frozen, storable as JSON, written in Python or TOML, compiled to SQL elsewhere.
+
+- ``kinds``      a check as data, one Struct a kind
+- ``declaring``  the functions that make them: ``ev.check.in_range(…)``
+- ``reports``    what checks found
+- ``written``    the same declarations as TOML and as Python text
+
+What is missing is decided once: null and NaN both mean missing. `not_null`, `key` and `null_share` find them; every other check
+looks only at values that are there, and says how many it looked at (`of`).
+
+A severity says what failing means: ``warn`` is written down, ``fail`` fails the whole and stops `data add`, ``quarantine``
+fails the whole in `data check` but lets `data add` put the bad rows aside and the good ones in. `mostly` is the share of the
+values looked at that must pass, 1.0 unless said otherwise; while it is met the check has passed and bad rows stay where they are.
+
+>>> suite = checks("flights", dataset="flights", checks=[not_null("origin"), in_range("distance", 1, 5000)])
+>>> [each.name for each in suite.checks]
+['origin.not_null', 'distance.in_range']
+"""
+
+from everloop.domain.checks.declaring import (
+    aggregate,
+    checks,
+    column_count,
+    date_format,
+    distribution,
+    expression,
+    foreign_key,
+    freshness,
+    has_columns,
+    has_type,
+    in_range,
+    in_set,
+    key,
+    length,
+    matches,
+    monotonic,
+    not_null,
+    null_share,
+    python,
+    query,
+    row_change,
+    row_count,
+    unique,
+)
+from everloop.domain.checks.kinds import (
+    Aggregate,
+    AnyCheck,
+    Bound,
+    Check,
+    ColumnCount,
+    DateFormat,
+    Distribution,
+    Expression,
+    ForeignKey,
+    Freshness,
+    HasColumns,
+    HasType,
+    InRange,
+    InSet,
+    Key,
+    Length,
+    Matches,
+    Monotonic,
+    NotNull,
+    Python,
+    Query,
+    RowChange,
+    RowCheck,
+    RowCount,
+    Severity,
+    Suite,
+    TableCheck,
+    Unique,
+    Untranslated,
+    Value,
+    columns_of,
+    names_in,
+)
+from everloop.domain.checks.reports import CheckReport, CheckResult, enough, verdict
+
+__all__ = [
+    "Aggregate",
+    "AnyCheck",
+    "Bound",
+    "Check",
+    "CheckReport",
+    "CheckResult",
+    "ColumnCount",
+    "DateFormat",
+    "Distribution",
+    "Expression",
+    "ForeignKey",
+    "Freshness",
+    "HasColumns",
+    "HasType",
+    "InRange",
+    "InSet",
+    "Key",
+    "Length",
+    "Matches",
+    "Monotonic",
+    "NotNull",
+    "Python",
+    "Query",
+    "RowChange",
+    "RowCheck",
+    "RowCount",
+    "Severity",
+    "Suite",
+    "TableCheck",
+    "Unique",
+    "Untranslated",
+    "Value",
+    "aggregate",
+    "checks",
+    "column_count",
+    "columns_of",
+    "date_format",
+    "distribution",
+    "enough",
+    "expression",
+    "foreign_key",
+    "freshness",
+    "has_columns",
+    "has_type",
+    "in_range",
+    "in_set",
+    "key",
+    "length",
+    "matches",
+    "monotonic",
+    "names_in",
+    "not_null",
+    "null_share",
+    "python",
+    "query",
+    "row_change",
+    "row_count",
+    "unique",
+    "verdict",
+]
