@@ -136,6 +136,7 @@ class OnlineRow(msgspec.Struct, frozen=True, kw_only=True):
 
     status: ``present``; ``expired`` (older than the time to live: values are null); ``unknown`` (no such entity).
     event_time: of the row the values are from, or when the aggregates were computed. age: seconds from it to the asked time.
+    staleness: seconds from the moment the values are as of (the last materialisation, or the push that brought them).
     """
 
     keys: dict[str, Any]
@@ -143,6 +144,7 @@ class OnlineRow(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["present", "expired", "unknown"]
     event_time: datetime | None = None
     age: float | None = None
+    staleness: float | None = None
 
 
 class ColumnParity(msgspec.Struct, frozen=True, kw_only=True):
