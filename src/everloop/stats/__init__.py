@@ -6,6 +6,7 @@ Where to find what:
 - ``intervals``      confidence intervals for rates, differences of rates and means
 - ``repeats``        the mean over repeated runs, and whether two configurations differ
 - ``blocks``         tests that respect dependence inside a day: block means, paired differences
+- ``sketches``       states of columns and tables that add up: profiles of parts make the profile of the whole
 - ``drift``          additive column states, distances between two of them, and the alarm rule
 - ``sequential``     tests that may be looked at any time: rollout decisions, error guards, concept drift
 - ``changepoint``    since when a series of window values has moved
