@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -55,6 +55,9 @@ class RemoteObjects:
             )
         return content
 
+    def read_many(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        return ((digest, self.read(digest)) for digest in dict.fromkeys(digests))
+
     def stat(self, digest: str) -> Stored:
         return msgspec.json.decode(self._transport.get(f"{BASE}/{digest}/stat"), type=Stored)
 
@@ -78,6 +81,9 @@ class BatchWriter:
     def __init__(self, spool: BinaryIO) -> None:
         self._spool = spool
         self.count = 0
+
+    def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
+        return [self.add(each) for each in contents]
 
     def add(self, source: Source) -> Stored:
         start = self._spool.tell()

@@ -64,6 +64,12 @@ class OverlaidObjects:
     def read(self, digest: str) -> bytes:
         return self._holder(digest).read(digest)
 
+    def read_many(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        asked = list(digests)
+        below = self._own.missing(asked)
+        yield from self._own.read_many(digest for digest in asked if digest not in below)
+        yield from self._below.read_many(below)
+
     def stat(self, digest: str) -> Stored:
         return self._holder(digest).stat(digest)
 

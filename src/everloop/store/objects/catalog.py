@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -72,6 +72,14 @@ class Catalog:
     def pieces(self, digest: bytes) -> list[Place]:
         """The copies of these bytes that the index knows, be they an object or a chunk of one."""
         return self._ask(lambda: self._index.byte_places(digest))
+
+    def objects_among(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those of `digests` that are objects: one question for many."""
+        return self._ask(lambda: self._index.objects_among(digests))
+
+    def first_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """One copy of each object that the index knows, for many at once."""
+        return self._ask(lambda: self._index.first_places(digests))
 
     def has_object(self, digest: bytes) -> bool:
         return bool(self.objects(digest))

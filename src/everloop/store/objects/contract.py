@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -46,6 +46,10 @@ class Writer(Protocol):
         """Take one object in. It can be read from the store when the block has ended, not before."""
         ...
 
+    def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
+        """Take many small objects in, each as `add` does, for less than that costs one by one."""
+        ...
+
 
 class Objects(Protocol):
     """Bytes under the SHA-256 of their content.
@@ -85,6 +89,12 @@ class Objects(Protocol):
 
     def read(self, digest: str) -> bytes:
         """The whole content in memory."""
+        ...
+
+    def read_many(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The content of each object once, in whatever order is quickest: what lies together is fetched at
+        once. For small objects: each is in memory whole.
+        """
         ...
 
     def stat(self, digest: str) -> Stored:

@@ -30,6 +30,8 @@ create table entry (digest blob not null, kind integer not null, pack integer no
 create index entry_pack on entry (pack);
 """
 _OBJECTS = f"({int(Kind.BLOB)}, {int(Kind.RECIPE)})"
+_AT_ONCE = 900
+"""Digests in one query: SQLite takes 999 values at least, whatever its build."""
 _BYTES = f"({int(Kind.BLOB)}, {int(Kind.CHUNK)})"
 
 
@@ -84,6 +86,32 @@ class Index:
             where digest = ? and kind in {kinds} and (pack = {_LOOSE} or name is not null) order by pack"""
         with self._open() as connection:
             return [Place(Kind(kind), *rest) for kind, *rest in connection.execute(query, (digest,))]
+
+    def objects_among(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those of `digests` that are objects: one question for many."""
+        found: set[bytes] = set()
+        with self._open() as connection:
+            for at in range(0, len(digests), _AT_ONCE):
+                some = digests[at : at + _AT_ONCE]
+                query = f"""select digest from entry left join pack on number = pack
+                    where digest in ({",".join("?" * len(some))}) and kind in {_OBJECTS}
+                    and (pack = {_LOOSE} or name is not null)"""
+                found.update(digest for (digest,) in connection.execute(query, some))
+        return found
+
+    def first_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """One copy of each object that the index knows, for many at once."""
+        found: dict[bytes, Place] = {}
+        with self._open() as connection:
+            for at in range(0, len(digests), _AT_ONCE):
+                some = digests[at : at + _AT_ONCE]
+                query = f"""select digest, kind, name, offset, length, entry.size
+                    from entry left join pack on number = pack
+                    where digest in ({",".join("?" * len(some))}) and kind in {_OBJECTS}
+                    and (pack = {_LOOSE} or name is not null)"""
+                for digest, kind, *rest in connection.execute(query, some):
+                    found.setdefault(digest, Place(Kind(kind), *rest))
+        return found
 
     def digests(self, after: bytes, limit: int) -> list[bytes]:
         """The next objects in order of their digests, each once."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import bisect
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from everloop.errors import Corrupted, NotFound
+from everloop.store.objects.index import Place
 from everloop.store.objects.recipes import Chunk
 
 READ_AHEAD = 4 * 1024 * 1024
 """Bytes fetched at once when chunks are read one after the other: on S3 each fetch is a request."""
+
+GAP = 32 * 1024
+"""Bytes nobody asked for that are fetched rather than asking twice."""
 
 FetchRun = Callable[[Sequence[Chunk]], list[bytes]]
 """Given consecutive chunks: the verified bytes of the first, and of as many more as come with it at no cost.
@@ -84,3 +88,21 @@ class ChunkedReader(io.RawIOBase):
                 ) from error
             self._held_from = number
         return self._held[number - self._held_from]
+
+
+def runs(places: Mapping[bytes, Place]) -> Iterator[list[tuple[bytes, Place]]]:
+    """Entries of packs as they lie there, cut into runs that are worth one fetch: little between them that nobody asked for, and
+    not more than `READ_AHEAD` bytes at once.
+    """
+    run: list[tuple[bytes, Place]] = []
+    for digest, place in sorted(places.items(), key=lambda each: (each[1].pack or "", each[1].offset)):
+        if run:
+            first, last = run[0][1], run[-1][1]
+            ended = last.offset + last.length
+            near = place.pack == last.pack and place.offset - ended <= GAP
+            if not near or place.offset + place.length - first.offset > READ_AHEAD:
+                yield run
+                run = []
+        run.append((digest, place))
+    if run:
+        yield run
