@@ -66,11 +66,16 @@ def test_a_model_is_made_described_and_searched(any_workspace):
     assert [each.name for each in registry.search_models("", limit=1, page=first.next_page).models] == [
         "delay"
     ]
-    for where in ("tags.a IS NULL", "name = 'a' or name = 'b'", "creation_timestamp > 1"):
-        with pytest.raises(InvalidInput):
+    assert found("tags.a IS NULL") == ["churn"]
+    assert found("not (name = 'delay' or name = 'a')") == ["churn"]
+    assert found("creation_timestamp > 1", order_by=["creation_timestamp"]) == ["delay", "churn"]
+    told = int(registry.described("churn").created.timestamp() * 1000)
+    assert found(f"creation_timestamp = {told}") == ["churn"], "whoever was told a millisecond finds it"
+    for where in ("metrics.a > 1", "name = 'a' and", "nope = 'x'"):
+        with pytest.raises(InvalidInput, match="column"):
             registry.search_models(where)
-    with pytest.raises(InvalidInput):
-        registry.search_models("", order_by=["creation_timestamp"])
+    with pytest.raises(InvalidInput, match="twice"):
+        registry.search_models("", order_by=["name", "name desc"])
 
 
 def test_a_model_of_mlflow_is_registered_as_its_flavour_and_answers(any_workspace):
@@ -218,7 +223,9 @@ def test_versions_are_described_staged_and_searched(any_workspace):
     assert found("") == ["model:a@v2", "model:a@v1", "model:b@v2", "model:b@v1"], "changed last first"
     assert found("tags.n = '0'") == ["model:b@v1"]
     assert found("source_path LIKE 's3://a%' AND version_number > 1") == ["model:a@v2"]
-    assert found("run_id = 'x'") == []
+    assert found("run_id = 'x'") == found("run_id is not null") == []
+    assert found("stage = 'Production' or tags.x = 'y'") == ["model:a@v2", "model:a@v1"]
+    assert found("stage is null", order_by=["tags.n desc"]) == ["model:b@v2", "model:b@v1"]
     newest = registry.search_models("name = 'a'").newest["a"]
     assert {each.stage: each.version for each in newest} == {Stage.PRODUCTION: 2, Stage.ARCHIVED: 1}
 

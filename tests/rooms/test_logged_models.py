@@ -117,7 +117,7 @@ def test_files_must_be_in_the_store_and_are_replaced(workspace):
         ("name LIKE 'A'", ""),
         ("name ILIKE 'A'", "a"),
         ("name IN ('a', 'c')", "ca"),
-        ("name NOT IN ('a', 'c') and", "db"),
+        ("name NOT IN ('a', 'c')", "db"),
         ("status = 'READY'", "a"),
         ("status = 'LOGGED_MODEL_PENDING'", "dcb"),
         ("metrics.rmse < 1", "a"),
@@ -128,6 +128,18 @@ def test_files_must_be_in_the_store_and_are_replaced(workspace):
         ("tags.team = 'ops'", "a"),
         ('tags.mlflow.x = "1"', "c"),
         ("creation_time > 0 AND last_updated_timestamp < 0", ""),
+        ("status = 'UPLOAD_FAILED'", ""),
+        ("name = 'a' OR tags.mlflow.x = '1'", "ca"),
+        ("NOT (name = 'a' OR name = 'd')", "cb"),
+        ("params.lr IS NULL", "dc"),
+        ("params.lr > 0.15", "b"),
+        ("params.lr < 0.15 AND params.lr LIKE '0%'", "a"),
+        ("metrics.rmse IS NULL", "d"),
+        ("not metrics.rmse < 1", "dcb"),
+        ("max(metrics.rmse) < 1", "a"),
+        ("first(metrics.rmse) > .8 and count(metrics.rmse) = 2", "a"),
+        ("metrics.rmse - params.lr > .3", "a"),
+        ("source_run_id IS NULL AND model_type IN ('pyfunc', 'xgboost')", "dc"),
     ],
 )
 def test_filters_over_logged_models(workspace, zoo, where, found):
@@ -148,7 +160,8 @@ def test_orders_put_nan_and_what_is_missing_last(workspace, zoo):
     assert names(search(["0"], order_by=[LoggedModelOrder("metrics.rmse")])) == ["a", "c", "b", "d"]
     assert names(search(["0"], order_by=[LoggedModelOrder("metrics.rmse", True)])) == ["c", "a", "b", "d"]
     assert names(search(["0"], order_by=[LoggedModelOrder("name")])) == ["a", "b", "c", "d"]
-    with pytest.raises(InvalidInput, match="have no attribute 'foo'"):
+    assert names(search(["0"], order_by=[LoggedModelOrder("params.lr", True)])) == ["b", "a", "d", "c"]
+    with pytest.raises(InvalidInput, match="a logged model has no attribute 'foo'"):
         search(["0"], order_by=[LoggedModelOrder("foo")])
 
 
@@ -167,9 +180,9 @@ def test_pages_walk_over_all_once_and_belong_to_their_search(workspace, zoo):
 @pytest.mark.parametrize(
     "where",
     [
-        "name = 'a' OR name = 'b'",
-        "NOT name = 'a'",
-        "(name = 'a')",
+        "name = 'a' AND",
+        "name = 'a' OR",
+        "(name = 'a'",
         "name == 'a'",
         "name = a",
         "name",
@@ -177,7 +190,7 @@ def test_pages_walk_over_all_once_and_belong_to_their_search(workspace, zoo):
         "name = 'a'; drop table runs",
         "metrics.rmse < '1'",
         "creation_time = 'now'",
-        "params.lr IS NULL",
+        "params.lr IS",
         "foo.bar = 'x'",
         "foo = 'x'",
         "name BETWEEN 'a' AND 'b'",

@@ -65,6 +65,11 @@ TREE = Compare(Field("param", "model"), "=", "tree")
         ("attributes.status = 'FINISHED'", Compare(Field("text", "status"), "=", "finished")),
         ("run.user_id = 'ann'", Compare(Field("text", "user"), "=", "ann")),
         ("Created < 3", Compare(Field("time", "start_time"), "<", 3000)),
+        ("start_time = 3",
+         And((Compare(Field("time", "start_time"), ">=", 3000), Compare(Field("time", "start_time"), "<", 4000)))),
+        ("start_time > 3 and start_time <= 4",
+         And((Compare(Field("time", "start_time"), ">=", 4000), Compare(Field("time", "start_time"), "<", 5000)))),
+        ("name in ('a',)", OneOf(Field("text", "name"), ("a",), False)),
         ("end_time >= '1970-01-01T00:00:01Z'", Compare(Field("time", "end_time"), ">=", 1_000_000)),
         ("start_time > '1970-01-02'", Compare(Field("time", "start_time"), ">", 86_400_000_000)),
         ("start_time > '1970-01-01T02:00:00+02:00'", Compare(Field("time", "start_time"), ">", 0)),
@@ -170,7 +175,7 @@ def test_nesting_has_an_end() -> None:
 
 def test_other_things_have_other_fields() -> None:
     assert parse_filter("version_number > 3", MODEL_VERSIONS) == Compare(Field("number", "version"), ">", 3)
-    assert parse_filter("creation_time > 1", EXPERIMENTS) == Compare(Field("time", "created"), ">", 1000)
+    assert parse_filter("creation_time > 1", EXPERIMENTS) == Compare(Field("time", "created"), ">=", 2000)
     for text, fields in (
         ("metrics.a < 1", EXPERIMENTS),
         ("run_id = 'x'", EXPERIMENTS),

@@ -155,7 +155,7 @@ class Catalogue(Room):
         limit: int = 100,
         page: str = "",
     ) -> ModelPage:
-        """Models that match a filter (see `everloop.domain.filters`): ``name`` and ``tags.KEY``; by name unless `order_by` says
+        """Models that match a filter (see `everloop.domain.search`): ``name`` and ``tags.KEY``; by name unless `order_by` says
         otherwise."""
         with self.look() as look:
             return searching.search_models(look, where, order_by, limit, page)
@@ -297,7 +297,7 @@ class Catalogue(Room):
         limit: int = 1_000,
         page: str = "",
     ) -> VersionPage:
-        """Versions that match a filter (see `everloop.domain.filters`): ``name``, ``version_number``, ``run_id``,
+        """Versions that match a filter (see `everloop.domain.search`): ``name``, ``version_number``, ``run_id``,
         ``source_path`` and ``tags.KEY``; changed last first unless `order_by` says otherwise."""
         with self.look() as look:
             return searching.search_versions(look, where, order_by, limit, page)

@@ -1,31 +1,19 @@
-"""Searches for models and versions, in the language of `everloop.domain.filters`.
+"""Searches for models and versions, in the language of `everloop.domain.search`.
 
-A registry holds thousands of entries where tracking holds millions of points: names are narrowed down in the database, the
-rest is decided row by row, and whole records are read only for the page that is asked for.
+The database finds and sorts the names of one page; whole records are read only for these.
 """
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from everloop.domain.filters import (
-    NUMBER,
-    TEXT,
-    Comparison,
-    Sort,
-    Vocabulary,
-    parse_sort,
-    parse_tests,
-    passes,
-)
 from everloop.domain.models import ModelPage, ModelState, ModelVersionRecord, VersionPage
 from everloop.domain.paging import page_after, page_start
-from everloop.domain.times import micros
+from everloop.domain.search import MODEL_VERSIONS, REGISTERED_MODELS
 from everloop.errors import InvalidInput
 from everloop.registry import reading
 from everloop.store.ledger import Reader
@@ -36,35 +24,40 @@ from everloop.store.schema.registry import (
     models,
     retired_models,
 )
+from everloop.tracking.conditions import Conditions, Kept, Searched
+from everloop.tracking.listings import asked_of, narrowed, page_rows
 
-_TAGS = {"tag": "tag", "tags": "tag", "attribute": "attribute", "attributes": "attribute"}
-MODELS = Vocabulary(
-    what="registered models",
-    attributes={"name": ("name", TEXT)},
-    entities=_TAGS,
-    sortable={"name": "name", "timestamp": "updated", "last_updated_timestamp": "updated"},
-)
-VERSIONS = Vocabulary(
-    what="model versions",
-    attributes={
-        "name": ("name", TEXT),
-        "version_number": ("version", NUMBER),
-        "run_id": ("run", TEXT),
-        "source_path": ("source", TEXT),
-    },
-    entities=_TAGS,
-    sortable={
-        "name": "name",
-        "version_number": "version",
-        "creation_timestamp": "created",
-        "last_updated_timestamp": "updated",
-    },
-)
 MOST_MODELS = 1_000
 MOST_VERSIONS = 200_000
 
-ABSENT = {"mlflow.prompt.is_prompt": "false"}
-"""Tags that count as having a value where they are not set: MLflow's clients leave prompts out by asking for another one."""
+
+def _said(column: sa.ColumnElement[str]) -> sa.ColumnElement[str | None]:
+    """NULL where nothing was said."""
+    return sa.func.nullif(column, "", type_=sa.String)
+
+
+_CHANGED = sa.func.coalesce(
+    model_versions.c.updated, model_versions.c.created, type_=model_versions.c.created.type
+)
+_MODELS = Searched(
+    (models.c.name,),
+    {"name": models.c.name, "created": models.c.created, "updated": models.c.updated},
+    {"tag": Kept(model_tags, (model_tags.c.name,))},
+)
+_VERSIONS = Searched(
+    (model_versions.c.name, model_versions.c.version),
+    {
+        "name": model_versions.c.name,
+        "version": model_versions.c.version,
+        "run_id": _said(model_versions.c.run),
+        "source": _said(model_versions.c.source),
+        "stage": _said(model_versions.c.stage),
+        "user": model_versions.c.user,
+        "created": model_versions.c.created,
+        "updated": _CHANGED,
+    },
+    {"tag": Kept(model_version_tags, (model_version_tags.c.name, model_version_tags.c.version))},
+)
 
 Row = sa.Row[Any]
 
@@ -72,53 +65,34 @@ Row = sa.Row[Any]
 def search_models(look: Reader, where: str, order_by: Sequence[str], limit: int, page: str) -> ModelPage:
     """One page of the models that match, by name unless told otherwise."""
     _check_limit(limit, MOST_MODELS)
-    tests, sorts = _parsed(where, order_by, MODELS)
-    start = page_start(page, "models", where, list(order_by))
-    query = sa.select(models.c.name, models.c.updated)
-    query = query.where(models.c.name.not_in(sa.select(retired_models.c.name)))
-    rows = look.all(_narrowed(query, models.c.name, tests))
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
-    for tag in _wanted_tags(look, model_tags, tests):
-        tags[tag.name][tag.key] = tag.value
-    matching = [row for row in rows if passes(tests, _lookup(row, tags[row.name]))]
-    matching.sort(key=lambda row: row.name)
-    matching = _sorted(matching, sorts)
-    names = [row.name for row in matching[start : start + limit]]
+    asked = asked_of(REGISTERED_MODELS, where, order_by)
+    search = ("models", where, list(order_by))
+    start = page_start(page, *search)
+    conditions = Conditions(look.dialect, _MODELS)
+    query = sa.select(models.c.name).where(models.c.name.not_in(sa.select(retired_models.c.name)))
+    last = [conditions.bytewise(models.c.name)]
+    rows, more = page_rows(look, narrowed(query, conditions, asked, last), start, limit)
+    names = [row.name for row in rows]
     found = {each.name: each for each in reading.model_records(look, names)}
-    following = page_after(start + limit, "models", where, list(order_by))
-    return ModelPage(
-        [found[name] for name in names],
-        newest_of_stages(look, names),
-        following if len(matching) > start + limit else None,
-    )
+    following = page_after(start + limit, *search) if more else None
+    return ModelPage([found[name] for name in names], newest_of_stages(look, names), following)
 
 
 def search_versions(look: Reader, where: str, order_by: Sequence[str], limit: int, page: str) -> VersionPage:
     """One page of the versions that match, those changed last first unless told otherwise."""
     _check_limit(limit, MOST_VERSIONS)
-    tests, sorts = _parsed(where, order_by, VERSIONS)
-    start = page_start(page, "versions", where, list(order_by))
+    asked = asked_of(MODEL_VERSIONS, where, order_by)
+    search = ("versions", where, list(order_by))
+    start = page_start(page, *search)
+    conditions = Conditions(look.dialect, _VERSIONS)
     table = model_versions
-    changed = sa.func.coalesce(table.c.updated, table.c.created, type_=table.c.created.type)
-    query: sa.Select[Any] = sa.select(
-        table.c.name, table.c.version, table.c.run, table.c.source, table.c.created, changed.label("updated")
-    ).where(table.c.state != ModelState.DELETED)
-    query = _narrowed(query, table.c.name, tests)
-    following = page_after(start + limit, "versions", where, list(order_by))
-    if not sorts and all(_is_name(test) for test in tests):  # the usual page needs no more rows than it shows
-        query = query.order_by(changed.desc(), table.c.name, table.c.version.desc())
-        rows = look.all(query.limit(limit + 1).offset(start))
-        newest = [(row.name, row.version) for row in rows[:limit]]
-        return VersionPage(_records(look, newest), following if len(rows) > limit else None)
-    rows = look.all(query)
-    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-    for tag in _wanted_tags(look, model_version_tags, tests):
-        tags[tag.name, tag.version][tag.key] = tag.value
-    matching = [row for row in rows if passes(tests, _lookup(row, tags[row.name, row.version]))]
-    matching.sort(key=lambda row: (row.name, -row.version))
-    matching = _sorted(matching, sorts or [Sort("attribute", "updated", True)])
-    chosen = [(row.name, row.version) for row in matching[start : start + limit]]
-    return VersionPage(_records(look, chosen), following if len(matching) > start + limit else None)
+    query = sa.select(table.c.name, table.c.version).where(table.c.state != ModelState.DELETED)
+    last = [conditions.bytewise(table.c.name), table.c.version.desc()]
+    if not asked.orders:
+        last.insert(0, _CHANGED.desc())
+    rows, more = page_rows(look, narrowed(query, conditions, asked, last), start, limit)
+    following = page_after(start + limit, *search) if more else None
+    return VersionPage(_records(look, [(row.name, row.version) for row in rows]), following)
 
 
 def newest_of_stages(look: Reader, names: Sequence[str]) -> dict[str, list[ModelVersionRecord]]:
@@ -148,54 +122,6 @@ def _records(look: Reader, chosen: Sequence[tuple[str, int]]) -> list[ModelVersi
             for row in look.all(sa.select(model_versions).where(model_versions.c.name == name, some)):
                 rows[row.name, row.version] = row
     return reading.version_records(look, [rows[each] for each in chosen])
-
-
-def _parsed(
-    where: str, order_by: Sequence[str], vocabulary: Vocabulary
-) -> tuple[list[Comparison], list[Sort]]:
-    sorts = [parse_sort(each, vocabulary) for each in order_by]
-    if any(each.entity != "attribute" for each in sorts):
-        raise InvalidInput(
-            f"{vocabulary.what} cannot be sorted by tags", hint=f"by: {', '.join(vocabulary.sortable)}"
-        )
-    if len({each.key for each in sorts}) < len(sorts):
-        raise InvalidInput("the order names the same thing twice", hint="name each once")
-    return parse_tests(where, vocabulary), sorts
-
-
-def _narrowed(query: sa.Select[Any], name: sa.ColumnElement[str], tests: list[Comparison]) -> sa.Select[Any]:
-    for test in filter(_is_name, tests):
-        query = query.where(name == test.value)
-    return query
-
-
-def _is_name(test: Comparison) -> bool:
-    """Whether the database decides this one by itself."""
-    return (test.entity, test.key, test.operator) == ("attribute", "name", "=")
-
-
-def _wanted_tags(look: Reader, table: sa.Table, tests: list[Comparison]) -> Sequence[Row]:
-    keys = sorted({test.key for test in tests if test.entity == "tag"})
-    return look.all(sa.select(table).where(table.c.key.in_(keys))) if keys else []
-
-
-def _lookup(row: Row, tags: dict[str, str]) -> Callable[[str, str], Any]:
-    def find(entity: str, key: str) -> Any:
-        return tags.get(key, ABSENT.get(key)) if entity == "tag" else row._mapping[key]
-
-    return find
-
-
-def _sorted(rows: list[Row], sorts: list[Sort]) -> list[Row]:
-    """By the last first: each sort leaves what is equal as it was."""
-    for sort in reversed(sorts):
-        rows = sorted(rows, key=functools.partial(_key, key=sort.key), reverse=sort.descending)
-    return rows
-
-
-def _key(row: Row, key: str) -> Any:
-    value = row._mapping[key]
-    return micros(value) if key in {"created", "updated"} else value
 
 
 def _check_limit(limit: int, most: int) -> None:

@@ -11,7 +11,7 @@ from everloop.domain.logged_models import (
     checked_logged_name,
     is_model_id,
 )
-from everloop.domain.runs import HeldObject, checked_artifact_path, checked_text
+from everloop.domain.runs import HeldObject, checked_artifact_path, checked_text, param_number
 from everloop.errors import InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -104,4 +104,7 @@ def _write_entries(tx: Transaction, table: sa.Table, model_id: str, entries: dic
     for key, value in entries.items():
         checked_text(key, "the key", MAX_MODEL_KEY)
         checked_text(value, f"the value of {key}", MAX_MODEL_VALUE)
-        tx.insert_new(table, {"model": model_id, "key": key, "value": value})
+        row: dict[str, Any] = {"model": model_id, "key": key, "value": value}
+        if table is logged_model_params:
+            row["number"] = param_number(value)
+        tx.insert_new(table, row)

@@ -18,6 +18,7 @@ from everloop.domain.search import (
     OneOf,
     Operand,
     Or,
+    Order,
     Relation,
     fields_of,
     fold,
@@ -108,6 +109,22 @@ class Conditions:
 
     def attribute(self, field: Field) -> Column:
         return self.searched.attributes[field.key]
+
+    def sorted_by(self, order: Order) -> list[Column]:
+        """What is missing comes last and NaN just before it, in both directions; numbers in parameters come before texts."""
+        field = order.field
+        if field.entity not in self.searched.kept:
+            column = self.attribute(field)
+            plain = self.bytewise(column) if field.entity in ("text", "metadata") else column
+            return [absent(column), _directed(plain, order)]
+        terms: list[Column] = [sa.case((self._present(field), 0), else_=1)]
+        if field.entity in ("metric", "param"):
+            number = self._scalar(field, lambda column: column)
+            terms += [absent(number), _directed(number, order)]
+        if field.entity != "metric":
+            text = self._of_key(field, lambda columns: columns.value)
+            terms.append(_directed(self.bytewise(text), order))
+        return terms
 
     def bytewise(self, column: Column) -> Column:
         """Text in the order of its bytes, which every database knows."""
@@ -218,11 +235,17 @@ class Conditions:
     def _scalar(self, field: Field, made: Callable[[Column], Column]) -> Column:
         if field.entity not in self.searched.kept:
             return made(sa.cast(self.attribute(field), sa.Double))
+        if field.entity == "param":
+            return self._of_key(field, lambda columns: made(columns.number))
+        if field.aggregate == "count":
+            return self._of_key(field, lambda columns: made(sa.cast(columns["count"], sa.Double)))
+        return self._of_key(field, lambda columns: made(columns[field.aggregate]))
+
+    def _of_key(self, field: Field, made: Callable[[Any], Column]) -> Column:
+        """A value of the one row that a thing has for a key, made from that row's columns."""
         kept = self.searched.kept[field.entity]
-        column = kept.table.c[field.aggregate if field.entity == "metric" else "number"]
         own = [owner == key for owner, key in zip(kept.owner, self.searched.key, strict=True)]
-        found = sa.select(made(sa.cast(column, sa.Double) if field.aggregate == "count" else column))
-        return found.where(*own, kept.table.c.key == field.key).scalar_subquery()
+        return sa.select(made(kept.table.c)).where(*own, kept.table.c.key == field.key).scalar_subquery()
 
     # Lineage
 
@@ -259,6 +282,11 @@ def ordered(column: Column, operator: str, value: Any) -> Condition:
     }[operator](value)  # fmt: skip
 
 
+def absent(column: Column) -> sa.ColumnElement[int]:
+    """1 where the column is NULL, else 0: sorts what is missing last, on every database."""
+    return sa.case((column.is_(None), 1), else_=0)
+
+
 def conjuncts(node: Node | None) -> list[Node]:
     """The tests that must all hold."""
     if node is None:
@@ -271,6 +299,10 @@ def conjuncts(node: Node | None) -> list[Node]:
 def sorted_fields(relation: Relation) -> Sequence[Field]:
     """In an order that is always the same, so that a statement is compiled once."""
     return sorted(fields_of(relation), key=lambda each: (each.entity, each.key, each.aggregate))
+
+
+def _directed(column: Column, order: Order) -> Column:
+    return column.desc() if order.descending else column.asc()
 
 
 def _bounded(number: Column) -> Column:

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 from everloop.domain.direct import ExperimentPage
 from everloop.domain.paging import page_after, page_start
 from everloop.domain.runs import ACTIVE, Experiment
-from everloop.domain.search import EXPERIMENTS, parse_filter, parse_order
+from everloop.domain.search import EXPERIMENTS, Order
 from everloop.errors import InvalidInput
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.ledger import Reader
 from everloop.store.schema.tracking import experiment_tags, experiments, runs
-from everloop.tracking.conditions import Conditions, Kept, Searched
+from everloop.tracking.conditions import Column, Conditions, Kept, Searched
+from everloop.tracking.listings import asked_of, narrowed, page_rows
 
 MOST_ON_A_PAGE = 50_000
 _AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
@@ -32,6 +33,15 @@ _SEARCHED = Searched(
     },
     {"tag": Kept(experiment_tags, (experiment_tags.c.experiment,))},
 )
+
+
+class _ExperimentConditions(Conditions):
+    """Identifiers of experiments are texts to those who ask, and sorted as the numbers they are."""
+
+    def sorted_by(self, order: Order) -> list[Column]:
+        if order.field.key == "experiment_id":
+            return [experiments.c.id.desc() if order.descending else experiments.c.id.asc()]
+        return super().sorted_by(order)
 
 
 class ExperimentSearch(Room):
@@ -52,37 +62,20 @@ class ExperimentSearch(Room):
         says otherwise. `page`: `next_page` of the page before."""
         if not 1 <= limit <= MOST_ON_A_PAGE:
             raise InvalidInput(f"a page of {limit} experiments cannot be had", hint=f"1 to {MOST_ON_A_PAGE}")
-        asked = (where, state, order_by)
-        start = page_start(page, *asked)
-        tree = parse_filter(where, EXPERIMENTS)
-        orders = [parse_order(each, EXPERIMENTS) for each in order_by]
-        fields = [each.field for each in orders]
-        if len(set(fields)) < len(fields):
-            raise InvalidInput("experiments cannot be sorted by the same field twice")
+        search = (where, state, order_by)
+        start = page_start(page, *search)
+        asked = asked_of(EXPERIMENTS, where, order_by, unsorted=["tag"])
         with self.look() as look:
-            conditions = Conditions(look.dialect, _SEARCHED)
+            conditions = _ExperimentConditions(look.dialect, _SEARCHED)
             query = sa.select(experiments.c.id)
             if state != "all":
                 query = query.where(experiments.c.state == state)
-            if tree is not None:
-                query = query.where(conditions.condition(tree))
-            for each in orders:
-                if each.field.entity == "tag":
-                    raise InvalidInput(
-                        "experiments cannot be sorted by a tag", hint="sort by name, created or updated"
-                    )
-                column = conditions.attribute(each.field)
-                if each.field.key == "experiment_id":
-                    column = experiments.c.id
-                elif each.field.entity == "text":
-                    column = conditions.bytewise(column)
-                query = query.order_by(column.desc() if each.descending else column.asc())
-            if not orders:
-                query = query.order_by(experiments.c.created.desc())
-            query = query.order_by(experiments.c.id.desc()).limit(limit + 1).offset(start)
-            numbers = [row.id for row in look.all(query)]
-            following = page_after(start + limit, *asked) if len(numbers) > limit else None
-            return ExperimentPage(_numbered(look, numbers[:limit]), following)
+            last = [experiments.c.id.desc()]
+            if not asked.orders:
+                last.insert(0, experiments.c.created.desc())
+            rows, more = page_rows(look, narrowed(query, conditions, asked, last), start, limit)
+            following = page_after(start + limit, *search) if more else None
+            return ExperimentPage(_numbered(look, [row.id for row in rows]), following)
 
     @operation(Permission.READ)
     def numbered_experiments(self, numbers: list[int]) -> list[Experiment]:

@@ -31,6 +31,7 @@ from everloop.domain.runs import (
     checked_artifact_path,
     checked_key,
     checked_text,
+    param_number,
     random_name,
 )
 from everloop.errors import Conflict, InvalidInput, NotFound
@@ -46,7 +47,7 @@ from everloop.store.schema.logged_models import (
     logged_models,
     run_models,
 )
-from everloop.tracking import logged_reading, writing
+from everloop.tracking import logged_reading, logged_searching, writing
 
 
 class LoggedModels(Room):
@@ -163,10 +164,10 @@ class LoggedModels(Room):
         limit: int = 100,
         page: str = "",
     ) -> LoggedModelPage:
-        """Logged models of experiments that match a filter (see `everloop.domain.filters`), newest first unless `order_by` says
+        """Logged models of experiments that match a filter (see `everloop.domain.search`), newest first unless `order_by` says
         otherwise. `datasets`: only metrics measured on these count. `page`: `next_page` of the page before."""
         with self.look() as look:
-            return logged_reading.search(look, experiment, where, datasets, order_by, limit, page)
+            return logged_searching.search(look, experiment, where, datasets, order_by, limit, page)
 
     # Files and points
 
@@ -308,7 +309,9 @@ def _add_params(tx: Transaction, model_id: str, params: Mapping[str, str]) -> No
                 hint="a parameter is written once",
             )
     rows = [
-        {"model": model_id, "key": key, "value": value} for key, value in params.items() if key not in known
+        {"model": model_id, "key": key, "value": value, "number": param_number(value)}
+        for key, value in params.items()
+        if key not in known
     ]
     if rows:
         tx.execute(sa.insert(logged_model_params), rows)

@@ -35,11 +35,6 @@ class Term:
         )
 
 
-def absent(column: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
-    """1 where the column is NULL, else 0: sorts what is missing last, on every database."""
-    return sa.case((column.is_(None), 1), else_=0)
-
-
 def after(terms: Sequence[Term], values: Sequence[Any]) -> sa.ColumnElement[bool]:
     """Whether a row comes after the one whose terms have these values.
 

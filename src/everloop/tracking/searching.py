@@ -25,8 +25,8 @@ from everloop.store.schema.tracking import (
     run_tags,
     runs,
 )
-from everloop.tracking.conditions import Column, Condition, Conditions, Kept, Searched, conjuncts
-from everloop.tracking.paging import Place, Term, absent, after
+from everloop.tracking.conditions import Column, Condition, Conditions, Kept, Searched, absent, conjuncts
+from everloop.tracking.paging import Place, Term, after
 
 FEW = 400
 """How many runs are sorted rather than met along an index."""

@@ -1,4 +1,4 @@
-"""Traces: the operations on what programs did step by step, and the search over them."""
+"""Traces: the operations on what programs did step by step."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,10 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from everloop.domain.filters import NUMBER, TEXT, Comparison, Vocabulary, parse_sort, parse_tests, passes
-from everloop.domain.paging import page_after, page_start
 from everloop.domain.runs import ACTIVE, ArtifactRecord, checked_artifact_path, checked_text
-from everloop.domain.times import micros, require_zone
+from everloop.domain.times import require_zone
 from everloop.domain.traces import Assessment, Trace, TracePage, checked_trace_id
 from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission
@@ -17,50 +15,11 @@ from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.ledger import Reader, Transaction
 from everloop.store.schema.traces import assessments, trace_files, trace_tags, traces
-from everloop.tracking import writing
+from everloop.tracking import trace_searching, writing
 
-MOST_ON_A_PAGE = 50_000
 MAX_TAG_KEY = 250
 MAX_TEXT = 65_535
 _AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
-
-RUN = "mlflow.sourceRun"
-"""The fact that names the run a trace belongs to."""
-NAME = "mlflow.traceName"
-"""The tag that names a trace."""
-
-VOCABULARY = Vocabulary(
-    what="traces",
-    attributes={
-        "trace_id": ("id", TEXT),
-        "request_id": ("id", TEXT),
-        "client_request_id": ("request_id", TEXT),
-        "status": ("state", TEXT),
-        "state": ("state", TEXT),
-        "name": ("name", TEXT),
-        "run_id": ("run", TEXT),
-        "timestamp": ("time", NUMBER),
-        "timestamp_ms": ("time", NUMBER),
-        "execution_time": ("duration", NUMBER),
-        "execution_time_ms": ("duration", NUMBER),
-    },
-    entities={
-        **dict.fromkeys(("attribute", "attributes", "trace"), "attribute"),
-        **dict.fromkeys(("tag", "tags"), "tag"),
-        **dict.fromkeys(("metadata", "request_metadata"), "fact"),
-    },
-    sortable={
-        "timestamp": "time",
-        "timestamp_ms": "time",
-        "execution_time": "duration",
-        "execution_time_ms": "duration",
-        "status": "state",
-        "name": "name",
-        "request_id": "id",
-        "trace_id": "id",
-    },
-)
-"""What a filter over traces may ask; times and durations are milliseconds."""
 
 Row = sa.Row[Any]
 
@@ -95,7 +54,11 @@ class Traces(Room):
             _set_tags(tx, trace.id, trace.tags)
             for each in trace.assessments:
                 tx.put(assessments, {"trace": trace.id, **_columns(each)})
-            facts = {"experiment": group.id, "state": trace.state, "run": trace.facts.get(RUN)}
+            facts = {
+                "experiment": group.id,
+                "state": trace.state,
+                "run": trace.facts.get(trace_searching.RUN),
+            }
             tx.event("trace.recorded", _subject(trace.id), facts)
             return _records(tx, [_existing(tx, trace.id)])[0]
 
@@ -124,10 +87,11 @@ class Traces(Room):
         limit: int = 100,
         page: str = "",
     ) -> TracePage:
-        """Traces of experiments that match a filter (see `everloop.domain.filters`), newest first unless `order_by` says
+        """Traces of experiments that match a filter (see `everloop.domain.search`), newest first unless `order_by` says
         otherwise. `page`: `next_page` of the page before."""
         with self.look() as look:
-            return _search(look, experiment, where, order_by, limit, page)
+            rows, following = trace_searching.search(look, experiment, where, order_by, limit, page)
+            return TracePage(_records(look, rows), following)
 
     @operation(Permission.WRITE)
     def tag_trace(
@@ -289,64 +253,3 @@ def _tags(look: Reader, ids: Sequence[str]) -> dict[str, dict[str, str]]:
         for row in look.all(query.order_by(trace_tags.c.key)):
             found[row.trace][row.key] = row.value
     return found
-
-
-def _search(
-    look: Reader, experiment: Sequence[str], where: str, order_by: Sequence[str], limit: int, page: str
-) -> TracePage:
-    if not 1 <= limit <= MOST_ON_A_PAGE:
-        raise InvalidInput(f"a page of {limit} traces cannot be had", hint=f"1 to {MOST_ON_A_PAGE}")
-    tests = parse_tests(where, VOCABULARY)
-    sorts = [parse_sort(each, VOCABULARY) for each in order_by]
-    asked = ("traces", list(experiment), where, list(order_by))
-    start = page_start(page, *asked)
-    numbers = []
-    for each in experiment:
-        try:
-            numbers.append(writing.find_experiment(look, each).id)
-        except NotFound:
-            continue
-    query = sa.select(traces).where(traces.c.experiment.in_(numbers))
-    query = query.order_by(traces.c.time.desc(), traces.c.id)
-    if not tests and not sorts:  # the usual page: what is newest
-        rows = list(look.all(query.limit(limit + 1).offset(start)))
-        more = len(rows) > limit
-        return TracePage(_records(look, rows[:limit]), page_after(start + limit, *asked) if more else None)
-    rows = list(look.all(query))
-    needs_tags = any(each.entity == "tag" or each.key == "name" for each in tests) or any(
-        each.key == "name" for each in sorts
-    )
-    tags = _tags(look, [row.id for row in rows]) if needs_tags else {}
-    rows = [row for row in rows if _passes(row, tests, tags.get(row.id, {}))]
-    for sort in reversed(sorts):
-        keys = {row.id: _value(row, sort.entity, sort.key, tags.get(row.id, {})) for row in rows}
-        have = [row for row in rows if keys[row.id] is not None]
-        have.sort(key=lambda row, keys=keys: keys[row.id], reverse=sort.descending)  # type: ignore[misc]
-        rows = have + [row for row in rows if keys[row.id] is None]
-    more = len(rows) > start + limit
-    chosen = _records(look, rows[start : start + limit])
-    return TracePage(chosen, page_after(start + limit, *asked) if more else None)
-
-
-def _passes(row: Row, tests: list[Comparison], tags: dict[str, str]) -> bool:
-    return passes(tests, lambda entity, key: _value(row, entity, key, tags))
-
-
-def _value(row: Row, entity: str, key: str, tags: dict[str, str]) -> str | float | None:
-    match entity, key:
-        case "tag", _:
-            return tags.get(key)
-        case "fact", _:
-            value = row.facts.get(key)
-            return None if value is None else str(value)
-        case _, "name":
-            return tags.get(NAME)
-        case _, "run":
-            value = row.facts.get(RUN)
-            return None if value is None else str(value)
-        case _, "time":
-            return micros(row.time) // 1000
-        case _, "duration":
-            return None if row.duration is None else row.duration / 1000
-        case _:
-            return str(row._mapping[key])

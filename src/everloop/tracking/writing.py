@@ -87,6 +87,17 @@ def find_experiment(look: Reader, given: str) -> Row:
     return row
 
 
+def experiment_numbers(look: Reader, given: Sequence[str]) -> list[int]:
+    """The numbers of those experiments that there are."""
+    found = []
+    for each in given:
+        try:
+            found.append(find_experiment(look, each).id)
+        except NotFound:
+            continue
+    return found
+
+
 def add_experiment(tx: Transaction, name: str, uuid: str, tags: Mapping[str, str]) -> int:
     """Make an experiment and return its number; its name must not be taken by an active one."""
     if not name.strip():

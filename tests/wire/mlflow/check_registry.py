@@ -153,14 +153,18 @@ def test_models_are_searched_ordered_and_paged(client: Any, fresh: str) -> None:
             break
     assert len(seen) == len(set(seen)) == 4
     for wrong in (
-        "tags.k IS NULL",
-        "name = 'a' OR name = 'b'",
+        "tags.k IS",
+        "name = 'a' OR",
         "name == 'a'",
-        "creation_timestamp > 1",
+        "metrics.rmse > 1",
         "name = 'a",
     ):
         refused(lambda wrong=wrong: client.search_registered_models(wrong))
-    refused(lambda: client.search_registered_models(order_by=["creation_timestamp"]))
+    assert found(f"(name = '{head}-cat' OR tags.`long legs` = 'True') AND creation_timestamp > 1") == [
+        "cat",
+        "dog",
+    ]
+    refused(lambda: client.search_registered_models(order_by=["colour"]))
     refused(lambda: client.search_registered_models(max_results=1_001))
     refused(lambda: client.search_registered_models(page_token="not a token"))
 
@@ -181,12 +185,13 @@ def test_versions_are_searched_ordered_and_paged(client: Any, versions: str, run
     assert found(f"run_id = '{run.info.run_id}' AND version_number >= 2") == [2, 3]
     assert found("run_id IN ('x', 'y')") == []
     assert found("tags.k = 'v'") == [2]
+    assert found("tags.k IS NULL AND NOT version_number = 1") == [3]
     assert found("source_path LIKE '%/model'", order_by=["version_number"]) == [1, 2, 3]
     first = client.search_model_versions(here, max_results=2)
     rest = client.search_model_versions(here, max_results=2, page_token=first.token)
     assert (len(first), len(rest)) == (2, 1)
     assert not rest.token
-    for wrong in ("tags.k IS NULL", "version_number = '1'", "user = 'x'", "NOT name = 'a'"):
+    for wrong in ("tags.k IS", "version_number = '1'", "colour = 'x'", "NOT name"):
         refused(lambda wrong=wrong: client.search_model_versions(wrong))
     refused(lambda: client.search_model_versions(order_by=["version_number", "version_number DESC"]))
     refused(lambda: client.search_model_versions(max_results=200_001))

@@ -74,6 +74,7 @@ def test_traces_are_searched_ordered_and_paged(client: Any, asked: Any, run: Any
     assert found(f"metadata.`mlflow.sourceRun` = '{run.info.run_id}'", max_results=2) == ["bad", "two"]
     assert found(run_id=run.info.run_id) == ["bad", "two", "one"]
     assert found("attributes.execution_time > 100000") == []
+    assert found("tags.word = 'one' OR metadata.nope IS NOT NULL") == ["one"]
     first = client.search_traces(locations=here, max_results=2)
     rest = client.search_traces(locations=here, max_results=2, page_token=first.token)
     assert words(first) + words(rest) == ["bad", "two", "one"]

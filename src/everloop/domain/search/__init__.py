@@ -23,8 +23,8 @@ heeds case; ``ilike`` does not, for the letters A to Z. Numbers that are reckone
 smaller is 0, and what is larger, infinite or divided by 0 is NaN.
 
 One grammar serves all that is searched; `Fields` says what each kind of thing has (`RUNS`, `EXPERIMENTS`,
-`REGISTERED_MODELS`, `MODEL_VERSIONS`, `LOGGED_MODELS`). `tracking.conditions` compiles the same tree to SQL, and a property
-test compares the two.
+`REGISTERED_MODELS`, `MODEL_VERSIONS`, `LOGGED_MODELS`, `TRACES`). `tracking.conditions` compiles the same tree to SQL, and a
+property test compares the two.
 """
 
 from everloop.domain.search.fields import (
@@ -37,6 +37,7 @@ from everloop.domain.search.fields import (
     RUNS,
     TEXT_ATTRIBUTES,
     TIME_ATTRIBUTES,
+    TRACES,
     Fields,
 )
 from everloop.domain.search.meaning import Searchable, fold, like, matches
@@ -67,6 +68,7 @@ __all__ = [
     "RUNS",
     "TEXT_ATTRIBUTES",
     "TIME_ATTRIBUTES",
+    "TRACES",
     "And",
     "Arithmetic",
     "Compare",

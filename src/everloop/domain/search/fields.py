@@ -30,6 +30,8 @@ class Fields(msgspec.Struct, frozen=True):
     lineage: tuple[str, ...] = ()
     lower: frozenset[str] = frozenset()
     """Texts that are kept in lower case, so that a value is read as such."""
+    spelled: Mapping[str, Mapping[str, str]] = {}
+    """What values of a text MLflow writes otherwise, by the text's key."""
     assumed: Mapping[str, str] = {}
     """Tags that count as having a text where they are absent."""
     tag_names: Mapping[str, str] = {}
@@ -104,7 +106,7 @@ REGISTERED_MODELS = Fields(
 
 MODEL_VERSIONS = Fields(
     "a model version",
-    {"name": "name", "run_id": "run_id", "source_path": "source", "state": "state", "user": "user"},
+    {"name": "name", "run_id": "run_id", "source_path": "source", "stage": "stage", "user": "user"},
     {
         "creation_timestamp": "created",
         "created": "created",
@@ -128,13 +130,46 @@ LOGGED_MODELS = Fields(
     },
     {
         "creation_timestamp": "created",
+        "creation_timestamp_ms": "created",
         "creation_time": "created",
         "created": "created",
         "last_updated_timestamp": "updated",
+        "last_updated_timestamp_ms": "updated",
         "last_updated_time": "updated",
         "updated": "updated",
     },
     entities={**_METRIC, **_PARAM, **_TAG, **_ATTRIBUTE},
     lower=frozenset({"status"}),
+    spelled={
+        "status": {
+            "logged_model_pending": "pending",
+            "logged_model_ready": "ready",
+            "logged_model_upload_failed": "failed",
+            "upload_failed": "failed",
+        }
+    },
     example="metrics.rmse < 1 and name = 'delay'",
 )
+
+TRACES = Fields(
+    "a trace",
+    {
+        "trace_id": "trace_id",
+        "request_id": "trace_id",
+        "client_request_id": "client_request_id",
+        "status": "state",
+        "state": "state",
+        "name": "name",
+        "run_id": "run_id",
+    },
+    {"timestamp": "time", "timestamp_ms": "time", "created": "time"},
+    {"execution_time": "duration", "execution_time_ms": "duration"},
+    entities={
+        **_TAG,
+        **_ATTRIBUTE,
+        "trace": "attribute",
+        **dict.fromkeys(("metadata", "request_metadata"), "metadata"),
+    },
+    example="status = 'ERROR' and execution_time > 1000",
+)
+"""An `execution_time` is in milliseconds."""

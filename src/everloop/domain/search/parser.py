@@ -38,8 +38,9 @@ _COMPARE = ("=", "!=", ">", ">=", "<", "<=")
 _EQUAL = ("=", "!=")
 _LIKE = ("like", "ilike", "not like", "not ilike")
 _TURNED = {"=": "=", "!=": "!=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
+_TIMES = "times are compared with = != > >= < <="
 _NUMERIC = {"metric", "param", "number"}
-_TEXTS = {"param", "tag", "text", "dataset"}
+_TEXTS = {"param", "tag", "text", "dataset", "metadata"}
 
 
 def parse_filter(text: str, fields: Fields = RUNS) -> Node | None:
@@ -159,6 +160,8 @@ class _Parser:
         if isinstance(left, Field) and not self.reckons(left, operator):
             if operator.endswith("in"):
                 return self.assumed(OneOf(left, self.values(left, at), operator.startswith("not")))
+            if left.entity == "time" and tokens.kind == "number":
+                return self.millisecond(left, operator, at)
             return self.assumed(Compare(left, operator, self.value(left, operator, at)))
         is_metric = isinstance(left, Field) and left.entity == "metric"
         self.allow(operator, _COMPARE, at, "a metric is a number" if is_metric else "these are numbers")
@@ -378,7 +381,7 @@ class _Parser:
         if not tokens.symbol("("):
             raise tokens.error("'in' takes a list, such as ('a', 'b')")
         found = [self.string(field)]
-        while tokens.symbol(","):
+        while tokens.symbol(",") and not tokens.at_symbol(")"):  # Python writes a tuple of one as ('a',)
             found.append(self.string(field))
             if len(found) > MAX_VALUES:
                 raise tokens.error(f"a list has more than {MAX_VALUES} values")
@@ -396,12 +399,15 @@ class _Parser:
             )
         text = unquoted(tokens.token)
         tokens.advance()
-        return text.lower() if field.entity == "text" and field.key in self.fields.lower else text
+        if field.entity != "text":
+            return text
+        text = text.lower() if field.key in self.fields.lower else text
+        return self.fields.spelled.get(field.key, {}).get(text, text)
 
     def value(self, field: Field, operator: str, at: int) -> str | int:
         match field.entity:
             case "time":
-                self.allow(operator, _COMPARE, at, "times are compared with = != > >= < <=")
+                self.allow(operator, _COMPARE, at, _TIMES)
                 return self.moment(field)
             case "lineage":
                 self.allow(operator, _EQUAL, at, f"{field.key} is compared with = and !=")
@@ -419,10 +425,8 @@ class _Parser:
                 return self.string(field)
 
     def moment(self, field: Field) -> int:
-        """Milliseconds since 1970 as a number (as MLflow has it), or an ISO date or time in quotes; without a zone it is UTC."""
+        """An ISO date or time in quotes; without a zone it is UTC."""
         tokens, start = self.tokens, self.tokens.column
-        if tokens.kind == "number":
-            return round(self.number() * 1000)
         text = self.string(field)
         try:
             moment = datetime.fromisoformat(text)
@@ -431,6 +435,23 @@ class _Parser:
                 f"{text!r} is not a time", start, "write '2026-01-31' or '2026-01-31T12:00:00Z'"
             ) from None
         return micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+    def millisecond(self, field: Field, operator: str, at: int) -> Node:
+        """A time compared with milliseconds since 1970, as MLflow has them. Times are kept more exactly than that, and whoever
+        was told a millisecond must find what began in it."""
+        self.allow(operator, _COMPARE, at, _TIMES)
+        number = self.number()
+        begin = round(number * 1000)
+        end = begin + 1000 if isinstance(number, int) else begin + 1
+        match operator:
+            case "<" | ">=":
+                return Compare(field, operator, begin)
+            case "<=" | ">":
+                return Compare(field, "<" if operator == "<=" else ">=", end)
+            case "=":
+                return And((Compare(field, ">=", begin), Compare(field, "<", end)))
+            case _:
+                return Or((Compare(field, "<", begin), Compare(field, ">=", end)))
 
 
 def _factors(operand: Operand) -> int:

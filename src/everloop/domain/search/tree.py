@@ -6,7 +6,7 @@ import msgspec
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What is tested or sorted by. `entity`: metric, param, tag, dataset, text, time or number (attributes), or lineage.
+    """What is tested or sorted by. `entity`: metric, param, tag, metadata, dataset, lineage, or text, time, number (attributes).
     `aggregate` is used by metrics only."""
 
     entity: str

@@ -41,7 +41,8 @@ logged_model_params = sa.Table(
     _of_model(),
     sa.Column("key", Key, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
-    comment="Written once.",
+    sa.Column("number", sa.Double),
+    comment="Written once. `number`: what the text stands for, if a number.",
 )
 
 logged_model_tags = sa.Table(
