@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.trained import add_flights, train
 
+from everloop.domain import gates as gate
 from everloop.domain.deployments import Arm, Mode, arm_of, checked_arms, key_number, thresholds
 from everloop.domain.expressions import evaluate
 from everloop.errors import InvalidInput, NotFound, StorageError, Unavailable
@@ -19,6 +21,7 @@ from everloop.serving.frames import Frame, encode, hex_ids, new_ids, pack, pack_
 from everloop.serving.predictions import HEAD, table_of
 from everloop.serving.snapshot import log_folder
 from everloop.store.journal import JournalWriter
+from everloop.tracking.formats.fresh import PROVEN, proven
 
 NOON = datetime(2013, 4, 1, 12, tzinfo=UTC)
 
@@ -52,6 +55,23 @@ def test_a_deployment_is_a_folder_that_stands_alone(workspace, endpoint):
     assert ("model:delay@v1", "endpoint:delay", "deployed") in workspace.ledger.edges_of(
         "endpoint:delay", upward=True
     )
+
+
+def test_what_a_gate_has_proven_on_this_machine_is_not_proven_again(workspace, endpoint, tmp_path):
+    """A fresh process takes seconds; the proof goes with the model's folder, but never to another machine."""
+    gates = [gate.answers_in_fresh_process(tolerance=1e-9)]
+    assert workspace.registry.promote("model:delay@v2", gates=gates).allowed
+    endpoint.deploy("delay", "model:delay@v2")
+    unproven, by_gate = (
+        endpoint.folder("delay") / "models" / workspace.registry.version(f"delay@v{number}").digest
+        for number in (1, 2)
+    )
+    assert not proven(unproven)
+    assert proven(by_gate)
+    (by_gate / PROVEN).write_text("scikit-learn==0.1")
+    assert not proven(by_gate), "other packages: another proof is needed"
+    package = workspace.registry.package("model:delay@v2", "folder", out=tmp_path / "package", verify=True)
+    assert not list(Path(package.path).rglob(PROVEN))
 
 
 def test_arms_have_a_history(endpoint, clock):

@@ -38,7 +38,7 @@ def lateness(flights: pa.Table) -> pa.Array:
     return pc.cast(pc.greater(flights["arr_delay"], 15), pa.int8())
 
 
-@ev.step
+@ev.step(resources={"cpus": 2})
 def examples(flights: str, weather: str, since: str, until: str) -> pa.Table:
     """One row for each flight scheduled in the days from `since` to before `until` that arrived: its schedule, what was
     known before its departure, whether it was late (`late`), and its `day`."""

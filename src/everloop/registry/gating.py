@@ -128,9 +128,11 @@ class _Bench:
         return self._models.setdefault(record.reference, ModelVersion(self._registry, record))
 
     def _answers(self, gate: AnswersInFreshProcess) -> GateResult:
-        from everloop.tracking.formats.fresh import fresh_parity
+        from everloop.tracking.formats.fresh import fresh_parity, keep_proof
 
-        parity = fresh_parity(self.candidate.folder(), tolerance=gate.tolerance)
+        folder = self.candidate.folder()
+        parity = fresh_parity(folder, tolerance=gate.tolerance)
+        keep_proof(folder, parity)
         said = f"{parity.rows} rows answered in a fresh process: off by {parity.max_abs:g}, {parity.flips} labels differ"
         return GateResult(gate.name, parity.passed, said, msgspec.to_builtins(parity))
 

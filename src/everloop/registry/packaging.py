@@ -65,6 +65,11 @@ def check_servable(record: ModelVersionRecord) -> None:
         )
 
 
+def fetched_models(workspace: Path) -> Path:
+    """Where a workspace keeps the models it has fetched from the object store, by digest."""
+    return workspace / "cache" / "models"
+
+
 def place(folder: Path, digest: str, files: Mapping[str, StoredFile], objects: Objects) -> Path:
     """Bring a model's files from the object store to ``folder/DIGEST``, whole or not at all; nothing is done if it is there.
     Raises NotFound when there are none."""

@@ -64,7 +64,7 @@ class ModelVersion:
 
     def folder(self) -> Path:
         """The model's files on this machine, fetched once and checked. Raises NotFound when they are elsewhere."""
-        from everloop.registry.packaging import place
+        from everloop.registry.packaging import fetched_models, place
 
         if not self.record.files:
             raise NotFound(
@@ -73,7 +73,7 @@ class ModelVersion:
             )
 
         return place(
-            self._room.context.folder / "cache" / "models",
+            fetched_models(self._room.context.folder),
             self.record.digest,
             self.record.files,
             self._room.objects,

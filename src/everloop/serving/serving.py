@@ -27,7 +27,7 @@ from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.registry.packaging import check_servable, place, write_deployment
+from everloop.registry.packaging import check_servable, fetched_models, place, write_deployment
 from everloop.registry.registry import Registry
 from everloop.serving.snapshot import log_folder
 from everloop.store.ledger import Reader, Transaction
@@ -76,6 +76,8 @@ class Serving(Room):
         """
         checked_name(endpoint, "endpoint name", folders=False)
         checked_arms(arms)
+        from everloop.tracking.formats.fresh import carry_proof
+
         registry = self.context.room(Registry)
         records = [registry.version(arm.model) for arm in arms]
         exact = tuple(
@@ -85,7 +87,8 @@ class Serving(Room):
         folder = self.folder(endpoint)
         for record in records:
             check_servable(record)
-            place(folder / "models", record.digest, record.files, self.objects)
+            put = place(folder / "models", record.digest, record.files, self.objects)
+            carry_proof(fetched_models(self.context.folder) / record.digest, put)
         placed = tuple(
             PlacedArm(arm, f"models/{record.digest}", record.digest)
             for arm, record in zip(exact, records, strict=True)

@@ -16,13 +16,7 @@ from everloop.errors import Corrupted, InvalidInput, nearest
 from everloop.serving.snapshot import read_model_digest
 from everloop.tracking.formats import LoadedModel, load_model
 from everloop.tracking.formats.columns import Columns, conform
-from everloop.tracking.formats.fresh import fresh_parities
-
-TOLERANCE = 1e-9
-"""How far answers may be from those stored with the model: other numbers of threads add in another order."""
-
-PROVEN = ".proven"
-"""A file in a model's folder: with these package versions, a fresh process on this machine has answered as stored."""
+from everloop.tracking.formats.fresh import EXACT, fresh_parities, keep_proof, proven
 
 KEPT = 4
 """Models kept in memory beyond those in use, so that going back to one takes no loading."""
@@ -125,18 +119,11 @@ def prove(folders: Sequence[Path]) -> None:
     """Load, warm and compare models in a process that may die of it, before this one touches them. Raises InvalidInput when
     answers differ."""
     from everloop.tracking.formats import estimators, read_model_file
-    from everloop.tracking.formats.folder import versions_of
 
-    files = {folder: read_model_file(folder) for folder in folders}
-    marks = {
-        folder: " ".join(map("==".join, versions_of(file.packages).items())) for folder, file in files.items()
-    }
-    unproven = [
-        folder for folder, file in files.items() if file.probe_rows and _proven(folder) != marks[folder]
-    ]
+    unproven = [folder for folder in folders if read_model_file(folder).probe_rows and not proven(folder)]
     if not unproven:
         return
-    parities = fresh_parities(unproven, tolerance=TOLERANCE, meanwhile=estimators.preload)
+    parities = fresh_parities(unproven, tolerance=EXACT, meanwhile=estimators.preload)
     for folder, parity in zip(unproven, parities, strict=True):
         if not parity.passed:
             raise InvalidInput(
@@ -144,15 +131,7 @@ def prove(folders: Sequence[Path]) -> None:
                 f"{parity.flips} of {parity.rows} labels differ",
                 hint="install the package versions its model.json names",
             )
-        (folder / PROVEN).write_text(marks[folder])
-
-
-def _proven(folder: Path) -> str:
-    """With which package versions the model was proven here, or nothing."""
-    try:
-        return (folder / PROVEN).read_text()
-    except FileNotFoundError:
-        return ""
+        keep_proof(folder, parity)
 
 
 def _warm(folder: Path) -> LoadedModel:

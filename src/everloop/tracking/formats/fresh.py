@@ -21,6 +21,14 @@ from everloop.errors import EverloopError, Failed, Unavailable, from_dict
 TIMEOUT = 120.0
 """Seconds a model may take to load and answer its few rows."""
 
+EXACT = 1e-9
+"""How far answers may be from those stored with the model for it to count as proven: other numbers of threads add in another
+order."""
+
+PROVEN = ".proven"
+"""A file in a model's folder: with these package versions, a fresh process on this machine has answered as stored. It says
+nothing about another machine, so it is never part of a package."""
+
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 
@@ -67,6 +75,33 @@ def fresh_parities(
     if process.returncode == 2:
         raise from_dict(answer)
     return msgspec.convert(answer, list[Parity])
+
+
+def keep_proof(folder: Path, parity: Parity) -> None:
+    """Remember with the folder that a fresh process of this machine answered as stored, if it did."""
+    if parity.rows and not parity.flips and parity.max_abs <= EXACT:
+        (folder / PROVEN).write_text(_packages(folder))
+
+
+def proven(folder: Path) -> bool:
+    """Whether a fresh process of this machine has answered as stored, with the package versions that are installed now."""
+    try:
+        return (folder / PROVEN).read_text() == _packages(folder)
+    except FileNotFoundError:
+        return False
+
+
+def carry_proof(source: Path, target: Path) -> None:
+    """Let a copy of a model's folder on this machine count as proven when its source does."""
+    if proven(source):
+        (target / PROVEN).write_text((source / PROVEN).read_text())
+
+
+def _packages(folder: Path) -> str:
+    """The versions, here and now, of the packages that a model needs."""
+    from everloop.tracking.formats.folder import read_model_file, versions_of
+
+    return " ".join(map("==".join, versions_of(read_model_file(folder).packages).items()))
 
 
 def main(arguments: list[str]) -> int:
