@@ -41,7 +41,9 @@ class LocalWorkspace(Workspace):
 
         self._make_folder()
         url = self.settings.ledger or f"sqlite:///{self.folder / 'ledger.db'}"
-        return open_ledger(url, clock=self.clock, ids=self.ids)
+        return open_ledger(
+            url, clock=self.clock, ids=self.ids, absent=lambda digests: self.objects.missing(digests)
+        )
 
     @cached_property
     def objects(self) -> Objects:

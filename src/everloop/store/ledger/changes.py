@@ -76,6 +76,10 @@ class Changes:
         """These rows were written."""
         self._tables.setdefault(str(table), {}).update(digests)  # SQLAlchemy's names are more than strings
 
+    def noted(self, table: sa.Table) -> Digests:
+        """The rows of one table that were noted so far."""
+        return self._tables.get(str(table.name), {})
+
     def take(self) -> dict[str, Digests]:
         """All that was noted, once."""
         taken, self._tables = self._tables, {}

@@ -15,7 +15,7 @@ from everloop.domain.times import Clock
 from everloop.store.ledger import versions
 from everloop.store.ledger.engines import begin_write, database_errors, make_engine, readable_damage
 from everloop.store.ledger.state import Fault, state_faults
-from everloop.store.ledger.transaction import Reader, Transaction
+from everloop.store.ledger.transaction import Absent, Reader, Transaction
 from everloop.store.schema.base import chain, cursors, edges, events, objects_held, seals
 
 
@@ -26,10 +26,11 @@ class Ledger:
     events are numbered 1, 2, 3 … without gaps in the order they became visible; a consumer sees each event at least once.
     """
 
-    def __init__(self, engine: sa.Engine, clock: Clock, ids: Ids) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, ids: Ids, absent: Absent = set) -> None:
         self._engine = engine
         self._clock = clock
         self._ids = ids
+        self._absent = absent
 
     @property
     def url(self) -> str:
@@ -40,7 +41,7 @@ class Ledger:
         """A block that changes things: committed with its events when it ends, nothing of it on an exception."""
         with database_errors(self._engine), self._engine.connect() as connection:
             begin_write(connection)
-            transaction = Transaction(connection, actor, self._clock, self._ids)
+            transaction = Transaction(connection, actor, self._clock, self._ids, self._absent)
             yield transaction
             transaction.append_pending()
             connection.commit()
@@ -164,8 +165,11 @@ class Ledger:
                 yield connection
 
 
-def open_ledger(url: str, *, clock: Clock, ids: Ids) -> Ledger:
-    """Open a ledger, making or migrating its tables as needed. A ledger written by a newer Everloop is refused."""
+def open_ledger(url: str, *, clock: Clock, ids: Ids, absent: Absent = set) -> Ledger:
+    """Open a ledger, making or migrating its tables as needed. A ledger written by a newer Everloop is refused.
+
+    absent: those of some digests that the object store does not have; asked when an object is held that was freed before.
+    """
     engine = make_engine(url)
     try:
         with database_errors(engine):
@@ -173,7 +177,7 @@ def open_ledger(url: str, *, clock: Clock, ids: Ids) -> Ledger:
     except BaseException:
         engine.dispose()
         raise
-    return Ledger(engine, clock, ids)
+    return Ledger(engine, clock, ids, absent)
 
 
 def _action_is(wanted: str) -> sa.ColumnElement[bool]:

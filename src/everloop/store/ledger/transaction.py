@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, overload
@@ -15,8 +15,9 @@ from everloop.domain.events import GENESIS, changes_digest, event_digest, seal_d
 from everloop.domain.ids import Ids
 from everloop.domain.references import Reference
 from everloop.domain.times import Clock
+from everloop.errors import Conflict
 from everloop.store.ledger.changes import Changes, Written, insert_for
-from everloop.store.ledger.rows import Digests, packed, unpacked
+from everloop.store.ledger.rows import Digests, packed, shape_of, unpacked
 from everloop.store.schema.base import (
     chain,
     changes,
@@ -24,6 +25,7 @@ from everloop.store.schema.base import (
     cursors,
     edges,
     events,
+    objects_freed,
     objects_held,
     seals,
 )
@@ -34,13 +36,19 @@ SEAL_EVERY = 256
 PART_ROWS = 50_000
 """How many rows one row of `changes` speaks of at most."""
 
+ASKED_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
+
 Statement = sa.Executable
+
+Absent = Callable[[Iterable[str]], set[str]]
+"""Those of some digests that are not in the object store."""
 
 # Built once: they are part of every transaction.
 _HEAD = sa.select(chain.c.seq, chain.c.digest).where(chain.c.id == 1).with_for_update()
 _MOVE_HEAD = (
     sa.update(chain).where(chain.c.id == 1).values(seq=sa.bindparam("to"), digest=sa.bindparam("hash"))
 )
+_ANY_FREED = sa.select(objects_freed.c.digest).limit(1)
 _APPEND = sa.insert(events)
 _BIND = sa.insert(changes)
 _WAIT = sa.insert(changes_waiting)
@@ -82,12 +90,15 @@ class Transaction(Reader):
     ledger's tables only, and a primary key is never updated.
     """
 
-    def __init__(self, connection: sa.Connection, actor: str, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, connection: sa.Connection, actor: str, clock: Clock, ids: Ids, absent: Absent = set
+    ) -> None:
         super().__init__(connection)
         self.actor = actor
         self.now: datetime = clock()
         self.changes = Changes(connection)
         self._ids = ids
+        self._absent = absent
         self._pending: list[tuple[str, str, str, bytes]] = []
 
     # The answer to a write knows no more than how many rows it wrote.
@@ -144,7 +155,10 @@ class Transaction(Reader):
 
     def append_pending(self) -> None:
         """Number, chain and write the events said so far, the last one binding the rows written, and seal full batches. Called
-        when the transaction ends. Rows written without an event wait for the next transaction that has one."""
+        when the transaction ends. Rows written without an event wait for the next transaction that has one.
+
+        Raises Conflict when an object that is held now was freed since it was stored."""
+        self._rescue()
         written = self.changes.take()
         if not self._pending:
             waiting = [
@@ -182,6 +196,26 @@ class Transaction(Reader):
         self._connection.execute(_MOVE_HEAD, {"to": rows[-1]["seq"], "hash": previous})
         if (seq + len(rows)) // SEAL_EVERY > seq // SEAL_EVERY:
             self._seal(seq + len(rows))
+
+    def _rescue(self) -> None:
+        """Objects that are held from now on are not free any more. The collection of objects removes them within a transaction of
+        this ledger that locks `objects_held`, so what is found in the store here stays there. This comes after the hold was
+        written: what a collection has marked before it is seen, and none can mark after it."""
+        held = self.changes.noted(objects_held)
+        if not held or self.scalar(_ANY_FREED) is None:
+            return
+        shape = shape_of(objects_held)
+        digests = sorted({shape.key_values(key)[0] for key, digest in held.items() if digest is not None})
+        for start in range(0, len(digests), ASKED_AT_ONCE):
+            among = objects_freed.c.digest.in_(digests[start : start + ASKED_AT_ONCE])
+            freed = [row.digest for row in self.all(sa.select(objects_freed.c.digest).where(among))]
+            if absent := self._absent(freed) if freed else ():
+                raise Conflict(
+                    f"object {min(absent)} was freed after it was stored, for nothing needed it then",
+                    hint="store it again",
+                )
+            if freed:
+                self.execute(sa.delete(objects_freed).where(among))
 
     def _bind(self, seq: int, written: dict[str, Digests]) -> str | None:
         """Write what changed down as the changes of event `seq`; returns their digest, or None when nothing did. Of a row that

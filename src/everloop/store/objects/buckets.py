@@ -8,12 +8,21 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from everloop.errors import EverloopError, InvalidInput, StorageError
+from everloop.store.objects.guards import FileGuard, Guard
 
 STALE_AFTER = 24 * 3600.0
 """Seconds after which a staged file that nobody put is a leftover of a killed process."""
+
+
+class Dated(NamedTuple):
+    """A file of a bucket; `modified` is when it was put or touched, in seconds since 1970."""
+
+    key: str
+    size: int
+    modified: float
 
 
 class Bucket(Protocol):
@@ -56,8 +65,29 @@ class Bucket(Protocol):
         """Key and size of each file below `prefix`, which ends in a slash or is empty."""
         ...
 
+    def dated(self, prefix: str) -> Iterator[Dated]:
+        """The same with the time of each file."""
+        ...
+
+    def touch(self, key: str) -> None:
+        """Make a file young, where a store can: somebody relies on it again. Nothing happens when there is none."""
+        ...
+
+    def age(self, key: str, modified: float) -> None:
+        """Give a file the time of the one it was made from, where a store can."""
+        ...
+
+    def modified(self, key: str) -> float | None:
+        """The time of a file; None when there is no such file."""
+        ...
+
     def delete(self, key: str) -> None:
         """Remove a file; nothing happens when there is none."""
+        ...
+
+    @property
+    def guard(self) -> Guard:
+        """What keeps writers and the collector apart."""
         ...
 
 
@@ -173,20 +203,42 @@ class LocalBucket:
             return None
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        return ((each.key, each.size) for each in self.dated(prefix))
+
+    def dated(self, prefix: str) -> Iterator[Dated]:
         try:
             entries = sorted(os.scandir(self.root / prefix), key=lambda entry: entry.name)
         except FileNotFoundError:
             return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from self.list(f"{prefix}{entry.name}/")
+                yield from self.dated(f"{prefix}{entry.name}/")
             else:
                 with contextlib.suppress(FileNotFoundError):
-                    yield prefix + entry.name, entry.stat().st_size
+                    found = entry.stat()
+                    yield Dated(prefix + entry.name, found.st_size, found.st_mtime)
+
+    def touch(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError), storage_errors(self.name):
+            os.utime(self.root / key)
+
+    def age(self, key: str, modified: float) -> None:
+        with contextlib.suppress(FileNotFoundError), storage_errors(self.name):
+            os.utime(self.root / key, (modified, modified))
+
+    def modified(self, key: str) -> float | None:
+        try:
+            return os.stat(self.root / key).st_mtime
+        except FileNotFoundError:
+            return None
 
     def delete(self, key: str) -> None:
         with storage_errors(self.name):
             (self.root / key).unlink(missing_ok=True)
+
+    @property
+    def guard(self) -> Guard:
+        return FileGuard(self.root / "guard")
 
 
 def _write(file: int, data: bytes) -> None:

@@ -84,14 +84,15 @@ class Catalog:
     def has_object(self, digest: bytes) -> bool:
         return bool(self.objects(digest))
 
-    def has_piece(self, digest: bytes) -> bool:
-        return bool(self.pieces(digest))
-
     def digests(self) -> Iterator[bytes]:
         after = b""
         while batch := self._ask(partial(self._index.digests, after, 5000)):
             yield from batch
             after = batch[-1]
+
+    def pack_names(self) -> list[str]:
+        """The packs that the index knows."""
+        return sorted(self._ask(self._index.packs))
 
     def pack_entries(self, name: str) -> list[Entry]:
         return self._ask(lambda: self._index.entries(name))

@@ -18,6 +18,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,10 +26,11 @@ from everloop.errors import Corrupted, EverloopError, NotFound, StorageError
 from everloop.store.objects import hashing, recipes
 from everloop.store.objects.buckets import Bucket, sweep
 from everloop.store.objects.catalog import Catalog, describe, key_of, loose_key, pack_key
+from everloop.store.objects.collecting import Collection
 from everloop.store.objects.contract import Fault, Source, Stored
 from everloop.store.objects.index import Index, Place
 from everloop.store.objects.packs import Kind
-from everloop.store.objects.reading import ChunkedReader
+from everloop.store.objects.reading import ChunkedReader, runs
 from everloop.store.objects.sources import joined, opened, read_up_to
 from everloop.store.objects.verifying import FORMAT_KEY, Verification, intact
 from everloop.store.objects.writing import SMALL, PackWriter
@@ -66,24 +68,30 @@ class ContentStore:
                     return writer.add(joined(head, stream))
         digest = hashing.sha256(head)
         self._prepare_to_write()
-        if any(self._catalog.present(place, digest) for place in self._catalog.objects(digest)):
-            return Stored(digest.hex(), len(head))
-        new = self._bucket.put(loose_key(digest), head)
-        self._catalog.add_loose(digest, len(head))
+        with self._bucket.guard.putting():
+            for place in self._catalog.objects(digest):
+                if self._catalog.present(place, digest):
+                    self._bucket.touch(key_of(place, digest))
+                    return Stored(digest.hex(), len(head))
+            new = self._bucket.put(loose_key(digest), head)
+            if not new:
+                self._bucket.touch(loose_key(digest))
+            self._catalog.add_loose(digest, len(head))
         return Stored(digest.hex(), len(head), len(head) if new else 0)
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[PackWriter]:
         self._prepare_to_write()
-        # The writer takes the index's word for what is here already, so that word is checked against the
-        # bucket first.
-        self._catalog.refresh(loose=True)
-        writer = PackWriter(self._bucket, self._catalog)
-        try:
-            yield writer
-            writer.commit()
-        finally:
-            writer.close()
+        with self._bucket.guard.writing() as rely:
+            # The writer takes the index's word for what is here already, so that word is checked against the
+            # bucket first.
+            self._catalog.refresh(loose=True)
+            writer = PackWriter(self._bucket, self._catalog, rely=rely)
+            try:
+                yield writer
+                writer.commit()
+            finally:
+                writer.close()
 
     def _prepare_to_write(self) -> None:
         if not self._ready_to_write:
@@ -112,6 +120,26 @@ class ContentStore:
             )
         return content
 
+    def read_many(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        self._check_format()
+        asked = list(dict.fromkeys(map(hashing.parse_digest, digests)))
+        places = self._catalog.first_places(asked)
+        for digest in asked:
+            if (place := places.get(digest)) is None or place.pack is None or place.kind is not Kind.BLOB:
+                places.pop(digest, None)
+                yield digest.hex(), self.read(digest.hex())
+        for run in runs(places):
+            first, last = run[0][1], run[-1][1]
+            start, end = first.offset, last.offset + last.length
+            data = self._bucket.get(key_of(first, run[0][0]), start, end - start) or b""
+            for digest, place in run:
+                content = data[place.offset - start : place.offset - start + place.length]
+                # Whatever is wrong with this copy, the slow way finds another one or says what it is.
+                yield (
+                    digest.hex(),
+                    content if intact(Kind.BLOB, digest, content) else self.read(digest.hex()),
+                )
+
     def stat(self, digest: str) -> Stored:
         raw = hashing.parse_digest(digest)
         self._check_format()
@@ -125,7 +153,9 @@ class ContentStore:
     def missing(self, digests: Iterable[str]) -> set[str]:
         self._check_format()
         self._catalog.refresh(loose=True)
-        return {digest for digest in digests if not self._catalog.has_object(hashing.parse_digest(digest))}
+        asked = {hashing.parse_digest(digest): digest for digest in digests}
+        there = self._catalog.objects_among(list(asked))
+        return {digest for raw, digest in asked.items() if raw not in there}
 
     def digests(self) -> Iterator[str]:
         self._check_format()
@@ -134,6 +164,21 @@ class ContentStore:
 
     def verify(self) -> Iterator[Fault]:
         return Verification(self._bucket, self._catalog, FORMAT, self._chunked).faults()
+
+    # Freeing
+
+    def collection(self) -> Collection:
+        """A collection of this store: see collecting.py, and `everloop.data.collecting` for who needs what."""
+        self._check_format()
+        return Collection(self._bucket, self._catalog)
+
+    def removing(self) -> AbstractContextManager[None]:
+        """A block in which a collection removes. Raises `Busy`, without waiting, while writers are at work."""
+        return self._bucket.guard.removing()
+
+    def now(self) -> float:
+        """The time by the store's clock, in seconds since 1970."""
+        return self._clock()
 
     def _chunked(self, digest: str, recipe: bytes) -> ChunkedReader:
         return ChunkedReader(digest, recipes.decode(recipe), self._fetch_run)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everloop.errors import InvalidInput, PermissionDenied, Unavailable
-from everloop.store.objects.buckets import storage_errors
+from everloop.store.objects.buckets import Dated, storage_errors
+from everloop.store.objects.guards import Guard, MarkerGuard
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -133,14 +134,34 @@ class S3Bucket:
             return None
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        return ((each.key, each.size) for each in self.dated(prefix))
+
+    def dated(self, prefix: str) -> Iterator[Dated]:
         with self._errors():
             for batch in self._store.list(prefix or None, chunk_size=1000):
                 for entry in batch:
-                    yield entry["path"], entry["size"]
+                    yield Dated(entry["path"], entry["size"], entry["last_modified"].timestamp())
+
+    def touch(self, key: str) -> None:
+        """Files on S3 cannot be made young: a hold that comes too late is refused by the ledger (see the collection's page)."""
+
+    def age(self, key: str, modified: float) -> None:
+        """Times on S3 are the server's."""
+
+    def modified(self, key: str) -> float | None:
+        try:
+            with self._errors():
+                return self._store.head(key)["last_modified"].timestamp()
+        except FileNotFoundError:
+            return None
 
     def delete(self, key: str) -> None:
         with self._errors(), contextlib.suppress(FileNotFoundError):
             self._store.delete(key)
+
+    @property
+    def guard(self) -> Guard:
+        return MarkerGuard(self)
 
     def _no_bucket(self) -> InvalidInput:
         return InvalidInput(

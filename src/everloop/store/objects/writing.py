@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
 from everloop.store.objects import chunking, hashing, recipes
 from everloop.store.objects.buckets import Bucket, stage, storage_errors
-from everloop.store.objects.catalog import Catalog, pack_key
+from everloop.store.objects.catalog import Catalog, key_of, pack_key
 from everloop.store.objects.contract import Source, Stored
+from everloop.store.objects.index import Place
 from everloop.store.objects.packs import Entry, Kind, PackFile
 from everloop.store.objects.sources import joined, opened, read_up_to
 
@@ -26,11 +29,16 @@ class _Sealed(NamedTuple):
 
 
 class PackWriter:
-    """Fills packs in the bucket's staging folder. `commit` brings them in, `close` ends it."""
+    """Fills packs in the bucket's staging folder. `commit` brings them in, `close` ends it.
 
-    def __init__(self, bucket: Bucket, catalog: Catalog) -> None:
+    rely: whether what the store has already is left out. If not, everything is stored anew.
+    """
+
+    def __init__(self, bucket: Bucket, catalog: Catalog, *, rely: bool = True) -> None:
         self._bucket = bucket
         self._catalog = catalog
+        self._rely = rely
+        self._relied_on: set[str] = set()
         self._pack: PackFile | None = None
         self._files: list[PackFile] = []
         self._sealing: list[Future[_Sealed]] = []
@@ -39,6 +47,21 @@ class PackWriter:
         self._objects: set[bytes] = set()
         self._pieces: set[bytes] = set()
         self._recipes: list[tuple[bytes, bytes, int]] = []
+
+    def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
+        digests = [hashing.sha256(each) for each in contents]
+        places = self._catalog.first_places(digests)
+        stored = []
+        for digest, data in zip(digests, contents, strict=True):
+            if len(data) > SMALL:
+                stored.append(self.add(data))
+            elif digest in self._objects or self._present(
+                digest, [places[digest]] if digest in places else []
+            ):
+                stored.append(Stored(digest.hex(), len(data)))
+            else:
+                stored.append(self._keep_blob(digest, data))
+        return stored
 
     def add(self, source: Source) -> Stored:
         with opened(source) as stream:
@@ -49,8 +72,11 @@ class PackWriter:
 
     def _add_blob(self, data: bytes) -> Stored:
         digest = hashing.sha256(data)
-        if digest in self._objects or self._catalog.has_object(digest):
+        if digest in self._objects or self._present(digest, self._catalog.objects(digest)):
             return Stored(digest.hex(), len(data))
+        return self._keep_blob(digest, data)
+
+    def _keep_blob(self, digest: bytes, data: bytes) -> Stored:
         self._append(Kind.BLOB, digest, data, len(data))
         self._objects.add(digest)
         self._pieces.add(digest)
@@ -65,21 +91,34 @@ class PackWriter:
             digest = hashing.sha256(piece)
             chunks.append(recipes.Chunk(digest, len(piece)))
             size += len(piece)
-            if digest not in self._pieces and not self._catalog.has_piece(digest):
+            if digest not in self._pieces and not self._present(digest, self._catalog.pieces(digest)):
                 self._append(Kind.CHUNK, digest, piece, len(piece))
                 self._pieces.add(digest)
                 new += len(piece)
-        if whole.digest() not in self._objects and not self._catalog.has_object(whole.digest()):
+        if whole.digest() not in self._objects and not self._present(
+            whole.digest(), self._catalog.objects(whole.digest())
+        ):
             # Recipes enter the last packs: none can be seen before all of its chunks.
             self._recipes.append((whole.digest(), recipes.encode(chunks), size))
             self._objects.add(whole.digest())
         return Stored(whole.hexdigest(), size, new)
+
+    def _present(self, digest: bytes, places: list[Place]) -> bool:
+        """Whether the store has it, and this writer may leave it out."""
+        if not places or not self._rely:
+            return False
+        self._relied_on.add(key_of(places[0], digest))
+        return True
 
     def _append(self, kind: Kind, digest: bytes, payload: bytes | memoryview, size: int) -> None:
         with storage_errors(str(self._bucket.staging)):
             if self._pack is None:
                 self._pack = PackFile(stage(self._bucket.staging))
                 self._files.append(self._pack)
+                if not self._rely:
+                    # Packs of the same entries have the same name. This one must be another file than any that may go now.
+                    salt = os.urandom(16)
+                    self._pack.append(Kind.BLOB, hashing.sha256(salt), salt, len(salt))
             self._pack.append(kind, digest, payload, size)
         if self._pack.full:
             self._seal()
@@ -104,6 +143,8 @@ class PackWriter:
             list(uploads.map(self._publish, packs[:without_recipes]))
         for pack in packs[without_recipes:]:
             self._publish(pack)
+        for key in self._relied_on:
+            self._bucket.touch(key)
 
     def _publish(self, pack: _Sealed) -> None:
         self._bucket.put_file(pack_key(pack.name), pack.file.path)

@@ -145,6 +145,15 @@ objects_held = sa.Table(
     comment="Which object is needed by what: the roots of garbage collection, and what `audit verify` must find.",
 )
 
+objects_freed = sa.Table(
+    "objects_freed",
+    metadata,
+    sa.Column("digest", Digest, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("time", Moment, nullable=False),
+    comment="Objects that nothing needed, and that may be gone since: who needs one of them again makes sure that it is stored.",
+)
+
 tokens = sa.Table(
     "tokens",
     metadata,

@@ -37,6 +37,17 @@ dataset_versions = sa.Table(
     sa.Index(None, "content"),
 )
 
+dataset_pins = sa.Table(
+    "dataset_pins",
+    metadata,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("time", Moment, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    comment="Versions that no retention takes away.",
+)
+
 dataset_checks = sa.Table(
     "dataset_checks",
     metadata,
