@@ -1,0 +1,71 @@
+"""Features by name, views as they are recorded, and what the online store answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from everloop.domain.featureviews.declaring import FeatureView
+from everloop.domain.references import Kind, Reference
+from everloop.errors import InvalidReference
+
+
+class FeatureName(msgspec.Struct, frozen=True, order=True):
+    """A feature as it is asked for: ``weather:temp``, of a version ``weather@v2:temp``, or all of a view ``weather``.
+
+    >>> FeatureName.parse("weather@v2:temp")
+    FeatureName(view='weather', version=2, feature='temp')
+    """
+
+    view: str
+    version: int | None = None
+    feature: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> FeatureName:
+        """Raises InvalidReference."""
+        head, _, feature = text.removeprefix("feature:").partition(":")
+        try:
+            found = Reference.parse(head, Kind.FEATURE)
+        except InvalidReference as error:
+            raise InvalidReference(error.message, hint="write view:feature, such as weather:temp") from None
+        return cls(found.name, found.version, feature)
+
+
+class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded view. `reference` is ``feature:VIEW@vN``; `digest` is of the declaration."""
+
+    reference: str
+    name: str
+    version: int
+    digest: str
+    view: FeatureView
+    created: datetime
+
+
+class Materialized(msgspec.Struct, frozen=True, kw_only=True):
+    """What the online store holds of a view: the values as of `until`, for `entities` entities, from these data versions."""
+
+    reference: str
+    until: datetime
+    entities: int
+    sources: dict[str, str]
+    seconds: float = 0.0
+
+
+class OnlineRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of one entity, in the order of the keys asked for.
+
+    status: ``present``; ``expired`` (older than the time to live: values are null); ``unknown`` (no such entity).
+    event_time: of the row the values are from, or when the aggregates were computed. age: seconds from it to the asked time.
+    staleness: seconds from the moment the values are as of (the last materialisation, or the push that brought them).
+    """
+
+    keys: dict[str, Any]
+    values: dict[str, Any]
+    status: Literal["present", "expired", "unknown"]
+    event_time: datetime | None = None
+    age: float | None = None
+    staleness: float | None = None
