@@ -18,7 +18,7 @@ from everloop.stats.sketches import (
     hash_numbers,
     hash_texts,
 )
-from everloop.stats.sketches.distinct import SampleSketch, tally
+from everloop.stats.sketches.distinct import SampleSketch
 from everloop.stats.sketches.hashing import Hashes, hash_rows
 
 parts_of_numbers = st.lists(
@@ -31,6 +31,10 @@ def texts(values: list[str]) -> Hashes:
     raw = [value.encode() for value in values]
     offsets = np.cumsum([0, *map(len, raw)])
     return hash_texts(np.frombuffer(b"".join(raw), dtype=np.uint8), offsets)
+
+
+def distinct_of(keys: np.ndarray, *, size: int = 2048) -> DistinctSketch:
+    return DistinctSketch.of(hash_numbers(keys), np.ones(keys.size, np.int64), size=size)
 
 
 class TestHashes:
@@ -77,9 +81,9 @@ class TestDistinct:
     def test_parts_add_up_exactly(self, parts: list[list[int]]) -> None:
         state = DistinctSketch.empty(8)
         for part in parts:
-            state = state.merge(DistinctSketch.of(*tally(hash_numbers(np.array(part, int))), size=8))
+            state = state.merge(distinct_of(np.array(part, int), size=8))
         everything = [key for part in parts for key in part]
-        whole = DistinctSketch.of(*tally(hash_numbers(np.array(everything, int))), size=8)
+        whole = distinct_of(np.array(everything, int), size=8)
         assert (state.hashes.tolist(), state.counts.tolist()) == (
             whole.hashes.tolist(),
             whole.counts.tolist(),
@@ -92,7 +96,7 @@ class TestDistinct:
     @pytest.mark.parametrize("distinct", [3_000, 50_000, 400_000])
     def test_the_estimate_is_as_good_as_it_says(self, distinct: int) -> None:
         keys = np.repeat(np.arange(distinct), 2)
-        state = DistinctSketch.of(*tally(hash_numbers(keys)))
+        state = distinct_of(keys)
         assert not state.exact
         assert abs(state.distinct / distinct - 1) < 4 * state.relative_error < 0.1
         assert state.repeated == distinct  # every value occurs twice, so the sampled ones do
@@ -145,11 +149,8 @@ class TestFrequent:
     @given(parts_of_keys, st.integers(1, 12))
     def test_no_counter_is_short_by_more_than_it_says(self, parts: list[list[int]], size: int) -> None:
         def of(part: list[int]) -> FrequentSketch:
-            keys = np.array(part, int)
-            known = dict(zip(hash_numbers(keys).tolist(), part, strict=True))
-            return FrequentSketch.of(
-                *tally(hash_numbers(keys)), lambda h: [known[x] for x in h.tolist()], size=size
-            )
+            keys, counts = np.unique(np.array(part, int), return_counts=True)
+            return FrequentSketch.of(hash_numbers(keys), counts, lambda at: keys[at].tolist(), size=size)
 
         state = FrequentSketch.empty(size)
         for part in parts:
@@ -226,8 +227,8 @@ class TestSample:
     @given(parts_of_keys)
     def test_parts_add_up_exactly(self, parts: list[list[int]]) -> None:
         def of(part: list[int]) -> SampleSketch:
-            known = sorted({int(hash_numbers(np.array([key]))[0]): f"v{key}" for key in part}.items())[:5]
-            return SampleSketch(5, np.array([h for h, _ in known], np.uint64), [value for _, value in known])
+            keys = np.unique(np.array(part, int))
+            return SampleSketch.of(hash_numbers(keys), lambda at: keys[at].tolist(), size=5)
 
         state = of([])
         for part in parts:

@@ -8,8 +8,8 @@ import numpy as np
 
 from everloop.stats.arrays import Counts, Floats
 from everloop.stats.sketches.calendar import Calendar
-from everloop.stats.sketches.distinct import DistinctSketch, SampleSketch, tally
-from everloop.stats.sketches.frequent import FrequentSketch, Witness
+from everloop.stats.sketches.distinct import DistinctSketch, SampleSketch, Witness
+from everloop.stats.sketches.frequent import FrequentSketch
 from everloop.stats.sketches.hashing import Hashes
 from everloop.stats.sketches.moments import Comoments, Moments
 from everloop.stats.sketches.quantiles import QuantileSketch
@@ -28,8 +28,8 @@ ROW_HASHES = 8192
 class Batch(msgspec.Struct, frozen=True, eq=False):
     """The values of a column in a batch of `rows`, of which `nulls` are null and `nans` are NaN. The rest are values.
 
-    hashes, counts: the different values in order of their hashes, and how often each occurs. witness: the values of hashes.
-    numbers: to rank (n,): numbers themselves, lengths of texts in characters, microseconds since 1970 of times.
+    hashes, counts: of the different values, in any order, and how often each occurs. witness: the values at places of these.
+    numbers: in order, to rank (n,): numbers themselves, lengths of texts in characters, microseconds since 1970 of times.
     days: of times. empty, blank: texts without a character, and with nothing but space.
     """
 
@@ -47,7 +47,7 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
 
 class ColumnSketch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """A column. `quantiles` and `moments` are of numbers, of lengths of texts, of microseconds of times, without infinities for
-    the moments; `calendar` is of times, `sample` of texts."""
+    the moments; `calendar` is of times, `sample` of texts and integers."""
 
     kind: Kind
     rows: int
@@ -66,13 +66,13 @@ class ColumnSketch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     sample: SampleSketch | None = None
 
     @classmethod
-    def of(cls, kind: Kind, batch: Batch) -> "ColumnSketch":
-        """The state of one batch."""
+    def of(cls, kind: Kind, batch: Batch, *, whole: bool = False) -> "ColumnSketch":
+        """The state of one batch. `whole`: the numbers are integers, of which a sample is kept as of texts."""
         frequent = FrequentSketch.of(batch.hashes, batch.counts, batch.witness)
         moments = quantiles = sample = calendar = None
         infinite = zeros = negative = 0
         if batch.numbers is not None:
-            ordered = np.sort(batch.numbers)
+            ordered = batch.numbers
             finite = ordered[
                 np.searchsorted(ordered, -np.inf, side="right") : np.searchsorted(ordered, np.inf)
             ]
@@ -81,9 +81,8 @@ class ColumnSketch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             zeros = int(np.searchsorted(ordered, 0.0, side="right")) - negative
             moments = Moments.of(finite)
             quantiles = QuantileSketch.of(ordered, is_sorted=True)
-        if kind == "text":
-            few = batch.hashes[:SAMPLED].copy()
-            sample = SampleSketch(SAMPLED, few, [str(value) for value in batch.witness(few)])
+        if kind == "text" or whole:
+            sample = SampleSketch.of(batch.hashes, batch.witness, size=SAMPLED)
         if batch.days is not None:
             calendar = Calendar.of(batch.days)
         return cls(
@@ -131,7 +130,7 @@ def _merged(first: Any, second: Any) -> Any:
 class TableSketch(msgspec.Struct, frozen=True, eq=False):
     """A table: its columns by name, the rows by their hashes, and the correlations of its first `CORRELATED` numeric columns.
 
-    >>> bools = Batch(2, 0, 0, np.array([3, 5], np.uint64), np.array([1, 1]), lambda hashes: [True] * len(hashes))
+    >>> bools = Batch(2, 0, 0, np.array([3, 5], np.uint64), np.array([1, 1]), lambda places: [True] * len(places))
     >>> part = TableSketch.of({"late": ColumnSketch.of("boolean", bools)}, np.array([1, 2], np.uint64), [], np.empty((0, 2)))
     >>> whole = part.merge(part)
     >>> whole.rows, whole.columns["late"].rows, whole.row_hashes.repeated
@@ -154,7 +153,7 @@ class TableSketch(msgspec.Struct, frozen=True, eq=False):
         return cls(
             rows.size,
             columns,
-            DistinctSketch.of(*tally(rows), size=ROW_HASHES),
+            DistinctSketch.of(rows, np.ones(rows.size, np.int64), size=ROW_HASHES),
             list(correlated),
             Comoments.of(numbers) if correlated else Comoments.empty(0),
         )

@@ -7,9 +7,12 @@ so D is about (k - 1) over it, with a relative standard error of 1/sqrt(k - 2). 
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from everloop.stats.arrays import Counts
 from everloop.stats.sketches.hashing import Hashes
@@ -18,17 +21,48 @@ SIZE = 2048
 _RANGE = float(2**64)
 
 
-def tally(hashes: Hashes) -> tuple[Hashes, Counts]:
-    """The different ones of hashes (n,), in order, and how often each occurs."""
-    ordered = np.sort(hashes)
-    first = np.flatnonzero(np.concatenate((np.ones(min(1, ordered.size), bool), ordered[1:] != ordered[:-1])))
-    return ordered[first], np.diff(np.append(first, ordered.size)).astype(np.int64)
+def starts(ordered: NDArray[Any]) -> NDArray[np.intp]:
+    """Where each different value of an ordered array (n,) begins.
+
+    >>> starts(np.array([4, 4, 7])).tolist()
+    [0, 2]
+    """
+    return np.flatnonzero(np.concatenate((np.ones(min(1, ordered.size), bool), ordered[1:] != ordered[:-1])))
+
+
+def summed(hashes: Hashes, counts: Counts) -> tuple[Hashes, Counts]:
+    """Hashes in order, each once, with the sum of its counts."""
+    different, which = np.unique(hashes, return_inverse=True)
+    return different, np.bincount(which, weights=counts, minlength=different.size).astype(np.int64)
+
+
+def smallest(hashes: Hashes, size: int) -> NDArray[np.intp]:
+    """Places of the `size` smallest of different hashes (n,), in order.
+
+    >>> smallest(np.array([5, 3, 9], np.uint64), 2).tolist()
+    [1, 0]
+    """
+    low = _low(hashes, size)
+    places = low if low.size >= size else np.arange(hashes.size)
+    return places[np.argsort(hashes[places])][:size]
+
+
+def _low(hashes: Hashes, size: int) -> NDArray[np.intp]:
+    """Places of hashes that lie below about twice the share that is wanted: they are spread evenly, so these are mostly enough."""
+    if hashes.size <= 4 * size:
+        return np.arange(hashes.size)
+    return np.flatnonzero(hashes < np.uint64(2 * size / hashes.size * _RANGE))
+
+
+Value = str | int | float | bool
+Witness = Callable[[NDArray[np.intp]], list[Value]]
+"""Given places in a batch: the values there. So only those that are kept are ever made."""
 
 
 class DistinctSketch(msgspec.Struct, frozen=True, eq=False):
     """The `size` smallest hashes in order, how often each occurred, and of how many values in all.
 
-    >>> a = DistinctSketch.of(*tally(np.array([7, 5, 7], dtype=np.uint64)))
+    >>> a = DistinctSketch.of(np.array([7, 5, 7], dtype=np.uint64), np.array([1, 1, 1]))
     >>> a.distinct, a.repeated, a.exact
     (2, 1, True)
     """
@@ -46,16 +80,19 @@ class DistinctSketch(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def of(cls, hashes: Hashes, counts: Counts, *, size: int = SIZE) -> "DistinctSketch":
-        """The state of a batch: its different hashes (n,) in order, with how often each occurs (n,)."""
-        return cls(size, int(counts.sum()), hashes[:size].copy(), counts[:size].copy())
+        """The state of a batch: its hashes (n,) in any order, and for how many values each stands (n,)."""
+        few = _low(hashes, size)
+        every, often = summed(hashes[few], counts[few])
+        if every.size < size and few.size < hashes.size:
+            every, often = summed(hashes, counts)
+        return cls(size, int(counts.sum()), every[:size], often[:size])
 
     def merge(self, other: "DistinctSketch") -> "DistinctSketch":
         """Both parts as one: the same as if all values had been seen together."""
         if self.size != other.size:
             raise ValueError(f"sketches of {self.size} and {other.size} hashes cannot be merged")
-        every, which = np.unique(np.concatenate((self.hashes, other.hashes)), return_inverse=True)
-        both = np.concatenate((self.counts, other.counts))
-        often = np.bincount(which, weights=both, minlength=every.size).astype(np.int64)
+        both = np.concatenate((self.hashes, other.hashes))
+        every, often = summed(both, np.concatenate((self.counts, other.counts)))
         # Copies: a view would keep twice as much.
         return DistinctSketch(
             self.size, self.total + other.total, every[: self.size].copy(), often[: self.size].copy()
@@ -103,6 +140,12 @@ class SampleSketch(msgspec.Struct, frozen=True, eq=False):
     size: int
     hashes: Hashes
     values: list[str]
+
+    @classmethod
+    def of(cls, hashes: Hashes, witness: Witness, *, size: int) -> "SampleSketch":
+        """The state of a batch of different hashes (n,), whose values `witness` tells by place."""
+        few = smallest(hashes, size)
+        return cls(size, hashes[few], [str(value) for value in witness(few)])
 
     def merge(self, other: "SampleSketch") -> "SampleSketch":
         """Both parts as one: the same as if all values had been seen together."""

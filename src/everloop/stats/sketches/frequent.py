@@ -6,26 +6,24 @@ Source: Misra and Gries 1982; merging: Agarwal et al., *Mergeable summaries*, PO
 1).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from everloop.stats.arrays import Counts
+from everloop.stats.sketches.distinct import Value, Witness, summed
 from everloop.stats.sketches.hashing import Hashes
 
 SIZE = 1000
-
-Value = str | int | float | bool
-Witness = Callable[[Hashes], list[Value]]
-"""Given hashes of a batch: the values that have them."""
 
 
 class FrequentSketch(msgspec.Struct, frozen=True, eq=False):
     """Counters of values, known by their hashes: `hashes` in order, `counts`, and the `values` themselves.
 
     >>> hashes, counts = np.array([1, 2], np.uint64), np.array([5, 3])
-    >>> sketch = FrequentSketch.of(hashes, counts, lambda wanted: [f"v{each}" for each in wanted.tolist()])
+    >>> sketch = FrequentSketch.of(hashes, counts, lambda places: [f"v{hashes[at]}" for at in places])
     >>> sketch.top(1), sketch.exact
     ([('v1', 5)], True)
     """
@@ -44,24 +42,25 @@ class FrequentSketch(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def of(cls, hashes: Hashes, counts: Counts, witness: Witness, *, size: int = SIZE) -> "FrequentSketch":
-        """The state of a batch: its different hashes (n,) in order with their counts (n,); only values that stay are asked for."""
-        kept, often, missed = _reduced(hashes, counts, size)
-        return cls(size, missed, kept, often, witness(kept) if kept.size else [])
+        """The state of a batch: its different hashes (n,) in any order, with their counts (n,), and their values by place."""
+        stays, missed = _reduced(counts, size)
+        order = stays[np.argsort(hashes[stays])]
+        return cls(size, missed, hashes[order], counts[order] - missed, witness(order))
 
     def merge(self, other: "FrequentSketch") -> "FrequentSketch":
         """Both parts as one; what each may have missed adds up."""
         if self.size != other.size:
             raise ValueError(f"sketches of {self.size} and {other.size} counters cannot be merged")
-        every, which = np.unique(np.concatenate((self.hashes, other.hashes)), return_inverse=True)
-        both = np.concatenate((self.counts, other.counts))
-        often = np.bincount(which, weights=both, minlength=every.size).astype(np.int64)
-        kept, often, more = _reduced(every, often, self.size)
+        both = np.concatenate((self.hashes, other.hashes))
+        every, often = summed(both, np.concatenate((self.counts, other.counts)))
+        stays, more = _reduced(often, self.size)
+        kept = every[stays]
         known = {
             **dict(zip(other.hashes.tolist(), other.values, strict=True)),
             **dict(zip(self.hashes.tolist(), self.values, strict=True)),
         }
         values = [known[each] for each in kept.tolist()]
-        return FrequentSketch(self.size, self.missed + other.missed + more, kept, often, values)
+        return FrequentSketch(self.size, self.missed + other.missed + more, kept, often[stays] - more, values)
 
     @property
     def exact(self) -> bool:
@@ -74,11 +73,12 @@ class FrequentSketch(msgspec.Struct, frozen=True, eq=False):
         return [(self.values[at], int(self.counts[at])) for at in order[:most]]
 
 
-def _reduced(hashes: Hashes, counts: Counts, size: int) -> tuple[Hashes, Counts, int]:
-    """What stays of counters when there may be only `size` of them, and what each lost."""
-    if hashes.size <= size:
-        return hashes, counts, 0
+def _reduced(counts: Counts, size: int) -> tuple[NDArray[np.intp], int]:
+    """The places of counters that stay when there may be only `size` of them, and what each loses."""
+    if counts.size <= size:
+        return np.arange(counts.size), 0
+    if counts.max() == 1:
+        return np.empty(0, np.intp), 1
     place = counts.size - size - 1
     one_too_many = int(np.partition(counts, place)[place])
-    stays = counts > one_too_many
-    return hashes[stays], counts[stays] - one_too_many, one_too_many
+    return np.flatnonzero(counts > one_too_many), one_too_many

@@ -77,27 +77,25 @@ class Comoments(msgspec.Struct, frozen=True, eq=False):
         """The state of a batch of p columns (p, rows); what is not finite is missing."""
         there = np.isfinite(values)
         counts = there.sum(axis=1)
-        full = bool((counts == values.shape[1]).all())
-        filled = values if full else np.where(there, values, 0.0)
+        filled = np.where(there, values, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):
             centre = filled.sum(axis=1) / np.maximum(counts, 1)
             # Far beyond what can be squared there is nothing to correlate: such a centre would spoil its whole row.
             centre = np.where(np.isfinite(centre), centre, 0.0)
             apart = filled - centre[:, None]
-            if full:
-                ones = np.ones((1, len(values)))
-                return cls(
-                    centre,
-                    np.full((len(values),) * 2, float(values.shape[1])),
-                    apart.sum(axis=1)[:, None] @ ones,
-                    np.square(apart).sum(axis=1)[:, None] @ ones,
-                    apart @ apart.T,
-                )
             apart[~there] = 0.0
-            weights = there.astype(np.float64)
-            return cls(
-                centre, weights @ weights.T, apart @ weights.T, np.square(apart) @ weights.T, apart @ apart.T
-            )
+            squared = np.square(apart)
+            # Where the other column has all its values, a sum over the rows of both is the sum over all.
+            columns = len(values)
+            n = np.minimum.outer(counts, counts).astype(np.float64)
+            sums = np.repeat(apart.sum(axis=1)[:, None], columns, axis=1)
+            squares = np.repeat(squared.sum(axis=1)[:, None], columns, axis=1)
+            gaps = np.flatnonzero(counts < values.shape[1])
+            if gaps.size:
+                weights = there[gaps].astype(np.float64)
+                n[np.ix_(gaps, gaps)] = weights @ weights.T
+                sums[:, gaps], squares[:, gaps] = apart @ weights.T, squared @ weights.T
+            return cls(centre, n, sums, squares, apart @ apart.T)
 
     def merge(self, other: "Comoments") -> "Comoments":
         """Both parts as one, up to rounding."""
