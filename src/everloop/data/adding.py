@@ -16,7 +16,8 @@ from everloop.data.checkouts import Checkouts
 from everloop.data.csv_files import PARSING
 from everloop.data.folders import Found, list_files, require_source, require_unchanged
 from everloop.data.scanning import connection, scan
-from everloop.domain.checks import CheckReport, Suite
+from everloop.domain.checks import CheckReport
+from everloop.domain.contracts import Terms
 from everloop.domain.datasets import (
     Added,
     Column,
@@ -64,7 +65,7 @@ class Addition:
         *,
         message: str,
         append: bool,
-        suite: Suite | None,
+        terms: Terms,
         file: str,
         as_file: bool,
         producer: str | None,
@@ -74,7 +75,7 @@ class Addition:
         self._name = name
         self._message = message
         self._append = append
-        self._suite = suite
+        self._terms = terms
         self._file = file
         self._as_file = as_file
         self._producer = producer
@@ -187,8 +188,8 @@ class Addition:
         self, parts: list[_Part], shape: _Shape, base: Manifest
     ) -> tuple[CheckReport | None, dict[int, list[str]]]:
         """The report, and which rows (numbered through all parts) go into quarantine for which checks."""
-        if self._suite is None:
-            return None, {}
+        if not self._terms.checks:
+            return self._terms.unexamined(self._room.context.clock()), {}
         if shape.rows is None:
             raise InvalidInput(
                 "checks need a table, and these files are not one",
@@ -200,20 +201,18 @@ class Addition:
             examination = Examination(
                 con,
                 _incoming(parts),
-                self._suite.checks,
+                self._terms.checks,
                 fetch=self._room.fetch,
                 now=self._room.context.clock(),
                 earlier=scan(self._room.objects, earlier) if earlier else None,
+                previous=lambda: self._room.newest(self._name),
+                project=self._room.context.project,
             )
-            report = examination.report("", self._suite.name)
-            failed = [
-                check
-                for check in report.failed
-                if check.severity == "fail" or (check.error and check.severity != "warn")
-            ]
-            if failed:
+            report = self._terms.signed(examination.report("", self._terms.name))
+            if report.refused:
                 raise Refused(
-                    f"{self._name}: {_told(failed)}", hint="nothing was added; mend the data or the check"
+                    f"{self._name}: {_told(report.refused)}",
+                    hint="nothing was added; mend the data or the check",
                 )
             aside = [check.name for check in report.failed if check.severity == "quarantine"]
             rejected = examination.failing_rows(aside)

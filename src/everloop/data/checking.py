@@ -1,47 +1,60 @@
-"""Checks compiled to DuckDB: one scan that counts, and scans of the few columns concerned where something failed.
+"""Checks of one table: one scan that counts everything, and scans of the few columns concerned where something failed.
 
-Null and NaN are one thing here, missing: the scan turns NaN into null before anything looks at it, so no check has to know.
+Null and NaN are one thing here, missing: a view turns NaN into null before anything looks at it, so no check has to know.
+
+What else reads the table: `monotonic` one column in its order, Python functions their columns in batches, `distribution` its
+column and the reference's. A check whose column, reference or function is missing, or that fails while it runs, was not made: its
+result has an error and has not passed.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import pyarrow as pa
 
-from everloop.data.scanning import first_line, literal, quoted
+from everloop.data import custom
+from everloop.data.column_types import is_of_type
+from everloop.data.compiling import NUMBER, Compiler, Copies, Flag, Number, Rule, Steps, described
+from everloop.data.distributions import SIGNIFICANT, distance
+from everloop.data.scanning import first_line, quoted
 from everloop.domain import checks as declared
-from everloop.domain.checks import AnyCheck, Bound, CheckReport, CheckResult, enough, verdict
+from everloop.domain.checks import AnyCheck, CheckReport, CheckResult, columns_of, enough, names_in, verdict
+from everloop.domain.datasets import VersionRecord
 from everloop.domain.times import from_micros, micros
 from everloop.errors import EverloopError
 
 SAMPLE = 5
-NUMBER = "row number in this scan"
+MEMORY = "800MB"
+"""What DuckDB may hold; more goes to a temporary folder."""
 
 Fetch = Callable[[str], Any]
 """Given a reference to a dataset: something DuckDB can register."""
+Previous = Callable[[], VersionRecord | None]
+"""The version before the one that is checked, if there is one."""
 
 
-class _Compiled(NamedTuple):
-    """A check of rows as SQL over the cleaned table. `looked` and `failed` are conditions that are never null.
+class _Seen(NamedTuple):
+    """What looking found. For rows: how many were looked at, how many fail, and the numbers of the first of these. For a check
+    of the table: whether it holds, and what was seen."""
 
-    key: for uniqueness the tuple that must not repeat, and `failed` then speaks of a window over numbered rows.
-    """
-
-    check: AnyCheck
-    columns: tuple[str, ...]
-    looked: str
-    failed: str
-    key: str = ""
+    of: int
+    failed: int
+    first: tuple[int, ...] = ()
+    seen: tuple[dict[str, Any], ...] = ()
+    note: str = ""
 
 
 class Examination:
-    """Checks of one table on one connection.
+    """Checks of one table on one connection, which is used up by it: files and settings are out of its reach from then on.
 
-    rows: what is checked; anything DuckDB can register. earlier: rows that are there already, which count for uniqueness.
-    fetch: how a foreign key's dataset is read. now: what freshness is measured from.
+    rows: what is checked; anything DuckDB can register. earlier: rows that are there already, which count for uniqueness, order
+    and volume. fetch: how another dataset is read. now: what freshness is measured from. project: where functions are looked for.
     """
 
     def __init__(
@@ -53,42 +66,46 @@ class Examination:
         fetch: Fetch,
         now: datetime,
         earlier: Any = None,
+        previous: Previous = lambda: None,
+        project: Path = Path(),
     ) -> None:
         self._con = con
         self._now = now
         self._fetch = fetch
+        self._previous = previous
+        self._project = project
         self._checks = list(checks)
-        con.register("incoming", rows)
-        described = con.sql("describe incoming").fetchall()
-        self._types: dict[str, str] = {str(row[0]): str(row[1]) for row in described}
-        self._arrow_types = {
-            field.name: str(field.type) for field in con.sql("from incoming limit 0").to_arrow_table().schema
-        }
-        if hasattr(rows, "schema"):
-            self._arrow_types |= {field.name: str(field.type) for field in rows.schema}
-        con.execute(f"create temp view cleaned as select * {self._cleaning()} from incoming")
+        con.execute(f"set memory_limit = '{MEMORY}'")
+        con.execute("set temp_directory = ?", [tempfile.gettempdir()])
+        # A contract's SQL runs wherever somebody adds: it must not read that person's files.
+        con.execute("set enable_external_access = false")
+        con.execute("set lock_configuration = true")
+        self._types = self._view("rows", rows)
+        found = (
+            rows.schema if hasattr(rows, "schema") else con.sql("from rows limit 0").to_arrow_table().schema
+        )
+        self._arrow: dict[str, pa.DataType] = {field.name: field.type for field in found}
         con.execute(
-            f"create temp view numbered as select row_number() over () - 1 as {quoted(NUMBER)}, * from cleaned"
+            f"create temp view numbered as select row_number() over () - 1 as {quoted(NUMBER)}, * from rows"
         )
         self._earlier = earlier is not None
         if self._earlier:
-            con.register("earlier", earlier)
-        self._datasets: dict[str, str] = {}
+            self._view("earlier", earlier)
+        self._datasets: dict[str, tuple[str, dict[str, str]]] = {}
         self._errors: dict[str, str] = {}
-        self._compiled: dict[str, _Compiled] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._rows = 0
+        compiler = Compiler(self._types, lambda name: self._dataset(name)[0], earlier=self._earlier)
+        self._rules: dict[str, Rule] = {}
         for check in self._checks:
-            self._compile(check)
+            self._compile(compiler, check)
 
     def results(self) -> tuple[int, list[CheckResult]]:
         """How many rows there are, and what each check found, in the order they were declared."""
-        counted = self._count()
-        failing = [
-            each
-            for name, each in self._compiled.items()
-            if name not in self._errors and counted.failed.get(name, 0)
-        ]
-        samples = self._samples(failing)
-        return counted.rows, [self._result(check, counted, samples) for check in self._checks]
+        if not self._seen:
+            self._examine()
+        samples = self._samples()
+        return self._rows, [self._result(check, samples) for check in self._checks]
 
     def report(self, reference: str, suite: str) -> CheckReport:
         """The verdict on the table."""
@@ -103,280 +120,309 @@ class Examination:
         )
 
     def failing_rows(self, names: Iterable[str]) -> dict[int, list[str]]:
-        """Numbers of the rows that fail any of these checks, from 0, each with the names of those it fails."""
-        wanted = [
-            self._compiled[name] for name in names if name in self._compiled and name not in self._errors
-        ]
-        if not wanted:
-            return {}
-        flags = ", ".join(f"({each.failed}) as f{number}" for number, each in enumerate(wanted))
-        either = " or ".join(f"f{number}" for number in range(len(wanted)))
-        query = (
-            f"select * from (select {quoted(NUMBER)} as n, {flags} from numbered) where {either} order by n"
-        )
-        found = self._con.sql(query).fetchall()
-        return {
-            int(row[0]): [each.check.name for each, failed in zip(wanted, row[1:], strict=True) if failed]
-            for row in found
+        """Numbers of the rows that fail any of these checks, from 0 and in order, each with the names of those it fails."""
+        wanted = [name for name in names if name not in self._errors]
+        found: dict[int, list[str]] = {}
+        for name in wanted:
+            for number in self._failing(name):
+                found.setdefault(number, []).append(name)
+        return dict(sorted(found.items()))
+
+    # Making ready
+
+    def _view(self, name: str, rows: Any) -> dict[str, str]:
+        """A table as a view in which NaN is null. Returns its columns and their types."""
+        self._con.register(f"given {name}", rows)
+        kinds = {
+            str(row[0]): str(row[1])
+            for row in self._con.sql(f"describe {quoted(f'given {name}')}").fetchall()
         }
-
-    # Compiling
-
-    def _cleaning(self) -> str:
-        floats = [name for name, kind in self._types.items() if kind in ("FLOAT", "DOUBLE")]
-        if not floats:
-            return ""
-        return (
-            "replace ("
-            + ", ".join(f"case when not isnan({c}) then {c} end as {c}" for c in map(quoted, floats))
-            + ")"
+        floats = [quoted(column) for column, kind in kinds.items() if kind in ("FLOAT", "DOUBLE")]
+        cleaned = ", ".join(f"case when not isnan({c}) then {c} end as {c}" for c in floats)
+        replaced = f"replace ({cleaned})" if floats else ""
+        self._con.execute(
+            f"create temp view {quoted(name)} as select * {replaced} from {quoted(f'given {name}')}"
         )
+        return kinds
 
-    def _compile(self, check: AnyCheck) -> None:
+    def _dataset(self, reference: str) -> tuple[str, dict[str, str]]:
+        """The view of another dataset, and its columns and types."""
+        if reference not in self._datasets:
+            name = f"dataset {len(self._datasets)}"
+            self._datasets[reference] = quoted(name), self._view(name, self._fetch(reference))
+        return self._datasets[reference]
+
+    def _compile(self, compiler: Compiler, check: AnyCheck) -> None:
         columns = columns_of(check)
-        absent = [column for column in columns if column not in self._types]
-        if absent:
-            self._errors[check.name] = f"there is no column '{absent[0]}'"
+        absent = next((column for column in columns if column not in self._types), None)
+        if absent is not None:
+            self._errors[check.name] = f"there is no column '{absent}'"
             return
         try:
-            compiled = self._row_check(check, columns)
-            if compiled is not None:
-                self._con.sql(
-                    f"select ({compiled.looked}), ({compiled.failed}) from numbered limit 0"
-                ).fetchall()
-                self._compiled[check.name] = compiled
-            elif isinstance(check, declared.Freshness) and "WITH TIME ZONE" not in self._types[check.column]:
-                self._errors[check.name] = (
-                    f"'{check.column}' is {self._types[check.column]}, not an instant with a time zone"
-                )
+            rule = compiler.rule(check, columns)
         except duckdb.Error as error:
             self._errors[check.name] = first_line(error)
         except EverloopError as error:
             self._errors[check.name] = error.message
+        else:
+            if rule is not None:
+                self._rules[check.name] = rule
 
-    def _row_check(self, check: AnyCheck, columns: tuple[str, ...]) -> _Compiled | None:
-        column = quoted(columns[0]) if columns else ""
-        there = f"{column} is not null"
-        match check:
-            case declared.NotNull():
-                return _Compiled(check, columns, "true", f"{column} is null")
-            case declared.InRange():
-                kind = self._types[check.column]
-                ends = [
-                    f"{column} {sign} {self._end(limit, kind)}"
-                    for sign, limit in (("<", check.low), (">", check.high))
-                    if limit is not None
-                ]
-                return _Compiled(check, columns, there, f"coalesce({' or '.join(ends)}, false)")
-            case declared.InSet():
-                listed = ", ".join(literal(value) for value in check.values) or "null"
-                return _Compiled(
-                    check, columns, there, f"{there} and coalesce({column} not in ({listed}), true)"
-                )
-            case declared.Matches():
-                pattern = literal(check.pattern)
-                return _Compiled(
-                    check,
-                    columns,
-                    there,
-                    f"coalesce(not regexp_full_match({column}::varchar, {pattern}), false)",
-                )
-            case declared.ForeignKey():
-                known = f"select {quoted(check.to)} from {self._dataset(check.dataset)} where {quoted(check.to)} is not null"
-                return _Compiled(check, columns, there, f"{there} and {column} not in ({known})")
-            case declared.Expression():
-                return _Compiled(
-                    check, columns, f"({check.sql}) is not null", f"coalesce(not ({check.sql}), false)"
-                )
-            case declared.Unique():
-                listed = ", ".join(map(quoted, columns))
-                whole = " and ".join(f"{each} is not null" for each in map(quoted, columns))
-                key = f"case when {whole} then {_tuple(columns)} end"
-                copies = f"row_number() over (partition by {listed} order by {quoted(NUMBER)}) > 1"
-                known = f" or {_in_earlier(columns)}" if self._earlier else ""
-                return _Compiled(check, columns, whole, f"{whole} and ({copies}{known})", key)
-            case _:
-                return None
+    # Looking
 
-    def _end(self, limit: Bound, kind: str) -> str:
-        return f"{literal(limit)}::{kind}" if isinstance(limit, str) else literal(limit)
-
-    def _dataset(self, reference: str) -> str:
-        if reference not in self._datasets:
-            name = f"dataset_{len(self._datasets)}"
-            self._con.register(name, self._fetch(reference))
-            self._datasets[reference] = name
-        return self._datasets[reference]
-
-    # Counting
-
-    def _count(self) -> _Counted:
-        compiled = [each for name, each in self._compiled.items() if name not in self._errors]
-        fresh = [
-            check
-            for check in self._checks
-            if isinstance(check, declared.Freshness) and check.name not in self._errors
-        ]
-        try:
-            return self._counted(compiled, fresh)
-        except duckdb.Error:
-            # Something fails while running, such as a cast of one value: find which check it is, the slow way.
-            for each in compiled:
+    def _examine(self) -> None:
+        counted = [rule for rule in self._rules.values() if not isinstance(rule, Steps)]
+        self._rows = self._count_all(counted)
+        for check in self._checks:
+            if check.name not in self._seen and check.name not in self._errors:
                 try:
-                    self._counted([each], [])
+                    self._seen[check.name] = self._look(check)
                 except duckdb.Error as error:
-                    self._errors[each.check.name] = first_line(error)
-            return self._counted([each for each in compiled if each.check.name not in self._errors], fresh)
+                    self._errors[check.name] = first_line(error)
+                except EverloopError as error:
+                    self._errors[check.name] = error.message
 
-    def _counted(self, compiled: Sequence[_Compiled], fresh: Sequence[declared.Freshness]) -> _Counted:
-        inner, outer = ["true as one"], ["count(*)"]
-        for number, each in enumerate(compiled):
-            if each.key:
-                inner.append(f"{each.key} as k{number}")
-                outer.append(f"count(k{number})")
-                new = f"k{number}"
-                if self._earlier:
-                    inner.append(f"{_in_earlier(each.columns)} as e{number}")
-                    new = f"case when not coalesce(e{number}, false) then k{number} end"
-                outer.append(f"count(k{number}) - count(distinct {new})")
+    def _count_all(self, rules: Sequence[Rule]) -> int:
+        """Count for all rules in one scan. When that fails, one of them is at fault: it is found by halves."""
+        try:
+            return self._counted(rules)
+        except duckdb.Error as error:
+            if len(rules) == 1:
+                self._errors[rules[0].check.name] = first_line(error)
+                rules = ()
+            if not rules:
+                return self._counted(())
+        half = len(rules) // 2
+        self._count_all(rules[:half])
+        return self._count_all(rules[half:])
+
+    def _counted(self, rules: Sequence[Rule]) -> int:
+        numbers: dict[str, str] = {"count(*)": "a0"}
+
+        def alias(sql: str) -> str:
+            return numbers.setdefault(sql, f"a{len(numbers)}")
+
+        wanted = ["a0"]
+        for rule in rules:
+            if isinstance(rule, Flag | Copies):
+                wanted += [alias(rule.of), alias(rule.bad)]
+            elif isinstance(rule, Number):
+                value = alias(rule.value)
+                wanted += [value, rule.holds(value)]
+        aggregates = ", ".join(f"{sql} as {name}" for sql, name in numbers.items())
+        row = self._con.sql(f"select {', '.join(wanted)} from (select {aggregates} from rows)").fetchall()[0]
+        for rule, one, other in zip(rules, row[1::2], row[2::2], strict=True):
+            if isinstance(rule, Number):
+                self._seen[rule.check.name] = self._judged(rule, one, other)
             else:
-                inner += [f"({each.looked}) as l{number}", f"({each.failed}) as f{number}"]
-                outer += [f"count(*) filter (l{number})", f"count(*) filter (f{number})"]
-        for number, check in enumerate(fresh):
-            inner.append(f"{quoted(check.column)} as t{number}")
-            outer.append(f"epoch_us(max(t{number}))")
-        row = self._con.sql(
-            f"select {', '.join(outer)} from (select {', '.join(inner)} from cleaned)"
-        ).fetchall()[0]
-        names = [each.check.name for each in compiled]
-        pairs = row[1 : 1 + 2 * len(names)]
-        newest = dict(zip([check.name for check in fresh], row[1 + 2 * len(names) :], strict=True))
-        return _Counted(
-            int(row[0]),
-            dict(zip(names, map(int, pairs[::2]), strict=True)),
-            dict(zip(names, map(int, pairs[1::2]), strict=True)),
-            newest,
+                self._seen[rule.check.name] = _Seen(int(one), int(other))
+        return int(row[0])
+
+    def _judged(self, rule: Number, value: Any, holds: bool | None) -> _Seen:
+        if isinstance(rule.check, declared.Freshness):
+            oldest = micros(self._now) - rule.check.within // _MICROSECOND
+            newest = None if value is None else from_micros(value).isoformat()
+            return _of_table(value is not None and value >= oldest, {"newest": newest})
+        return _of_table(bool(holds), {rule.check.measure: described(value)})
+
+    def _look(self, check: AnyCheck) -> _Seen:
+        """What a check finds that the one scan cannot tell."""
+        rule = self._rules.get(check.name)
+        if isinstance(rule, Steps):
+            of, failed = self._con.sql(rule.counting()).fetchall()[0]
+            return _Seen(of, failed)
+        match check:
+            case declared.Python(whole=True):
+                judge = custom.judge_of(check, self._project)
+                return _of_table(custom.judge_whole(judge, self._columns(check).to_arrow_table()), {})
+            case declared.Python() | declared.Matches():
+                return self._judged_in_batches(check)
+            case declared.RowCount():
+                return _of_table(_within(self._rows, check.low, check.high), {"rows": self._rows})
+            case declared.ColumnCount():
+                return _of_table(
+                    _within(len(self._types), check.low, check.high), {"columns": len(self._types)}
+                )
+            case declared.HasType():
+                kind = self._arrow[check.column]
+                holds = any(is_of_type(kind, name) for name in names_in(check.type))
+                return _of_table(holds, {"type": str(kind)})
+            case declared.HasColumns():
+                return self._compared_columns(check)
+            case declared.RowChange():
+                return self._compared_rows(check)
+            case declared.Distribution():
+                return self._compared_distribution(check)
+            case declared.Query():
+                return self._queried(check)
+            case declared.Untranslated():
+                raise EverloopError(f"it cannot be translated: {check.reason}")
+        raise AssertionError(f"nothing makes {check.name}, a {type(check).__name__}")
+
+    def _columns(self, check: declared.Python | declared.Matches) -> duckdb.DuckDBPyRelation:
+        return self._con.sql(f"select {', '.join(map(quoted, columns_of(check)))} from rows")
+
+    def _batches(self, check: declared.Python | declared.Matches) -> Iterable[custom.Judged]:
+        if not columns_of(check):
+            raise EverloopError("the function is given no column")
+        judge = custom.judge_of(check, self._project)
+        return custom.judged(self._columns(check).to_arrow_reader(custom.BATCH), judge)
+
+    def _judged_in_batches(self, check: declared.Python | declared.Matches) -> _Seen:
+        of = failed = 0
+        first: list[int] = []
+        for batch in self._batches(check):
+            of += int(batch.looked.sum())
+            failed += int(batch.failed.sum())
+            if len(first) < SAMPLE and batch.failed.any():
+                first += [batch.first + int(at) for at in batch.failed.nonzero()[0][: SAMPLE - len(first)]]
+        return _Seen(of, failed, tuple(first))
+
+    def _compared_columns(self, check: declared.HasColumns) -> _Seen:
+        have = list(self._types)
+        missing = [name for name in check.columns if name not in self._types]
+        other = [name for name in have if name not in check.columns] if check.exact else []
+        order = [name for name in have if name in check.columns]
+        misplaced = check.ordered and not missing and order != list(dict.fromkeys(check.columns))
+        seen: dict[str, Any] = {"missing": missing[:20], "not expected": other[:20]}
+        if misplaced:
+            seen["order"] = order[:20]
+        return _of_table(
+            not (missing or other or misplaced), {name: each for name, each in seen.items() if each}
         )
 
-    def _samples(self, failing: Sequence[_Compiled]) -> dict[str, list[dict[str, Any]]]:
-        if not failing:
-            return {}
-        flags = ", ".join(f"({each.failed}) as f{number}" for number, each in enumerate(failing))
-        firsts = ", ".join(f"min(n, {SAMPLE}) filter (f{number})" for number in range(len(failing)))
-        picked = self._con.sql(
-            f"select {firsts} from (select {quoted(NUMBER)} as n, {flags} from numbered)"
-        ).fetchall()[0]
-        shown = dict.fromkeys(column for each in failing for column in self._shown(each))
-        numbers = sorted({number for numbers in picked for number in numbers or ()})
-        wanted = ", ".join(quoted(column) for column in (NUMBER, *shown))
-        rows = self._con.sql(
-            f"select {wanted} from numbered where {quoted(NUMBER)} in ({', '.join(map(str, numbers)) or 'null'})"
-        ).to_arrow_table()
-        by_number = {row[NUMBER]: row for row in rows.to_pylist()}
-        return {
-            each.check.name: [
-                {"row": number} | {column: _plain(by_number[number][column]) for column in self._shown(each)}
-                for number in sorted(numbers or ())
+    def _compared_rows(self, check: declared.RowChange) -> _Seen:
+        previous = self._previous()
+        if previous is None:
+            return _Seen(1, 0, note="the first version: there is none before it to compare with")
+        if previous.rows is None:
+            raise EverloopError(f"{previous.reference} is no table, so its rows cannot be compared")
+        rows = self._rows
+        if self._earlier:
+            rows += int(self._con.sql("select count(*) from earlier").fetchall()[0][0])
+        seen = {"rows": rows, "before": previous.rows, "reference": previous.reference}
+        if not previous.rows:
+            return _of_table(rows == 0 or check.high is None, seen)
+        change = rows / previous.rows - 1
+        return _of_table(_within(change, check.low, check.high), seen | {"change": round(change, 6)})
+
+    def _compared_distribution(self, check: declared.Distribution) -> _Seen:
+        reference = check.reference
+        if reference == PREVIOUS:
+            previous = self._previous()
+            if previous is None:
+                return _Seen(1, 0, note="the first version: there is none before it to compare with")
+            reference = previous.reference
+        view, kinds = self._dataset(reference)
+        if check.column not in kinds:
+            raise EverloopError(f"{reference} has no column '{check.column}'")
+        both = (kinds[check.column], self._types[check.column])
+        found = distance(self._con, check.column, both, view, "rows")
+        seen = {
+            "reference": reference,
+            "distance": round(found.effect, 6),
+            "measure": found.measure,
+            "p": float(f"{found.p:.3g}"),
+        }
+        return _of_table(found.effect <= check.limit or found.p >= SIGNIFICANT, seen)
+
+    def _queried(self, check: declared.Query) -> _Seen:
+        for name, reference in check.datasets.items():
+            view, _ = self._dataset(reference)
+            self._con.execute(f"create or replace temp view {quoted(name)} as from {view}")
+        relation = self._con.sql(check.sql)
+        if relation is None:
+            raise EverloopError("it is not a query: nothing comes back from it")
+        names = [str(name) for name in relation.columns]
+        rows = relation.fetchmany(SAMPLE)
+        shown = tuple(
+            {name: described(value) for name, value in zip(names, row, strict=True)} for row in rows
+        )
+        return _Seen(1, 1 if rows else 0, seen=shown)
+
+    # Showing
+
+    def _failing(self, name: str) -> list[int]:
+        """The numbers of all rows that fail a check, in order."""
+        rule = self._rules.get(name)
+        if isinstance(rule, Flag | Copies | Steps):
+            return [int(row[0]) for row in self._con.sql(f"{rule.failing()} order by n").fetchall()]
+        check = next((each for each in self._checks if each.name == name), None)
+        if isinstance(check, declared.Python | declared.Matches) and not getattr(check, "whole", False):
+            return [
+                batch.first + int(at) for batch in self._batches(check) for at in batch.failed.nonzero()[0]
             ]
-            for each, numbers in zip(failing, picked, strict=True)
+        return []
+
+    def _samples(self) -> dict[str, list[dict[str, Any]]]:
+        """The first failing rows of each check that has any: their numbers in one scan for all conditions on single rows, and
+        then their values in another."""
+        failing = [name for name, seen in self._seen.items() if seen.failed and name not in self._errors]
+        flags = [rule for name in failing if isinstance(rule := self._rules.get(name), Flag)]
+        numbers = {name: self._seen[name].first for name in failing if self._seen[name].first}
+        numbers |= self._first_flagged(flags)
+        for name in failing:
+            rule = self._rules.get(name)
+            if isinstance(rule, Copies | Steps):
+                rows = self._con.sql(f"select n from ({rule.failing()}) order by n limit {SAMPLE}").fetchall()
+                numbers[name] = tuple(int(row[0]) for row in rows)
+        shown = {name: self._shown(name) for name in numbers}
+        values = self._values({n for each in numbers.values() for n in each}, shown.values())
+        return {
+            name: [{"row": n} | {column: values[n][column] for column in shown[name]} for n in numbers[name]]
+            for name in numbers
         }
 
-    def _shown(self, compiled: _Compiled) -> tuple[str, ...]:
-        if compiled.columns:
-            return compiled.columns
-        mentioned = tuple(
-            name for name in self._types if name.lower() in getattr(compiled.check, "sql", "").lower()
-        )
-        return mentioned[:12]
+    def _first_flagged(self, flags: Sequence[Flag]) -> dict[str, tuple[int, ...]]:
+        if not flags:
+            return {}
+        firsts = ", ".join(f"min({quoted(NUMBER)}, {SAMPLE}) filter ({rule.failed})" for rule in flags)
+        row = self._con.sql(f"select {firsts} from numbered").fetchall()[0]
+        return {rule.check.name: tuple(found or ()) for rule, found in zip(flags, row, strict=True)}
 
-    def _result(
-        self, check: AnyCheck, counted: _Counted, samples: dict[str, list[dict[str, Any]]]
-    ) -> CheckResult:
-        column = ", ".join(columns_of(check))
+    def _values(self, numbers: set[int], shown: Iterable[Sequence[str]]) -> dict[int, dict[str, Any]]:
+        if not numbers:
+            return {}
+        columns = dict.fromkeys(column for each in shown for column in each)
+        wanted = ", ".join(map(quoted, (NUMBER, *columns)))
+        listed = ", ".join(map(str, sorted(numbers)))
+        table = self._con.sql(f"select {wanted} from numbered where {quoted(NUMBER)} in ({listed})")
+        return {
+            row[NUMBER]: {column: described(row[column]) for column in columns}
+            for row in table.to_arrow_table().to_pylist()
+        }
+
+    def _shown(self, name: str) -> tuple[str, ...]:
+        check = next(each for each in self._checks if each.name == name)
+        columns = columns_of(check)
+        if columns:
+            return columns
+        text = getattr(check, "sql", "").lower()
+        return tuple(column for column in self._types if column.lower() in text)[:12]
+
+    def _result(self, check: AnyCheck, samples: dict[str, list[dict[str, Any]]]) -> CheckResult:
         error = self._errors.get(check.name, "")
-        if error:
-            return CheckResult(
-                name=check.name,
-                column=column,
-                severity=check.severity,
-                passed=False,
-                failed_rows=0,
-                of=0,
-                error=error,
-            )
-        if check.name in self._compiled:
-            failed, of = counted.failed[check.name], counted.looked[check.name]
-            return CheckResult(
-                name=check.name,
-                column=column,
-                severity=check.severity,
-                passed=enough(failed, of, check.mostly),
-                failed_rows=failed,
-                of=of,
-                sample=samples.get(check.name, []),
-            )
-        passed, seen = self._table_check(check, counted)
+        seen = _Seen(0, 0) if error else self._seen[check.name]
         return CheckResult(
             name=check.name,
-            column=column,
+            column=", ".join(columns_of(check)),
             severity=check.severity,
-            passed=passed,
-            failed_rows=0 if passed else 1,
-            of=1,
-            sample=[] if passed else [seen],
+            passed=not error and enough(seen.failed, seen.of, check.mostly),
+            failed_rows=seen.failed,
+            of=seen.of,
+            sample=samples.get(check.name, list(seen.seen) if seen.failed else []),
+            error=error,
+            note=seen.note,
         )
 
-    def _table_check(self, check: AnyCheck, counted: _Counted) -> tuple[bool, dict[str, Any]]:
-        match check:
-            case declared.RowCount():
-                enough_rows = check.low <= counted.rows and (check.high is None or counted.rows <= check.high)
-                return enough_rows, {"rows": counted.rows}
-            case declared.HasType():
-                return self._arrow_types[check.column] == check.type, {
-                    "type": self._arrow_types[check.column]
-                }
-            case declared.Freshness():
-                newest = counted.newest[check.name]
-                oldest = micros(self._now) - check.within // _MICROSECOND
-                return newest is not None and newest >= oldest, {"newest": _instant(newest)}
-        raise AssertionError(f"{check.name} is neither a check of rows nor of the table")
 
-
-class _Counted(NamedTuple):
-    rows: int
-    looked: dict[str, int]
-    failed: dict[str, int]
-    newest: dict[str, int | None]
-
-
-def columns_of(check: AnyCheck) -> tuple[str, ...]:
-    """The columns a check names; none for one of whole rows or of the table."""
-    match check:
-        case declared.Unique():
-            return check.columns
-        case declared.Expression() | declared.RowCount():
-            return ()
-        case _:
-            return (check.column,)
-
-
+PREVIOUS = "previous"
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def _instant(moment: int | None) -> str | None:
-    return None if moment is None else from_micros(moment).isoformat()
+def _of_table(holds: bool, seen: dict[str, Any]) -> _Seen:
+    return _Seen(1, 0 if holds else 1, seen=(seen,) if seen else ())
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold, as it is where that is possible."""
-    return value if value is None or isinstance(value, bool | int | float | str | datetime) else str(value)
-
-
-def _tuple(columns: Sequence[str]) -> str:
-    """The values that must be unique as one value. A tuple of one is written plainly: DuckDB tells it from its own row(x)."""
-    listed = ", ".join(map(quoted, columns))
-    return listed if len(columns) == 1 else f"row({listed})"
-
-
-def _in_earlier(columns: Sequence[str]) -> str:
-    return f"{_tuple(columns)} in (select {_tuple(columns)} from earlier)"
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)

@@ -8,8 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data import records
+from everloop.data.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
-from everloop.domain.checks import AnyCheck, CheckReport, Suite
+from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.datasets import (
     Added,
     Checkout,
@@ -27,12 +28,11 @@ from everloop.domain.references import Kind, Reference
 from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
-from everloop.governance.rooms import Room
 from everloop.store.schema.base import edges
-from everloop.store.schema.data import dataset_checks, dataset_versions
+from everloop.store.schema.data import dataset_versions
 
 
-class Data(Room):
+class Data(Contracts):
     """Datasets: their versions, what differs, whether they pass their checks."""
 
     name = "data"
@@ -96,6 +96,8 @@ class Data(Room):
         """
         manifests = {new.digest: self._stored_manifest(new.digest) for new in versions}
         with self.change() as tx:
+            for new in versions:
+                require_contract_kept(tx, new.name, new.report)
             return [records.record_one(tx, new, manifests[new.digest], self.context.ids) for new in versions]
 
     @operation(Permission.WRITE)
@@ -133,31 +135,6 @@ class Data(Room):
                 tx.event("data.removed", each.reference, {"digest": each.digest, "forced": force})
             return [msgspec.structs.replace(each, removed=tx.now) for each in taken]
 
-    @operation(Permission.WRITE)
-    def record_check(self, report: CheckReport) -> CheckReport:
-        """Keep a verdict with the version it is about."""
-        with self.change() as tx:
-            records.version(tx, Reference.parse(report.reference, Kind.DATA))
-            records.keep_report(tx, report, self.context.ids)
-        return report
-
-    @operation(Permission.READ)
-    def reports(self, reference: str) -> list[CheckReport]:
-        """The verdicts on a version, or on all versions of a dataset, newest first."""
-        wanted = Reference.parse(reference, Kind.DATA)
-        with self.look() as look:
-            matching = (
-                dataset_checks.c.reference == str(wanted)
-                if wanted.version is not None
-                else dataset_checks.c.reference.startswith(f"data:{wanted.name}@", autoescape=True)
-            )
-            rows = look.all(
-                sa.select(dataset_checks.c.report)
-                .where(matching)
-                .order_by(dataset_checks.c.time.desc(), dataset_checks.c.id.desc())
-            )
-        return [msgspec.convert(row.report, CheckReport) for row in rows]
-
     # Where the caller is: bytes and rows
 
     def add(
@@ -171,6 +148,7 @@ class Data(Room):
         file: str = "",
         as_file: bool = False,
         producer: str | None = None,
+        without_contract: str = "",
     ) -> Added:
         """Make a version of a file, a folder, or a table (anything that speaks Arrow: pyarrow, DuckDB, pandas, polars).
 
@@ -183,20 +161,21 @@ class Data(Room):
 
         With `checks`, every incoming row is looked at first. A failing check of severity ``fail`` raises Refused, and nothing
         is added; rows that fail one of severity ``quarantine`` go to dataset ``NAME/quarantine``, with a column
-        ``failed_checks``, and the others go on.
+        ``failed_checks``, and the others go on. Where a contract is bound to the dataset, its checks are made too, unless
+        `without_contract` gives the reason why not, which is recorded with the version.
 
         `producer` is the run that made the data (``run:…``).
         """
         from everloop.data.adding import Addition
 
-        suite = self._suite(checked_name(name, "dataset name"), checks)
+        terms = self.terms(checked_name(name, "dataset name"), checks, without_contract)
         addition = Addition(
             self,
             source,
             name,
             message=message,
             append=append,
-            suite=suite,
+            terms=terms,
             file=file,
             as_file=as_file,
             producer=producer,
@@ -216,24 +195,6 @@ class Data(Room):
     def manifest(self, record: VersionRecord) -> Manifest:
         """The list of a version's files."""
         return Manifest.decode(self.objects.read(record.digest))
-
-    def check(self, reference: str, checks: Suite | Iterable[AnyCheck]) -> CheckReport:
-        """Check a version's table. The verdict is recorded with the version."""
-        from everloop.data.checking import Examination
-        from everloop.data.scanning import connection
-
-        dataset = self.dataset(reference)
-        suite = self._suite(dataset.name, checks)
-        assert suite is not None
-        with connection() as con:
-            now = self.context.clock()
-            examination = Examination(con, dataset.scan(), suite.checks, fetch=self.fetch, now=now)
-            report = examination.report(dataset.reference, suite.name)
-        return self.record_check(report)
-
-    def fetch(self, reference: str) -> Any:
-        """A version as something DuckDB can read, for foreign keys."""
-        return self.dataset(reference).scan()
 
     def diff(self, first: str, second: str, key: Sequence[str] = ()) -> DatasetDiff:
         """What differs from `first` to `second`: files, columns, and rows by `key` or by content. Equal files are not read."""
@@ -323,17 +284,6 @@ class Data(Room):
             rows_removed=rows.removed,
             rows_changed=rows.changed,
         )
-
-    def _suite(self, name: str, checks: Suite | Iterable[AnyCheck] | None) -> Suite | None:
-        """Checks as a suite; a declared one is recorded as a definition, so that a verdict says by which rules."""
-        from everloop.governance.audit import Governance
-
-        if checks is None:
-            return None
-        if not isinstance(checks, Suite):
-            return Suite("", name, tuple(checks))
-        self.context.room(Governance).record_definition("checks", checks.name, msgspec.to_builtins(checks))
-        return checks
 
     def _stored_manifest(self, digest: str) -> Manifest:
         manifest = Manifest.decode(self.objects.read(digest))
