@@ -10,9 +10,12 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.domain.featureviews import Materialized, OnlineRow, ViewRecord
+from everloop.domain.online import Filled, OnlineAnswer, OnlineView
 from everloop.domain.references import Kind, Reference
-from everloop.domain.times import require_zone
-from everloop.features.online import Layout, OnlineStore, Packed
+from everloop.domain.times import from_micros, micros, require_zone
+from everloop.errors import NotFound
+from everloop.features.asking import OnlineReader, online_rows
+from everloop.features.online import NEVER, Held, Layout, OnlineStore, Packed
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -20,6 +23,9 @@ from everloop.store.schema.features import materializations
 
 if TYPE_CHECKING:
     from everloop.features.reader import FeatureReader
+
+READERS = 200
+"""Questions whose names stay resolved."""
 
 
 class OnlineFeatures(Room):
@@ -39,11 +45,14 @@ class OnlineFeatures(Room):
             full_names: bool = False,
         ) -> FeatureReader: ...
 
+    # Filling
+
     def materialize(
         self, views: Sequence[str] = (), *, until: datetime, at: Mapping[str, int | str] | None = None
-    ) -> list[Materialized]:
-        """Put the values of all entities as of `until` into the online store, one view after the other; all views when none is
-        named. Each takes the place of what was there at once."""
+    ) -> list[Filled]:
+        """Make the online store answer with the values of all entities as of `until`, one view after the other; all views when
+        none is named. A view is exchanged all at once; entities whose values are as they were are not written, and values that
+        were pushed after `until` stay."""
         moment = require_zone(until, "the moment until")
         written = []
         for view in views or [each.name for each in self.views()]:
@@ -52,49 +61,141 @@ class OnlineFeatures(Room):
             pinned = {name: version for name, version in (at or {}).items() if name in record.view.sources}
             reader = self.prepare([record.reference.removeprefix("feature:")], at=pinned)
             layout, rows = reader.packed(record.reference, moment)
-            kept = self.replace_online(record.reference, layout, moment, rows)
+            sources = {name: reader.sources[name] for name in record.view.sources}
+            kept = self._replace(record.reference, layout, sources, moment, rows)
             written.append(msgspec.structs.replace(kept, seconds=monotonic() - begun))
         return written
 
+    def _replace(
+        self, reference: str, layout: Layout, sources: dict[str, str], until: datetime, rows: list[Packed]
+    ) -> Filled:
+        if not self.context.remote:
+            return self.replace_online(reference, layout, sources, until, rows)
+        # All entities of a view are too much for one message: they go by way of the object store.
+        stored = self.objects.put(msgspec.msgpack.encode(rows)).digest
+        return self.replace_online(reference, layout, sources, until, stored=stored)
+
     @operation(Permission.WRITE)
     def replace_online(
-        self, reference: str, layout: Layout, until: datetime, rows: list[Packed]
-    ) -> Materialized:
-        """Replace what the online store has of a view version. `materialize` computes the rows."""
+        self,
+        reference: str,
+        layout: Layout,
+        sources: dict[str, str],
+        until: datetime,
+        rows: list[Packed] = [],  # noqa: B006  (msgspec copies it; nothing here changes it)
+        stored: str = "",
+    ) -> Filled:
+        """Exchange what the online store has of a view version. `materialize` computes the rows; `stored` names the object that
+        has them when they are not in the message."""
         record = self.view(reference)
-        self._online.replace(record.reference, record.name, record.version, layout, until, rows)
-        written = Materialized(
-            reference=record.reference, until=until, entities=len(rows), sources=layout.sources
+        if stored:
+            rows = msgspec.msgpack.decode(self.objects.read(stored), type=list[Packed])
+        held = Held(record.reference, record.name, record.version, layout, micros(until))
+        changed = self._online.fill(held, rows)
+        written = Filled(
+            reference=record.reference,
+            until=until,
+            entities=len(rows),
+            sources=sources,
+            written=changed.written,
+            removed=changed.removed,
         )
+        facts = {"until": until, "entities": len(rows), "sources": sources}
         with self.change() as tx:
-            facts = msgspec.structs.asdict(written)
-            del facts["seconds"]
-            tx.put(materializations, {**facts, "time": tx.now, "user": tx.actor})
-            for source in layout.sources.values():
-                tx.edge(source, record.reference, "materialized")
-            tx.event(
-                "features.materialized",
-                record.reference,
-                {"until": until, "entities": len(rows), "sources": layout.sources},
+            tx.put(
+                materializations, {"reference": record.reference, **facts, "time": tx.now, "user": tx.actor}
             )
+            for source in sources.values():
+                tx.edge(source, record.reference, "materialized")
+            tx.event("features.materialized", record.reference, {**facts, **changed._asdict()})
         return written
+
+    @operation(Permission.WRITE)
+    def forget_online(self, view: str) -> bool:
+        """Take a view version out of the online store: one that no model is served with any more. False when it is not there."""
+        wanted = Reference.parse(view, Kind.FEATURE)
+        record = self.view(str(wanted))
+        dropped = self._online.drop(record.reference)
+        with self.change() as tx:
+            tx.execute(sa.delete(materializations).where(materializations.c.reference == record.reference))
+            if dropped:
+                tx.event("features.forgotten", record.reference, {})
+        return dropped
+
+    # Reading
 
     @operation(Permission.READ)
     def get(self, view: str, keys: list[dict[str, Any]], time: datetime | None = None) -> list[OnlineRow]:
-        """Values from the online store in the order of the keys, each with its age; `time` is now unless it is given. Values
-        older than the view's time to live are null."""
+        """Values of one view from the online store in the order of the keys, each with its age; `time` is now unless it is given.
+        Values older than the view's time to live are null."""
         wanted = Reference.parse(view, Kind.FEATURE)
         moment = self.context.clock() if time is None else require_zone(time, "the time")
-        return self._online.get(wanted.name, wanted.version, keys, moment)
+        return online_rows(self._online, wanted.name, wanted.version, keys, moment)
+
+    @operation(Permission.READ)
+    def look_up(
+        self,
+        features: list[str],
+        keys: list[dict[str, Any]],
+        time: datetime | None = None,
+        full_names: bool = False,
+    ) -> OnlineAnswer:
+        """Features of several views at once from the online store, feature by feature, all as of one state of the store.
+
+        features: ``view:feature``, ``view@v2:feature``, or ``view`` for all of it. full_names: they are called
+        ``view__feature`` in the answer, else ``feature``.
+        """
+        return self._reader_of(tuple(features), full_names).get(
+            keys, self.context.clock() if time is None else time
+        )
+
+    def online(self, features: Sequence[str], *, full_names: bool = False) -> OnlineReader:
+        """A reader of the online store beside this process, with the names resolved once: the quickest way to ask again and
+        again. Raises NotFound where the online store is behind a server: ask by `look_up`."""
+        if self.context.remote:
+            raise NotFound("the online store is at the server", hint="use look_up")
+        return OnlineReader(self._online, features, full_names=full_names)
 
     @operation(Permission.READ)
     def materialized(self) -> list[Materialized]:
-        """What the online store holds, by view version."""
+        """The last materialisation of each view version."""
         columns = [materializations.c[name] for name in ("reference", "until", "entities", "sources")]
         with self.look() as look:
             rows = look.all(sa.select(*columns).order_by(materializations.c.reference))
         return [Materialized(**row._mapping) for row in rows]
 
+    @operation(Permission.READ)
+    def online_views(self) -> list[OnlineView]:
+        """The view versions that the online store answers for."""
+        return [
+            OnlineView(
+                reference=each.reference,
+                features=list(each.layout.names),
+                until=None if each.until == NEVER else from_micros(each.until),
+            )
+            for each in self._online.held()
+        ]
+
+    def _reader_of(self, features: tuple[str, ...], full_names: bool) -> OnlineReader:
+        asked = (features, full_names)
+        reader = self._readers.get(asked)
+        if reader is None:
+            if len(self._readers) >= READERS:
+                self._readers.clear()
+            reader = self._readers[asked] = OnlineReader(self._online, features, full_names=full_names)
+        return reader
+
+    @cached_property
+    def _readers(self) -> dict[tuple[tuple[str, ...], bool], OnlineReader]:
+        return {}
+
     @cached_property
     def _online(self) -> OnlineStore:
-        return OnlineStore(self.context.folder)
+        url = self.context.settings.online
+        if url:
+            from everloop.features.redis_store import RedisOnlineStore
+
+            return RedisOnlineStore(url, self.context.settings.name)
+        from everloop.features.sqlite_store import SqliteOnlineStore
+
+        return SqliteOnlineStore(self.context.folder)

@@ -1,214 +1,292 @@
-"""The embedded online store: one SQLite file, one packed row per entity and view version.
+"""What an online store is: one packed row per entity and view version, replaced all at once, read by key.
 
-    views   reference, until, keys and columns with what reading needs, sources
-    rows    view (its number), key, event time, values
-
-A view's rows are replaced in one transaction, so a reader sees all of the old ones or all of the new ones, whatever is killed.
-Old and new versions of a view stand side by side: a model that is served keeps the view it was trained with.
+`OnlineStore` says what every backend promises; `sqlite_store` is the embedded one, `redis_store` the shared one. What is packed
+how is decided here, so the backends see keys and values as bytes and two numbers that order the rows of an entity.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from everloop.domain.featureviews import OnlineRow
 from everloop.domain.times import from_micros, micros
-from everloop.errors import InvalidInput, NotFound, StorageError, Unavailable, nearest
+from everloop.errors import InvalidInput, NotFound, nearest
 
-FILE = "online.db"
-FORMAT = 1
-_MICROSECOND = timedelta(microseconds=1)
-
-_TABLES = """
-create table if not exists views (
-    id integer primary key, reference text not null unique, name text not null, version integer not null,
-    layout blob not null, until integer not null
-);
-create table if not exists rows (
-    view integer not null, key blob not null, event integer not null, packed blob not null, primary key (view, key)
-) without rowid;
-"""
+KEYS_AT_ONCE = 500
+"""Keys of one statement or command: what every backend takes."""
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What reading a row needs. ttl in microseconds; it ages columns, not aggregates, which are of the moment they were made."""
+    """What reading the rows of a view version needs: the types of its keys, the names of its values, columns first.
+
+    ttl: in microseconds; it ages columns, not aggregates, which are of the moment they were computed. types: of values whose
+    type the packing does not keep (dates, decimals), by place.
+    """
 
     keys: tuple[str, ...]
     key_types: tuple[str, ...]
     columns: tuple[str, ...]
     aggregates: tuple[str, ...]
     ttl: int | None
-    sources: dict[str, str]
+    types: dict[int, str] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.columns, *self.aggregates)
 
 
-class Packed(msgspec.Struct, frozen=True):
-    """An entity's values as they are stored: its key, its row's event time in microseconds, its values, columns first."""
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """An entity's values as they are stored: its key, event time and availability in microseconds, its values.
+
+    Of two rows of one entity that with the greater (event, created) counts. Values with aggregates are of the moment they were
+    computed: there `created` is that moment.
+    """
 
     key: bytes
     event: int
+    created: int
+    values: bytes
+
+    @property
+    def known(self) -> int:
+        """Since when the row counts."""
+        return max(self.event, self.created)
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A view version in a store. until: the moment of its last materialisation, in microseconds; `NEVER` when it was only pushed
+    to."""
+
+    reference: str
+    name: str
+    version: int
+    layout: Layout
+    until: int
+
+
+NEVER = -(2**62)
+
+
+class Changed(NamedTuple):
+    """What filling did to the rows of a view."""
+
+    written: int
+    removed: int
+
+
+class Found(NamedTuple):
+    """A stored row."""
+
+    event: int
+    created: int
     values: bytes
 
 
-class OnlineStore:
-    """The online store in a workspace's folder. Safe for threads and processes; each thread has its own connection."""
+class Wanted(NamedTuple):
+    """Rows that are asked for: of a view at a version (None: the newest stored one), by keys, once its layout is known."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self._local = threading.local()
+    name: str
+    version: int | None
+    keys: Callable[[Layout], list[bytes]]
 
-    def replace(
-        self, reference: str, name: str, version: int, layout: Layout, until: datetime, rows: Sequence[Packed]
-    ) -> None:
-        """Put these rows in the place of all that a view version had. Raises InvalidInput when what is there is newer."""
-        with self._errors():
-            con = self._connection(make=True)
-            con.execute("begin immediate")
-            try:
-                known = con.execute(
-                    "select id, until from views where reference = ?", (reference,)
-                ).fetchone()
-                if known is not None and known[1] > micros(until):
-                    raise InvalidInput(
-                        f"the online store has {reference} as of {from_micros(known[1]):%Y-%m-%d %H:%M:%S}, which is later",
-                        hint="materialize until a later moment",
-                    )
-                if known is not None:
-                    con.execute("delete from rows where view = ?", (known[0],))
-                    con.execute("delete from views where id = ?", (known[0],))
-                fields = (reference, name, version, msgspec.msgpack.encode(layout), micros(until))
-                made = con.execute(
-                    "insert into views (reference, name, version, layout, until) values (?, ?, ?, ?, ?)",
-                    fields,
-                )
-                con.executemany(
-                    "insert into rows values (?, ?, ?, ?)",
-                    ((made.lastrowid, row.key, row.event, row.values) for row in rows),
-                )
-                con.execute("commit")
-            except BaseException:
-                con.execute("rollback")
-                raise
 
-    def get(
-        self, name: str, version: int | None, keys: Sequence[Mapping[str, Any]], time: datetime
-    ) -> list[OnlineRow]:
-        """Rows in the order of the keys, aged as of `time`; the newest materialised version when none is named."""
-        with self._errors():
-            con = self._connection(make=False)
-            con.execute("begin")  # the view and its rows as of one moment
-            try:
-                number, layout, until = self._view(con, name, version)
-                now = micros(time)
-                if now < until:
-                    raise InvalidInput(
-                        f"the online store has '{name}' as of {from_micros(until):%Y-%m-%d %H:%M:%S}, later than the time asked",
-                        hint="ask for a later time, or use history for the past",
-                    )
-                rows = []
-                for each in keys:
-                    key = self._key(name, layout, each)
-                    found = con.execute(
-                        "select event, packed from rows where view = ? and key = ?", (number, key)
-                    ).fetchone()
-                    rows.append(_row(layout, each, found, now))
-            finally:
-                con.execute("commit")
-            return rows
+class Answered(NamedTuple):
+    """A view version, and its rows in the order of the keys; None for an entity it does not have."""
 
-    def _view(self, con: sqlite3.Connection, name: str, version: int | None) -> tuple[int, Layout, int]:
-        found = con.execute(
-            "select id, layout, until from views where name = ? and version = coalesce(?, version) order by version desc limit 1",
-            (name, version),
-        ).fetchone()
-        if found is None:
-            known = [each[0] for each in con.execute("select distinct name from views")]
-            which = f"'{name}'" if version is None else f"'{name}' at version {version}"
-            raise NotFound(
-                f"the online store has no {which}",
-                hint=nearest(name, known) or "put it there with: everloop features materialize",
-            )
-        return int(found[0]), msgspec.msgpack.decode(found[1], type=Layout), int(found[2])
+    held: Held
+    rows: list[Found | None]
 
-    def _key(self, name: str, layout: Layout, given: Mapping[str, Any]) -> bytes:
-        values = []
-        for column, kind in zip(layout.keys, layout.key_types, strict=True):
-            if column not in given:
-                raise InvalidInput(
-                    f"feature view '{name}' needs the key '{column}'", hint=nearest(column, given)
-                )
-            values.append(_as_kind(given[column], kind))
-        return encode_key(values)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise Unavailable(f"the online store {self._path} is locked", hint="try again") from None
-            raise StorageError(
-                f"the online store {self._path}: {error}", hint="is there room, and may you write there?"
-            ) from None
-        except sqlite3.DatabaseError as error:
-            raise StorageError(
-                f"the online store {self._path} is damaged: {error}",
-                hint="delete it and materialize again: it holds copies only",
-            ) from None
+class OnlineStore(Protocol):
+    """Keeps the newest values of each entity, for reading by key in microseconds.
 
-    def _connection(self, *, make: bool) -> sqlite3.Connection:
-        con: sqlite3.Connection | None = getattr(self._local, "con", None)
-        if con is None:
-            if not make and not self._path.exists():
-                raise NotFound(
-                    "nothing is in the online store yet",
-                    hint="put it there with: everloop features materialize",
-                )
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            con = sqlite3.connect(self._path, timeout=10, isolation_level=None)
-            con.execute("pragma journal_mode = wal")
-            con.execute("pragma synchronous = normal")
-            con.execute("pragma mmap_size = 268435456")
-            con.executescript(_TABLES)
-            self._local.con = con
-        return con
+    Safe for threads and processes. Every call is whole or absent, whatever is killed: a reader sees all that a call wrote or
+    nothing of it. Raises Unavailable when the store cannot be reached or is locked, StorageError when it cannot be written or is
+    damaged.
+    """
+
+    def fill(self, view: Held, rows: Sequence[Packed]) -> Changed:
+        """Make the rows of a view version what `rows` say, which are all that was known at ``view.until``. Rows that became known
+        after that moment (somebody pushed them) stay; rows that are as they were are not written. Raises InvalidInput when the
+        store has the view as of a later moment."""
+        ...
+
+    def put(self, view: Held, rows: Sequence[Packed]) -> int:
+        """Write rows that came one by one, unless the store has a newer one of the same entity; give how many were written. A
+        view that was never filled is begun. Raises InvalidInput when what is stored has another layout."""
+        ...
+
+    def read(self, wanted: Sequence[Wanted]) -> list[Answered]:
+        """Rows of several views, all as of one moment. Raises NotFound for a view that is not stored."""
+        ...
+
+    def held(self) -> list[Held]:
+        """All that is stored, by reference."""
+        ...
+
+    def drop(self, reference: str) -> bool:
+        """Forget a view version. False when it is not stored."""
+        ...
+
+
+def is_newer(row: Packed, than: Found | None) -> bool:
+    """Whether a row takes the place of a stored one: the rule of `OnlineStore.put`.
+
+    >>> is_newer(Packed(b"k", 5, 7, b""), Found(5, 6, b"")), is_newer(Packed(b"k", 4, 9, b""), Found(5, 5, b""))
+    (True, False)
+    """
+    return than is None or (row.event, row.created) >= (than.event, than.created)
+
+
+def changes(
+    layout: Layout, until: int, stored: dict[bytes, Found], rows: Sequence[Packed]
+) -> tuple[list[Packed], list[bytes]]:
+    """What `OnlineStore.fill` has to write and to remove. Takes what it decides on out of `stored`."""
+    written = []
+    for row in rows:
+        was = stored.pop(row.key, None)
+        if was is None or (max(was.event, was.created) <= until and _differs(layout, row, was)):
+            written.append(row)
+    gone = [key for key, was in stored.items() if max(was.event, was.created) <= until]
+    return written, gone
+
+
+def _differs(layout: Layout, row: Packed, was: Found) -> bool:
+    if row.values != was.values:
+        return True
+    if layout.aggregates:  # when they were computed is the view's moment, unless the row says a later one
+        return bool(layout.columns) and row.event != was.event
+    return row.event != was.event or row.created != was.created
+
+
+def later_than(view: Held, until: int) -> InvalidInput:
+    """The refusal to fill a view with an older state."""
+    return InvalidInput(
+        f"the online store has {view.reference} as of {from_micros(view.until):%Y-%m-%d %H:%M:%S}, which is later"
+        f" than {from_micros(until):%Y-%m-%d %H:%M:%S}",
+        hint="materialize until a later moment",
+    )
+
+
+def other_types(view: Held) -> InvalidInput:
+    """The refusal of rows that would be packed otherwise than those that are stored."""
+    return InvalidInput(
+        f"rows for {view.reference} have other types than those in the online store",
+        hint="materialize it anew: everloop features materialize",
+    )
+
+
+def not_stored(name: str, version: int | None, known: Sequence[str]) -> NotFound:
+    """The answer for a view that is not there."""
+    which = f"'{name}'" if version is None else f"'{name}' at version {version}"
+    return NotFound(
+        f"the online store has no {which}",
+        hint=nearest(name, [each for each in known if each != name])
+        or "put it there with: everloop features materialize",
+    )
+
+
+# Keys
 
 
 def encode_key(values: Sequence[Any]) -> bytes:
     """The bytes an entity is found by."""
-    return msgspec.msgpack.encode(list(values))
+    return _encode(list(values))
 
 
-def _row(layout: Layout, keys: Mapping[str, Any], found: tuple[int, bytes] | None, now: int) -> OnlineRow:
-    names = (*layout.columns, *layout.aggregates)
-    if found is None:
-        return OnlineRow(keys=dict(keys), values=dict.fromkeys(names), status="unknown")
-    event, packed = found
-    values = dict(zip(names, msgspec.msgpack.decode(packed), strict=True))
-    expired = layout.ttl is not None and bool(layout.columns) and now - event > layout.ttl
-    if expired:
-        values |= dict.fromkeys(layout.columns)
-    return OnlineRow(
-        keys=dict(keys),
-        values=values,
-        status="expired" if expired else "present",
-        event_time=from_micros(event),
-        age=(now - event) / 1e6,
-    )
+def encoded_keys(view: str, layout: Layout, columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
+    """Keys, given column by column, as the store has them. Raises InvalidInput when a column is missing or of another type."""
+    listed = []
+    for name, kind in zip(layout.keys, layout.key_types, strict=True):
+        if name not in columns:
+            raise InvalidInput(f"feature view '{view}' needs the key '{name}'", hint=nearest(name, columns))
+        exact = _EXACT.get(kind)
+        values = columns[name]
+        if exact is not None and all(type(value) is exact for value in values):
+            listed.append(values)
+        else:
+            listed.append([_as_kind(value, kind, name) for value in values])
+    if len(listed) == 1:
+        return [_encode((value,)) for value in listed[0]]
+    return [_encode(key) for key in zip(*listed, strict=True)]
 
 
-def _as_kind(value: Any, kind: str) -> Any:
-    """A key as the store has it: from a command line or a web address, numbers come as text."""
-    if isinstance(value, str) and kind.startswith(("int", "uint")):
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_EXACT: dict[str, type] = {
+    "string": str,
+    "large_string": str,
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), int),
+}
+
+
+def _as_kind(value: Any, kind: str, name: str) -> Any:
+    """A key as the store has it. From a command line or a web address numbers come as text, from numpy as its own types."""
+    if value is None:
+        return None
+    if kind.startswith(("int", "uint")):
         try:
-            return int(value)
-        except ValueError:
-            raise InvalidInput(f"the key {value!r} is not a whole number") from None
+            if isinstance(value, float) and value.is_integer():
+                return int(value)
+            return int(value) if isinstance(value, str) else operator.index(value)
+        except (ValueError, TypeError):
+            raise InvalidInput(f"the key {name}={value!r} is not a whole number") from None
+    if kind in ("string", "large_string") and not isinstance(value, str):
+        raise InvalidInput(f"the key {name}={value!r} is not text", hint=f"the key '{name}' is text")
+    return value.item() if hasattr(value, "item") else value
+
+
+# Values
+
+
+def encode_values(values: Sequence[Any]) -> bytes:
+    """Values in the order of the layout."""
+    return _encode(values)
+
+
+_decode = msgspec.msgpack.Decoder(list).decode
+
+_KEPT = ("int", "uint", "float", "double", "halffloat", "string", "large_string", "bool", "null", "binary")
+
+
+def lost_types(kinds: Sequence[str]) -> dict[int, str]:
+    """Places of the types that packing does not keep by itself.
+
+    >>> lost_types(["double", "date32[day]", "timestamp[us, tz=UTC]", "decimal128(9, 2)"])
+    {1: 'date32[day]', 2: 'timestamp[us, tz=UTC]', 3: 'decimal128(9, 2)'}
+    """
+    return {place: kind for place, kind in enumerate(kinds) if not kind.startswith(_KEPT)}
+
+
+def decode_values(layout: Layout, values: bytes) -> list[Any]:
+    """The inverse of `encode_values`."""
+    found: list[Any] = _decode(values)
+    for place, kind in layout.types.items():
+        if found[place] is not None:
+            found[place] = _restored(found[place], kind)
+    return found
+
+
+def storable(value: Any, kind: str) -> Any:
+    """A value of one of the `lost_types` as it is packed: instants as microseconds, the others as text."""
+    if value is None or isinstance(value, str | list | dict | bytes):
+        return value
+    if kind.startswith("timestamp") and "tz=" in kind:
+        return micros(value)
+    return str(value)
+
+
+def _restored(value: Any, kind: str) -> Any:
+    if kind.startswith("timestamp") and "tz=" in kind:
+        return from_micros(value)
+    if kind.startswith("timestamp"):
+        return datetime.fromisoformat(value)
+    if kind.startswith("date"):
+        return date.fromisoformat(value)
+    if kind.startswith("decimal"):
+        return Decimal(value)
     return value

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,10 +18,10 @@ from everloop.domain.consumption import note
 from everloop.domain.featureviews import Aggregate, Feature, FeatureView, ParityReport, ViewRecord
 from everloop.domain.times import micros
 from everloop.errors import InvalidInput, nearest
-from everloop.features.keys import Codes
-from everloop.features.online import Layout, Packed, encode_key
+from everloop.features.keys import UNKNOWN, Codes
+from everloop.features.online import Layout, Packed, encode_key, encode_values, lost_types, storable
 from everloop.features.parity import compare
-from everloop.features.rows import LONG_AGO, compute_rows
+from everloop.features.rows import LONG_AGO, ViewRows, compute_rows
 from everloop.features.timeline import Timeline, Times
 
 SOURCES = b"everloop.sources"
@@ -53,9 +52,12 @@ class FeatureReader:
         self.sources = dict(sources)
         self._views: dict[str, FeatureView] = {each.record.reference: each.record.view for each in selected}
         self._timelines: dict[str, Timeline] = {}
+        self._created: dict[str, Times] = {}
         self._connection = KeptConnection()
         for reference, view in self._views.items():
-            self._timelines[reference] = Timeline(view, compute_rows(self._connection.get(), view, tables))
+            rows = compute_rows(self._connection.get(), view, tables)
+            self._timelines[reference] = Timeline(view, rows)
+            self._created[reference] = _created(rows)
 
     @property
     def references(self) -> list[str]:
@@ -126,6 +128,7 @@ class FeatureReader:
         }
         for reference, fresh in computed.items():
             self._timelines[reference].add(fresh)
+            self._created[reference] = np.concatenate([self._created[reference], _created(fresh)])
 
     def metadata(self) -> dict[bytes, bytes]:
         """What an answer says of where it came from, in the metadata of its schema."""
@@ -135,41 +138,59 @@ class FeatureReader:
         """Recompute logged features and compare them, value by value. See `everloop.features.parity`."""
         return compare(self, logged, time=time, tolerance=tolerance)
 
-    def packed(self, reference: str, until: datetime) -> tuple[Layout, list[Packed]]:
-        """All entities of a view as of a moment, for the online store. Columns are kept however old: their age is judged when
-        they are read."""
+    def packed(self, reference: str, until: datetime, keys: Any | None = None) -> tuple[Layout, list[Packed]]:
+        """Entities of a view as of a moment, for the online store: all of them, or those of `keys` (a table of key columns).
+        Columns are kept however old: their age is judged when they are read."""
         view, timeline = self._views[reference], self._timelines[reference]
-        keys = timeline.known_keys()
-        entities = timeline.keys.find(keys.columns)
-        moments = np.full(keys.num_rows, micros(until))
+        table = timeline.known_keys() if keys is None else _distinct(arrow_table(keys), view.entity.keys)
+        entities = timeline.keys.find([table[name] for name in view.entity.keys])
+        moment = micros(until)
+        moments = np.full(table.num_rows, moment)
         rows = timeline.latest(entities, moments, however_old=True)
-        columns = [timeline.column(each.name, rows).to_pylist() for each in view.columns]
+        columns = [timeline.column(each.name, rows) for each in view.columns]
         for each in view.aggregates:
-            none = np.zeros(keys.num_rows, bool)
-            columns.append(_numbers(timeline.aggregate(each.name, entities, moments), each, none).to_pylist())
+            none = np.zeros(table.num_rows, bool)
+            columns.append(_numbers(timeline.aggregate(each.name, entities, moments), each, none))
+        created = self._created[reference]
+        computed = moments if view.aggregates or not len(created) else created[np.maximum(rows, 0)]
         events = np.where(rows < 0, moments, timeline.event_times(rows)) if view.columns else moments
-        known = (rows >= 0) | (timeline.positions(entities, moments) > timeline.first_positions(entities))
+        there = (entities != UNKNOWN) & (
+            (rows >= 0)
+            | (timeline.positions(entities, moments) > timeline.first_positions(np.maximum(entities, 0)))
+        )
+        kinds = [str(column.type) for column in columns]
         layout = Layout(
             keys=view.entity.keys,
-            key_types=tuple(str(kind) for kind in keys.schema.types),
+            key_types=tuple(str(table.schema.field(name).type) for name in view.entity.keys),
             columns=tuple(each.name for each in view.columns),
             aggregates=tuple(each.name for each in view.aggregates),
             ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
-            sources={name: self.sources[name] for name in view.sources},
+            types=lost_types(kinds),
         )
-        encoder = msgspec.msgpack.Encoder()
+        values = [
+            [storable(value, kinds[place]) for value in column.to_pylist()]
+            if place in layout.types
+            else column.to_pylist()
+            for place, column in enumerate(columns)
+        ]
         listed = zip(
-            zip(*keys.to_pydict().values(), strict=True),
+            zip(*(table[name].to_pylist() for name in view.entity.keys), strict=True),
             events.tolist(),
-            zip(*columns, strict=True),
-            known,
+            computed.tolist(),
+            zip(*values, strict=True),
+            there.tolist(),
             strict=True,
         )
         return layout, [
-            Packed(encode_key(key), event, encoder.encode(values))
-            for key, event, values, there in listed
-            if there
+            Packed(encode_key(key), event, created, encode_values(row))
+            for key, event, created, row, known in listed
+            if known
         ]
+
+    def waiting(self, reference: str, until: datetime) -> int:
+        """How many rows of a view become known only after a moment."""
+        events = self._timelines[reference].event_times(np.arange(len(self._created[reference])))
+        return int((np.maximum(events, self._created[reference]) > micros(until)).sum())
 
     def _codes(
         self, table: pa.Table, view: FeatureView, timeline: Timeline
@@ -205,9 +226,19 @@ class FeatureReader:
         return moments, absent
 
 
+def _created(rows: ViewRows) -> Times:
+    """When each row was known as the data say it."""
+    return rows.event if rows.created is None else rows.created
+
+
+def _distinct(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The keys of a table, each once, without those that name no entity."""
+    return table.select(list(names)).drop_null().group_by(list(names)).aggregate([])
+
+
 def _numbers(values: npt.NDArray[np.float64], feature: Aggregate, absent: npt.NDArray[np.bool_]) -> pa.Array:
     missing = np.isnan(values) | absent
-    if feature.function == "count":
+    if feature.function in ("count", "distinct"):
         return pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
     return pa.array(values, mask=missing)
 
