@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from tests.support.workspaces import FakeClock
 
-from everloop.domain.direct import LoggedDataset, RunFacts
+from everloop.domain.direct import RunFacts
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.errors import Conflict, InvalidInput, NotFound, TooLarge
 from everloop.store.schema.tracking import metric_blocks
 from everloop.tracking import records

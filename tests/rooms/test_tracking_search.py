@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.workspaces import FakeClock
 
-from everloop.domain.direct import LoggedDataset
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import MetricSummary, RunDetail, param_number
 from everloop.domain.search import matches, parse_filter
 from everloop.errors import InvalidInput

@@ -14,7 +14,7 @@ from tests.support.workspaces import FakeClock, served
 
 import everloop as ev
 from everloop.client.remote import RemoteWorkspace
-from everloop.domain.direct import LoggedDataset
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.errors import Unavailable
 from everloop.workspace.local import LocalWorkspace
 

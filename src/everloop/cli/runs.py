@@ -391,6 +391,9 @@ def _described(detail: RunDetail) -> Any:
             for each in detail.metrics
         ]
         parts.append(table(["metric", *names, "points"], rows, right=[*names, "points"]))
+    if detail.datasets:
+        used = [(each.name, each.context, each.rows, each.digest[:12]) for each in detail.datasets]
+        parts.append(table(["dataset used", "for", "rows", "digest"], used, right=["rows"]))
     if run.tags:
         parts.append(table(["tag", "value"], sorted(run.tags.items())))
     if detail.artifacts:

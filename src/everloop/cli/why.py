@@ -39,6 +39,9 @@ def _show(found: Why) -> None:
         rows.append(("code", f"{code.source} at {code.commit[:12] or 'no commit'}{dirty}"))
     if found.data:
         rows.append(("data", ", ".join(found.data)))
+    if found.described:
+        named = (f"{each.name} ({each.context})" if each.context else each.name for each in found.described)
+        rows.append(("described data", ", ".join(named)))
     if found.parameters:
         rows.append(
             ("parameters", ", ".join(f"{key}={value}" for key, value in sorted(found.parameters.items())))

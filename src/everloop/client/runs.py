@@ -20,7 +20,7 @@ from everloop.errors import Conflict
 from everloop.tracking.run import Run, active_run
 
 if TYPE_CHECKING:
-    from everloop.domain.direct import LoggedDataset
+    from everloop.domain.run_inputs import LoggedDataset
     from everloop.domain.runs import ArtifactRecord, CheckpointRecord
     from everloop.tracking.frames import RunList
 

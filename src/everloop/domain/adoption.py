@@ -12,9 +12,9 @@ from datetime import datetime
 
 import msgspec
 
-from everloop.domain.direct import LoggedDataset
 from everloop.domain.ids import is_id
 from everloop.domain.logged_models import LoggedModel, RunModel
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import ACTIVE, INTERRUPTED, RUNNING, ArtifactRecord, Captured
 from everloop.domain.signature import StoredFile
 

@@ -44,32 +44,6 @@ class LastPoint(msgspec.Struct, frozen=True):
         return float(self.nonfinite) if self.value is None else self.value
 
 
-class LoggedDataset(msgspec.Struct, frozen=True):
-    """A dataset as a run describes it. `digest` is what the describer computed, `source` says where it came from (`source_type`
-    tells how to read that); `schema` and `profile` are its columns and counts, as JSON text; `context` is what it was used for.
-    What it holds is not kept here: add it with ``everloop data add`` for that."""
-
-    name: str
-    digest: str
-    source_type: str = ""
-    source: str = ""
-    schema: str = ""
-    profile: str = ""
-    context: str = ""
-    tags: dict[str, str] = {}
-
-
-MAX_DATASETS = 1_000
-DATASET_LIMITS = {
-    "name": 500,
-    "digest": 36,
-    "source": 65_535,
-    "schema": 1_048_575,
-    "profile": 16_777_215,
-}
-"""How long each text of a logged dataset may be."""
-
-
 class ExperimentPage(msgspec.Struct, frozen=True):
     """One page of a search; `next_page` asks for the one after it, None at the end."""
 

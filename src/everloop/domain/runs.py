@@ -10,6 +10,7 @@ import msgspec
 
 from everloop.domain.names import shown
 from everloop.domain.repeats import Delta, Repeats
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.errors import InvalidInput, TooLarge
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class RunDetail(msgspec.Struct, frozen=True):
     children: list[str]
     consumed: list[str]
     produced: list[str]
+    datasets: list[LoggedDataset] = []
+    """What it said it used, without keeping it."""
 
 
 class Shipped(msgspec.Struct, frozen=True):

@@ -17,8 +17,8 @@ from everloop.domain.adoption import (
     derived_id,
     has_ended_since,
 )
-from everloop.domain.direct import LoggedDataset
 from everloop.domain.ids import is_id
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import (
     ACTIVE,
     DEFAULT_EXPERIMENT,

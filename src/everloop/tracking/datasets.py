@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from everloop.domain.direct import LoggedDataset
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.errors import InvalidInput
 
 _DIGEST_CHARACTERS = 16

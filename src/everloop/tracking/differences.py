@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from everloop.domain.differences import Change, CodeChange, FileChange, RunDifference, ValueChange, changes
-from everloop.domain.direct import LoggedDataset
-from everloop.domain.runs import RunDetail
-from everloop.errors import NotFound
+from everloop.domain.runs import Captured, RunDetail
+from everloop.errors import EverloopError
 from everloop.tracking.capture import Code, Environment
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ LARGEST_DIFFED = 1_000_000
 """Bytes of a file whose lines are compared."""
 GIT_SECONDS = 30
 
-_ATTRIBUTES = ("name", "experiment", "status", "user", "source")
 _MACHINE = ("python", "implementation", "platform", "cpu", "cpus")
+_ATTRIBUTES = ("name", "experiment", "status", "user", "source")
 
 
 class Committed:
@@ -89,26 +88,20 @@ class Tree:
         return self._committed.read(self.commit, path)
 
 
-def difference(
-    one: RunDetail,
-    other: RunDetail,
-    datasets: Mapping[str, list[LoggedDataset]],
-    objects: "Objects",
-    repository: Path,
-) -> RunDifference:
-    """What differs from `one` to `other`; `datasets` by run, `repository` where commits may be found."""
+def difference(one: RunDetail, other: RunDetail, objects: "Objects", repository: Path) -> RunDifference:
+    """What differs from `one` to `other`; `repository` is where commits may be found."""
     details = (one, other)
     committed = Committed(repository)
-    before, after = (Tree(_stored(objects, each.captured.code, Code), objects, committed) for each in details)
-    places = [_stored(objects, each.captured.environment, Environment) for each in details]
+    before, after = (Tree(code_of(each.captured, objects), objects, committed) for each in details)
+    places = [environment_of(each.captured, objects) for each in details]
     found = RunDifference(
         a=one.run.reference,
         b=other.run.reference,
         same=False,
         code=code_change(before, after, committed),
-        data=changes(*(_data(each, datasets.get(each.run.run_id, [])) for each in details)),
-        environment=changes(*map(_machine, places)),
-        packages=changes(*map(_packages, places)),
+        data=changes(*map(_data, details)),
+        environment=changes(*map(machine_facts, places)),
+        packages=changes(*map(package_versions, places)),
         params=changes(*(each.run.params | _seeds(each) for each in details)),
         metrics=_metrics(one.run.metrics, other.run.metrics),
         tags=changes(one.run.tags, other.run.tags),
@@ -169,35 +162,48 @@ def _lines(content: bytes | None) -> list[str] | None:
         return None
 
 
+def code_of(captured: Captured, objects: "Objects") -> Code | None:
+    """The work tree as it was when a run began, where it was captured and is still kept."""
+    return _stored(objects, captured.code, Code)
+
+
+def environment_of(captured: Captured, objects: "Objects") -> Environment | None:
+    """What a run ran on, where it was captured and is still kept."""
+    return _stored(objects, captured.environment, Environment)
+
+
 def _stored(objects: "Objects", digest: str, kind: type[Kind]) -> Kind | None:
-    """What was captured; None where nothing was, or where its bytes are gone."""
     if not digest:
         return None
     try:
         return msgspec.json.decode(objects.read(digest), type=kind)
-    except NotFound:
+    except (
+        EverloopError,
+        msgspec.MsgspecError,
+    ):  # the rest reads well without it; `audit verify` names the fault
         return None
 
 
-def _data(detail: RunDetail, datasets: list[LoggedDataset]) -> dict[str, str]:
+def _data(detail: RunDetail) -> dict[str, str]:
     """The versions of all that went into a run, by name."""
     found: dict[str, list[str]] = {}
     for reference in detail.consumed:
         name, _, version = reference.removeprefix("data:").partition("@")
         found.setdefault(name, []).append(version)
-    for each in datasets:
+    for each in detail.datasets:
         found.setdefault(each.name, []).append(each.digest)
     return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
-def _machine(found: Environment | None) -> dict[str, str]:
+def machine_facts(found: Environment | None) -> dict[str, str]:
+    """An environment as names and values, but for its packages."""
     if found is None:
         return {}
     facts = {name: str(getattr(found, name)) for name in _MACHINE}
     return facts | found.threads | found.variables
 
 
-def _packages(found: Environment | None) -> dict[str, str]:
+def package_versions(found: Environment | None) -> dict[str, str]:
     if found is None:
         return {}
     return {name: version for name, _, version in (each.partition("==") for each in found.packages)}

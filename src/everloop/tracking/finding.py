@@ -34,8 +34,7 @@ class Finding(Room):
 
         room = self.context.room(Tracking)
         one, other = room.describe(run_a), room.describe(run_b)
-        datasets = room.datasets_of([one.run.run_id, other.run.run_id])
-        return difference(one, other, datasets, self.objects, self.context.project)
+        return difference(one, other, self.objects, self.context.project)
 
     @operation(Permission.READ)
     def group_runs(

@@ -1,10 +1,8 @@
 """The datasets that a run says it used: described by whoever logged them, not kept."""
 
-from collections import defaultdict
-
 import sqlalchemy as sa
 
-from everloop.domain.direct import DATASET_LIMITS, MAX_DATASETS, LoggedDataset
+from everloop.domain.run_inputs import DATASET_LIMITS, MAX_DATASETS, LoggedDataset
 from everloop.domain.runs import checked_text
 from everloop.errors import InvalidInput
 from everloop.governance.identity import Permission
@@ -12,12 +10,10 @@ from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.ledger import Transaction
 from everloop.store.schema.tracking import logged_datasets, run_datasets
-from everloop.tracking import writing
+from everloop.tracking import reading, writing
 
 CONTEXT = "mlflow.data.context"
 """The tag that says what a dataset was used for."""
-
-_IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
 
 
 class LoggedInputs(Room):
@@ -61,29 +57,8 @@ class LoggedInputs(Room):
     @operation(Permission.READ)
     def datasets_of(self, run_ids: list[str]) -> dict[str, list[LoggedDataset]]:
         """The datasets of these runs, by run, in the order of name and digest."""
-        found: dict[str, list[LoggedDataset]] = defaultdict(list)
-        query = (
-            sa.select(run_datasets, logged_datasets)
-            .join(logged_datasets, run_datasets.c.dataset == logged_datasets.c.id)
-            .order_by(logged_datasets.c.name, logged_datasets.c.digest)
-        )
         with self.look() as look:
-            for start in range(0, len(run_ids), _IDS_AT_ONCE):
-                some = run_datasets.c.run.in_(run_ids[start : start + _IDS_AT_ONCE])
-                for row in look.all(query.where(some)):
-                    found[row.run].append(
-                        LoggedDataset(
-                            row.name,
-                            row.digest,
-                            row.source_type,
-                            row.source,
-                            row.schema,
-                            row.profile,
-                            row.context,
-                            row.tags,
-                        )
-                    )
-        return dict(found)
+            return reading.datasets(look, run_ids)
 
 
 def _check(given: LoggedDataset) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import (
     ACTIVE,
     RUNNING,
@@ -28,8 +29,10 @@ from everloop.store.schema.base import edges
 from everloop.store.schema.tracking import (
     experiment_tags,
     experiments,
+    logged_datasets,
     run_artifacts,
     run_checkpoints,
+    run_datasets,
     run_metrics,
     run_params,
     run_tags,
@@ -200,7 +203,23 @@ def detail(look: Reader, now: datetime, run_id: str) -> RunDetail:
         children=[row.id for row in children],
         consumed=[row.source for row in consumed if not row.source.startswith("run:")],
         produced=[row.target for row in produced if not row.target.startswith("run:")],
+        datasets=datasets(look, [run_id]).get(run_id, []),
     )
+
+
+def datasets(look: Reader, run_ids: Sequence[str]) -> dict[str, list[LoggedDataset]]:
+    """The datasets that runs say they used, by run, in the order of name and digest."""
+    found: defaultdict[str, list[LoggedDataset]] = defaultdict(list)
+    query = (
+        sa.select(run_datasets, logged_datasets)
+        .join(logged_datasets, run_datasets.c.dataset == logged_datasets.c.id)
+        .order_by(logged_datasets.c.name, logged_datasets.c.digest)
+    )
+    for start in range(0, len(run_ids), _IDS_AT_ONCE):
+        for row in look.all(query.where(run_datasets.c.run.in_(run_ids[start : start + _IDS_AT_ONCE]))):
+            described = (row.name, row.digest, row.source_type, row.source, row.schema, row.profile)
+            found[row.run].append(LoggedDataset(*described, row.context, row.tags))
+    return dict(found)
 
 
 def captured_of(row: sa.Row[Any]) -> Captured:

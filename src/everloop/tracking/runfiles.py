@@ -14,7 +14,7 @@ from everloop.tracking.errands import Errand
 from everloop.tracking.pictures import png
 
 if TYPE_CHECKING:
-    from everloop.domain.direct import LoggedDataset
+    from everloop.domain.run_inputs import LoggedDataset
     from everloop.domain.runs import RunRecord
     from everloop.store.objects import Objects
     from everloop.tracking.errands import Spool

@@ -10,6 +10,7 @@ import msgspec
 from everloop.data.data import Data
 from everloop.domain.events import Anchor
 from everloop.domain.references import Kind, Reference
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.errors import EverloopError
 from everloop.features.features import Features
 from everloop.governance.audit import AuditReport, Governance
@@ -63,7 +64,8 @@ class Why(msgspec.Struct, frozen=True):
     """Where something comes from and where it went.
 
     parents, children: the objects directly before and after it. upward, downward: all edges on the way.
-    facts: what is particular to its kind. predictions: how many predictions were made with what came of it, by model.
+    facts: what is particular to its kind. described: datasets that its run said it used, of which nothing is kept but how they
+    were described. predictions: how many predictions were made with what came of it, by model.
     complete: nothing of code, data, parameters and environment is unknown; `missing` names what is.
     """
 
@@ -82,6 +84,7 @@ class Why(msgspec.Struct, frozen=True):
     predictions: dict[str, int]
     complete: bool
     missing: list[str]
+    described: list[LoggedDataset] = []
 
 
 class Known(msgspec.Struct):
@@ -120,7 +123,7 @@ class Provenance(Room):
         upward = sorted({Link(*edge) for start in starts for edge in ledger.edges_of(start, upward=True)})
         downward = [Link(*edge) for edge in ledger.edges_of(known.reference, upward=False)]
         run = known.run or _nearest_run(starts, upward)
-        code, environment, parameters = self._of_run(run)
+        code, environment, parameters, described = self._of_run(run)
         data = sorted(
             {each for link in upward for each in (link.source, link.target) if each.startswith("data:")}
         )
@@ -141,6 +144,7 @@ class Provenance(Room):
             predictions=self._predictions(known.reference, downward),
             complete=not missing,
             missing=missing,
+            described=described,
         )
 
     @operation(Permission.READ)
@@ -191,9 +195,9 @@ class Provenance(Room):
             faults += endpoint_faults(serving.folder(endpoint.name), endpoint, files)
         return faults
 
-    def _of_run(self, run: str) -> tuple[Code, Ran, dict[str, str]]:
+    def _of_run(self, run: str) -> tuple[Code, Ran, dict[str, str], list[LoggedDataset]]:
         if not run:
-            return Code(), Ran(), {}
+            return Code(), Ran(), {}, []
         detail = self.context.room(Tracking).describe(run)
         captured = detail.captured
         code = Code(
@@ -205,10 +209,10 @@ class Provenance(Room):
             list(captured.command),
         )
         if not captured.environment:
-            return code, Ran(seeds=captured.seeds), detail.run.params
+            return code, Ran(seeds=captured.seeds), detail.run.params, detail.datasets
         ran = msgspec.json.decode(self.objects.read(captured.environment), type=Environment)
         environment = Ran(ran.python, ran.platform, ran.cpu, ran.packages, ran.threads, captured.seeds)
-        return code, environment, detail.run.params
+        return code, environment, detail.run.params, detail.datasets
 
     def _predictions(self, reference: str, downward: list[Link]) -> dict[str, int]:
         """Predictions by model, over the models at or below the reference."""

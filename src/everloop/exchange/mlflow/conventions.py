@@ -19,8 +19,8 @@ from everloop.domain.adoption import (
     derived_id,
     run_identifier,
 )
-from everloop.domain.direct import LoggedDataset
 from everloop.domain.logged_models import LoggedModel, LoggedModelStatus, MeasuredPoint, RunModel
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import ACTIVE, DELETED, FAILED, FINISHED, INTERRUPTED, KILLED, RUNNING, Captured
 from everloop.domain.times import EPOCH, from_micros
 

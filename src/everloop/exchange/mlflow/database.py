@@ -24,8 +24,8 @@ from everloop.domain.adoption import (
     MetricColumns,
     run_identifier,
 )
-from everloop.domain.direct import LoggedDataset
 from everloop.domain.logged_models import INPUT, OUTPUT, MeasuredPoint, RunModel
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.times import EPOCH
 from everloop.errors import InvalidInput, MissingExtra
 from everloop.exchange.folders import files_below

@@ -16,9 +16,9 @@ from everloop.domain.adoption import (
     MetricColumns,
     run_identifier,
 )
-from everloop.domain.direct import LoggedDataset
 from everloop.domain.logged_models import INPUT, OUTPUT, MeasuredPoint, RunModel
 from everloop.domain.plain_yaml import read_yaml
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import DELETED
 from everloop.domain.times import EPOCH
 from everloop.errors import InvalidInput

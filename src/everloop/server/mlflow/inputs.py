@@ -1,6 +1,6 @@
 """runs/log-inputs: what went into runs."""
 
-from everloop.domain.direct import LoggedDataset
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.server.mlflow.codec import Asked
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.messages import DatasetInput, ModelInput, run_id_in, unique

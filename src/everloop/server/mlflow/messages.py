@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Literal
 
-from everloop.domain.direct import LastPoint, LoggedDataset, RunFacts
+from everloop.domain.direct import LastPoint, RunFacts
 from everloop.domain.ids import is_id
+from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, KILLED, RUNNING, Experiment, RunRecord
 from everloop.server.mlflow.codec import Answer, Asked, Int64, Number, milliseconds, number
 from everloop.server.mlflow.faults import invalid, missing

@@ -1,15 +1,12 @@
-"""What was captured when runs began, for reading: the environment, and the code with what was not committed."""
+"""Code that is not as it was, for reading: files with the lines that changed, which `everloop.tracking.differences` finds."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
 from everloop.domain.differences import FileChange
-from everloop.domain.runs import Captured
 from everloop.errors import EverloopError
-from everloop.tracking.capture import Code, Environment
+from everloop.tracking.capture import Code
 from everloop.tracking.differences import Committed, Tree, code_change
 from everloop.workspace.workspace import Workspace
 
@@ -32,34 +29,6 @@ class FileLines(msgspec.Struct, frozen=True):
     added: int = 0
     removed: int = 0
     note: str = ""
-
-
-def environment(workspace: Workspace, captured: Captured) -> Environment | None:
-    """What a run ran on, where it was captured and is still kept."""
-    return _stored(workspace, captured.environment, Environment)
-
-
-def code(workspace: Workspace, captured: Captured) -> Code | None:
-    """The work tree as it was."""
-    return _stored(workspace, captured.code, Code)
-
-
-def environment_of(workspace: Workspace, run_id: str) -> Environment | None:
-    return environment(workspace, workspace.tracking.describe(run_id).captured)
-
-
-def facts_of(found: Environment) -> dict[str, str]:
-    """An environment as names and values, packages among them."""
-    facts = {
-        "python": f"{found.implementation} {found.python}",
-        "platform": found.platform,
-        "processor": f"{found.cpu}, {found.cpus} cores",
-    }
-    facts |= found.threads | found.variables
-    for package in found.packages:
-        name, _, version = package.partition("==")
-        facts[name] = version
-    return facts
 
 
 def since_commit(workspace: Workspace, found: Code) -> list[FileLines]:
@@ -93,15 +62,3 @@ def file_lines(changes: list[FileChange]) -> list[FileLines]:
         added, removed = (sum(line.kind == kind for line in lines) for kind in "+-")
         found.append(FileLines(each.path, each.change, lines[:MOST_LINES], added, removed, each.note or cut))
     return found
-
-
-def _stored(workspace: Workspace, digest: str, kind: Any) -> Any:
-    if not digest:
-        return None
-    try:
-        return msgspec.json.decode(workspace.objects.read(digest), type=kind)
-    except (
-        EverloopError,
-        msgspec.MsgspecError,
-    ):  # a run reads well without it; `audit verify` names the fault
-        return None

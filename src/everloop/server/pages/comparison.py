@@ -18,6 +18,7 @@ from everloop.errors import InvalidInput
 from everloop.server.pages import captured, run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
+from everloop.tracking.differences import environment_of, machine_facts, package_versions
 from everloop.workspace.workspace import Workspace
 
 MOST_COMPARED = 200
@@ -164,8 +165,9 @@ def metric_row(row: Difference) -> Row:
 
 def environment_rows(workspace: Workspace, runs: Sequence[RunRecord]) -> list[Row]:
     """Where the runs' machines, Pythons and packages differ."""
-    known = [captured.environment_of(workspace, run.run_id) for run in runs]
-    facts = [captured.facts_of(each) if each is not None else {} for each in known]
+    details = [workspace.tracking.describe(run.run_id) for run in runs]
+    known = [environment_of(each.captured, workspace.objects) for each in details]
+    facts = [machine_facts(each) | package_versions(each) for each in known]
     rows = []
     for key in dict.fromkeys(key for each in facts for key in each):
         values = [each.get(key) for each in facts]

@@ -112,7 +112,7 @@ def version(request: Request, workspace: Workspace) -> dict[str, Any]:
         ],
         "subject": reference,
         "record": record,
-        "deprecated": record.state is ModelState.DEPRECATED,
+        "origin": origin_of(record),
         "latest": latest,
         "earlier": promotions[1:6],
         "comparison": comparison(latest.gates) if latest else None,
@@ -127,6 +127,12 @@ def version(request: Request, workspace: Workspace) -> dict[str, Any]:
         "graph": lineage.graph(workspace, reference),
         "command": f"everloop models show {record.name}@v{record.version}",
     }
+
+
+def origin_of(record: ModelVersionRecord) -> list[tuple[str, str]]:
+    """What is said of where a version is from, besides its run."""
+    said = (("source", record.source), ("logged model", record.logged_model), ("link", record.run_link))
+    return [(name, text) for name, text in said if text]
 
 
 def promote(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:

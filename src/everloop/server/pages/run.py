@@ -19,6 +19,7 @@ from everloop.governance.identity import Permission, current_actor, permits
 from everloop.server.pages import artifacts, captured, lineage, markdown, run_plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
+from everloop.tracking.differences import code_of, environment_of
 from everloop.workspace.workspace import Workspace
 
 MOST_ARTIFACTS = 200
@@ -64,7 +65,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
     own = [each for each in detail.metrics if not each.key.startswith(OF_THE_MACHINE)]
     machine = [each for each in detail.metrics if each.key.startswith(OF_THE_MACHINE)]
     children = [workspace.tracking.run(each) for each in detail.children[:MOST_CHILDREN]]
-    code = captured.code(workspace, detail.captured)
+    code = code_of(detail.captured, workspace.objects)
     note = run.tags.get(NOTE, "")
     return {
         "crumbs": [("Runs", "/runs"), (run.name, None)],
@@ -80,6 +81,8 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "raw": lambda path: f"/runs/{run.run_id}/raw/{quote(path)}",
         "matrices": matrices(workspace, detail.artifacts),
         "checkpoints": detail.checkpoints,
+        "datasets": detail.datasets[:MOST_ROWS],
+        "dataset_count": len(detail.datasets),
         "captured": detail.captured,
         "pipeline": pipeline_of(workspace, run.run_id),
         "children": children,
@@ -90,7 +93,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "note_html": markdown.render(note),
         "comments": workspace.tracking.comments(run.run_id),
         "markdown": markdown.render,
-        "environment": captured.environment(workspace, detail.captured),
+        "environment": environment_of(detail.captured, workspace.objects),
         "code": code,
         "changes": captured.since_commit(workspace, code) if code is not None else [],
         "axis": axis,
