@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -123,6 +123,25 @@ class ItemState(StrEnum):
     OPEN = "open"
     DONE = "done"
     REVIEWED = "reviewed"
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def one_of(kind: type[E], text: str, what: str) -> E:
+    """The member of an enumeration that a person means, or InvalidInput with the nearest.
+
+    >>> one_of(Policy, "majorty", "policy")
+    Traceback (most recent call last):
+    everloop.errors.InvalidInput: there is no policy 'majorty'
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        known = [str(each) for each in kind]
+        raise InvalidInput(
+            f"there is no {what} {shown(text)}", hint=nearest(text, known) or f"choose {', '.join(known)}"
+        ) from None
 
 
 class NewItem(msgspec.Struct, frozen=True):

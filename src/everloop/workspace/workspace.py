@@ -15,6 +15,7 @@ from everloop.governance.rooms import Room
 
 if TYPE_CHECKING:
     from everloop.data.data import Data
+    from everloop.data.labels.labels import Labels
     from everloop.features.features import Features
     from everloop.governance.audit import Governance
     from everloop.loop.loop import Loop
@@ -33,6 +34,7 @@ R = TypeVar("R", bound=Room)
 ROOMS: dict[str, str] = {
     "governance": "everloop.governance.audit:Governance",
     "data": "everloop.data.data:Data",
+    "labels": "everloop.data.labels.labels:Labels",
     "features": "everloop.features.features:Features",
     "tracking": "everloop.tracking.tracking:Tracking",
     "pipelines": "everloop.pipelines.pipelines:Pipelines",
@@ -59,6 +61,7 @@ class Workspace(ABC):
     if TYPE_CHECKING:
         governance: Governance
         data: Data
+        labels: Labels
         features: Features
         tracking: Tracking
         pipelines: Pipelines
