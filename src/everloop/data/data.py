@@ -8,8 +8,11 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data import records
+from everloop.data.collecting import Collecting
 from everloop.data.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
+from everloop.data.mending import Mending
+from everloop.data.transferring import Transferring
 from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.datasets import (
     Added,
@@ -32,7 +35,7 @@ from everloop.store.schema.base import edges
 from everloop.store.schema.data import dataset_versions
 
 
-class Data(Contracts):
+class Data(Contracts, Collecting, Transferring, Mending):
     """Datasets: their versions, what differs, whether they pass their checks."""
 
     name = "data"

@@ -50,7 +50,10 @@ class LocalWorkspace(Workspace):
         from everloop.store.objects import open_objects
 
         self._make_folder()
-        return open_objects(self.settings.objects or str(self.folder / "objects"))
+        if not self.settings.objects:
+            return open_objects(self.folder / "objects")
+        ledger = self.ledger.url if self.settings.ledger else str(self.folder.resolve())
+        return open_objects(self.settings.objects, user=f"the ledger {ledger}")
 
     @property
     def remote(self) -> bool:

@@ -17,7 +17,7 @@ from everloop.domain.references import Reference
 from everloop.domain.times import Clock
 from everloop.errors import Conflict
 from everloop.store.ledger.changes import Changes, Written, insert_for
-from everloop.store.ledger.rows import Digests, packed, shape_of, unpacked
+from everloop.store.ledger.rows import Digests, packed, quoted, shape_of, unpacked
 from everloop.store.schema.base import (
     chain,
     changes,
@@ -148,6 +148,11 @@ class Transaction(Reader):
         listed = [rows] if isinstance(rows, Mapping) else list(rows)
         if listed:
             self.changes.put(table, listed)
+
+    def lock(self, table: sa.Table) -> None:
+        """Until this transaction ends, nobody else writes to a table. On SQLite nobody else writes at all while one runs."""
+        if self.dialect == "postgresql":
+            self._connection.exec_driver_sql(f"LOCK TABLE {quoted(table.name)} IN SHARE ROW EXCLUSIVE MODE")
 
     def advance(self, consumer: str, seq: int) -> None:
         """The consumer has dealt with all events up to `seq`: said in the transaction that holds what it did about them."""

@@ -57,8 +57,9 @@ class Collection:
         self._chunks: dict[str, dict[bytes, frozenset[bytes]]] = {}  # by pack: object to its chunks
         self._entries: dict[str, list[Entry]] = {}
 
-    def plan(self, unneeded: Iterable[bytes], *, older_than: float) -> Plan:
-        """What can go when nobody needs these objects. `older_than`: seconds since 1970; files changed after that stay."""
+    def plan(self, unneeded: Iterable[bytes], *, older_than: float, worth: float = WORTH) -> Plan:
+        """What can go when nobody needs these objects. `older_than`: seconds since 1970; files changed after that stay. `worth`:
+        the share of a pack that must be dead for the rest to be written anew."""
         self._catalog.refresh(loose=True)
         self._refuse_damage()
         times = {each.key: each.modified for each in self._bucket.dated("loose/")}
@@ -78,7 +79,7 @@ class Collection:
                 continue
             name, loose = pack_name(key), loose_digest(key)
             if name is not None:
-                removal, dead_bytes = self._of_pack(name, dead, needed)
+                removal, dead_bytes = self._of_pack(name, dead, needed, worth)
                 left += 0 if removal is not None else dead_bytes
             elif loose is not None and loose in dead and loose not in needed:
                 removal = Removal(key, frozenset([loose]), False, dead[loose])
@@ -170,7 +171,7 @@ class Collection:
             self._entries.pop(name, None)
 
     def _of_pack(
-        self, name: str, dead: Mapping[bytes, int], needed: set[bytes]
+        self, name: str, dead: Mapping[bytes, int], needed: set[bytes], worth: float
     ) -> tuple[Removal | None, int]:
         """What to do with a pack, and how many bytes of it are dead."""
         entries = self._pack(name)
@@ -180,7 +181,7 @@ class Collection:
         dead_bytes = sum(entry.length for entry in gone)
         if len(gone) == len(entries):
             return Removal(pack_key(name), objects, False, size), dead_bytes
-        if dead_bytes < WORTH * size:
+        if not gone or dead_bytes < worth * size:
             return None, dead_bytes
         return Removal(pack_key(name), objects, True, dead_bytes), dead_bytes
 

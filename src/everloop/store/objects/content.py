@@ -5,6 +5,9 @@ Below the bucket's root:
     format                   the version of this layout
     loose/ab/cdef…           a small object that was put alone; its bytes as they are
     packs/<name>.pack        small objects, chunks of large ones, and recipes (see packs.py, recipes.py)
+    guard, guards/           what keeps writers and the collector apart (see guards.py)
+    notes/…                  small texts that were put with the objects (see `put_note`)
+    users/…                  the ledgers whose objects these are, where that is not the one beside the store
     staging/                 local buckets only: files on their way in, and leftovers of killed processes
 
 Where each object is stands in an index (index.py), which is derived and can be deleted at any time.
@@ -29,6 +32,7 @@ from everloop.store.objects.catalog import Catalog, describe, key_of, loose_key,
 from everloop.store.objects.collecting import Collection
 from everloop.store.objects.contract import Fault, Source, Stored
 from everloop.store.objects.index import Index, Place
+from everloop.store.objects.mending import Inspection, discard_damage, file_of
 from everloop.store.objects.packs import Kind
 from everloop.store.objects.reading import ChunkedReader, runs
 from everloop.store.objects.sources import joined, opened, read_up_to
@@ -45,12 +49,16 @@ class ContentStore:
 
     index_path: a local file for the index, made when it is missing. Processes on one machine should share it.
     clock: seconds since 1970, to tell leftovers of killed processes from files on their way in.
+    user: what names the ledger whose objects these are, where others may use the store too.
     """
 
-    def __init__(self, bucket: Bucket, index_path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, bucket: Bucket, index_path: Path, *, clock: Callable[[], float] = time.time, user: str = ""
+    ) -> None:
         self._bucket = bucket
         self._catalog = Catalog(bucket, Index(index_path))
         self._clock = clock
+        self._user = user
         self._format_checked = False
         self._ready_to_write = False
 
@@ -97,6 +105,8 @@ class ContentStore:
         if not self._ready_to_write:
             self._check_format()
             self._bucket.put(FORMAT_KEY, FORMAT)
+            if self._user:
+                self._bucket.put(_user_key(self._user), self._user.encode())
             sweep(self._bucket.staging, self._clock())
             self._ready_to_write = True
 
@@ -165,6 +175,11 @@ class ContentStore:
     def verify(self) -> Iterator[Fault]:
         return Verification(self._bucket, self._catalog, FORMAT, self._chunked).faults()
 
+    @property
+    def name(self) -> str:
+        """What people call this store: a folder, or an address."""
+        return self._bucket.name
+
     # Freeing
 
     def collection(self) -> Collection:
@@ -175,6 +190,58 @@ class ContentStore:
     def removing(self) -> AbstractContextManager[None]:
         """A block in which a collection removes. Raises `Busy`, without waiting, while writers are at work."""
         return self._bucket.guard.removing()
+
+    def other_users(self) -> list[str]:
+        """Other ledgers that keep their objects in this store."""
+        others = [each for each in self._bucket.list("users/") if each[0] != _user_key(self._user)]
+        return sorted(
+            (self._bucket.get(key, 0, size) or b"").decode(errors="replace") for key, size in others
+        )
+
+    # Mending
+
+    def inspection(self, *, full: bool) -> Inspection:
+        """A look at single objects: see mending.py."""
+        self._check_format()
+        self._catalog.refresh(loose=True)
+        return Inspection(self._bucket, self._catalog, full=full)
+
+    def store_anew(self, digest: str, source: Source) -> Stored:
+        """Store an object once more, whatever is there under its digest. Raises Corrupted when the source is another object."""
+        self._prepare_to_write()
+        with self._bucket.guard.writing():
+            writer = PackWriter(self._bucket, self._catalog, rely=False)
+            try:
+                stored = writer.add(source)
+                if stored.digest != digest:
+                    raise Corrupted(f"object {digest} did not arrive whole", hint="try again")
+                writer.commit()
+            finally:
+                writer.close()
+        return stored
+
+    def discard_damage(self, faults: Iterable[Fault]) -> list[str]:
+        """Take the damaged files of these faults out, where their content is whole elsewhere in the store. Raises `Busy` while
+        writers are at work."""
+        with self.removing():
+            return discard_damage(self._bucket, self._catalog, sorted({file_of(fault) for fault in faults}))
+
+    # Notes: small named texts beside the objects, for stores that are shared without a ledger
+
+    def put_note(self, name: str, note: bytes) -> bytes:
+        """Keep a note; returns what stands there now, which is what somebody else wrote before."""
+        self._prepare_to_write()
+        key = f"notes/{name}"
+        if self._bucket.put(key, note):
+            return note
+        size = self._bucket.size(key)
+        return self._bucket.get(key, 0, size or 0) or b""
+
+    def notes(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """Name and content of each note below `prefix`, which ends in a slash or is empty."""
+        self._check_format()
+        for key, size in self._bucket.list(f"notes/{prefix}"):
+            yield key.removeprefix("notes/"), self._bucket.get(key, 0, size) or b""
 
     def now(self) -> float:
         """The time by the store's clock, in seconds since 1970."""
@@ -261,3 +328,7 @@ class ContentStore:
         return NotFound(
             f"there is no object {digest} in {self._bucket.name}", hint="is this the right workspace?"
         )
+
+
+def _user_key(user: str) -> str:
+    return f"users/{hashlib.sha256(user.encode()).hexdigest()[:32]}"

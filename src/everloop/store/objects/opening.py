@@ -13,7 +13,7 @@ from everloop.store.objects.content import ContentStore
 from everloop.store.objects.s3 import S3Bucket
 
 
-def open_objects(location: str | Path, *, cache: Path | None = None) -> ContentStore:
+def open_objects(location: str | Path, *, cache: Path | None = None, user: str = "") -> ContentStore:
     """The object store at a folder, or at `s3://BUCKET/PREFIX?endpoint=http://HOST:PORT&region=REGION`.
 
     Of an address, only the bucket is required.
@@ -24,12 +24,15 @@ def open_objects(location: str | Path, *, cache: Path | None = None) -> ContentS
     the new bytes of one writer); a folder below the user's cache folder when not given. A local store keeps
     both in its own folder.
 
+    user: names the ledger whose objects these are, for a store that others may use too: `everloop data gc` frees nothing of a
+    store that serves several.
+
     Raises `InvalidInput` for an address of another shape.
     """
     text = str(location)
     if isinstance(location, Path) or "://" not in text:
         root = Path(location)
-        return ContentStore(LocalBucket(root), root / "index.sqlite")
+        return ContentStore(LocalBucket(root), root / "index.sqlite", user=user)
     parts = urlsplit(text)
     options = dict(parse_qsl(parts.query))
     if parts.scheme != "s3" or not parts.netloc or options.keys() - {"endpoint", "region"}:
@@ -47,4 +50,4 @@ def open_objects(location: str | Path, *, cache: Path | None = None) -> ContentS
         region=options.get("region"),
         staging=cache / "staging",
     )
-    return ContentStore(bucket, cache / "index.sqlite")
+    return ContentStore(bucket, cache / "index.sqlite", user=user)
