@@ -330,11 +330,12 @@ class Examination:
         for name, reference in check.datasets.items():
             view, _ = self._dataset(reference)
             self._con.execute(f"create or replace temp view {quoted(name)} as from {view}")
-        relation = self._con.sql(check.sql)
-        if relation is None:
-            raise EverloopError("it is not a query: nothing comes back from it")
-        names = [str(name) for name in relation.columns]
-        rows = relation.fetchmany(SAMPLE)
+        statements = self._con.extract_statements(check.sql)
+        if [each.type for each in statements] != [duckdb.StatementType.SELECT]:
+            raise EverloopError("it is not one query: write a single select")
+        found = self._con.execute(statements[0])
+        names = [str(each[0]) for each in found.description or ()]
+        rows = found.fetchmany(SAMPLE)
         shown = tuple(
             {name: described(value) for name, value in zip(names, row, strict=True)} for row in rows
         )

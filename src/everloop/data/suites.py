@@ -4,17 +4,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from everloop.domain.checks import Suite
+from everloop.domain.checks.written import read_toml
 from everloop.errors import InvalidDefinition, NotFound, nearest
 from everloop.governance.definitions import declared, load
 
+TOML = ".toml"
+
 
 def find_suite(specs: Iterable[str], dataset: str, project: Path) -> Suite:
-    """The one suite for a dataset in these definitions: files or dotted names; ``FILE:NAME`` takes the suite of that name.
+    """The one suite for a dataset in these definitions: files or dotted names; ``FILE:NAME`` takes the suite of that name. A TOML
+    file is one suite.
 
     Raises NotFound when there is none, InvalidDefinition when there are several.
     """
     found: dict[str, Suite] = {}
     for spec in specs:
+        if spec.endswith(TOML):
+            suite = read_suite(spec, project)
+            found[suite.name] = suite
+            continue
         place, _, name = spec.partition(":")
         for suite in declared(load(place, project), Suite):
             if suite.name == name or (not name and suite.dataset == dataset):
@@ -32,3 +40,20 @@ def find_suite(specs: Iterable[str], dataset: str, project: Path) -> Suite:
             f"dataset '{dataset}' has several checks: {', '.join(sorted(found))}", hint="name one: FILE:NAME"
         )
     return next(iter(found.values()))
+
+
+def read_suite(spec: str, project: Path) -> Suite:
+    """The suite in a TOML file, looked for here and in the project."""
+    path = existing(spec, project)
+    try:
+        return read_toml(path.read_text(encoding="utf-8"), spec)
+    except UnicodeDecodeError:
+        raise InvalidDefinition(f"{spec} is not UTF-8 text") from None
+
+
+def existing(spec: str, project: Path) -> Path:
+    """A file of checks, looked for here and in the project. Raises InvalidDefinition when there is none."""
+    for path in (Path(spec), project / spec):
+        if path.is_file():
+            return path
+    raise InvalidDefinition(f"there is no file {spec}", hint=f"it is looked for here and in {project}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, get_args
 
 from everloop.domain.checks.kinds import (
@@ -43,6 +43,9 @@ from everloop.domain.durations import Duration, duration
 from everloop.domain.names import checked_name
 from everloop.domain.times import require_zone
 from everloop.errors import InvalidDefinition, nearest
+
+Limit = Bound | date | datetime
+"""A number, a text, a day, or an instant with its zone."""
 
 TableSeverity = Literal["fail", "warn"]
 """A check of the table names no rows, so none can go into quarantine."""
@@ -87,8 +90,8 @@ def not_null(column: str, *, severity: Severity = "fail", mostly: float = 1.0, n
 
 def in_range(
     column: str,
-    low: Bound | datetime = None,
-    high: Bound | datetime = None,
+    low: Limit = None,
+    high: Limit = None,
     *,
     exclusive: Exclusive = "none",
     severity: Severity = "fail",
@@ -351,8 +354,8 @@ def freshness(
 def aggregate(
     column: str,
     measure: Measure,
-    low: Bound | datetime = None,
-    high: Bound | datetime = None,
+    low: Limit = None,
+    high: Limit = None,
     *,
     q: float | None = None,
     exclusive: Exclusive = "none",
@@ -484,17 +487,19 @@ def _refuse_rows(what: str, severity: Severity, mostly: float) -> None:
         )
 
 
-def _ends(column: str, low: Bound | datetime, high: Bound | datetime) -> tuple[Bound, Bound]:
+def _ends(column: str, low: Limit, high: Limit) -> tuple[Bound, Bound]:
     ends = (_limit(low), _limit(high))
     if ends == (None, None):
         raise InvalidDefinition(f"the range of '{column}' has no limit", hint="give low, high or both")
     return ends
 
 
-def _limit(value: Bound | datetime) -> Bound:
+def _limit(value: Limit) -> Bound:
     if isinstance(value, float) and value != value:
         raise InvalidDefinition("a limit is NaN, and nothing is more or less than that", hint="give a number")
-    return require_zone(value, "the limit").isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return require_zone(value, "the limit").isoformat()
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _some(kind: str, columns: tuple[str, ...]) -> tuple[str, ...]:
