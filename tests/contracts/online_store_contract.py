@@ -22,8 +22,8 @@ from everloop.features.online import (
     encode_values,
 )
 
-LAYOUT = Layout(("user",), ("int64",), ("x", "word"), (), None)
-SUMS = Layout(("user",), ("int64",), (), ("total",), None)
+LAYOUT = Layout(("user",), ("int64",), ("x", "word"), 2, None)
+SUMS = Layout(("user",), ("int64",), ("total",), 0, None)
 
 
 def view(until: int = 100, *, version: int = 1, layout: Layout = LAYOUT, name: str = "users") -> Held:
@@ -132,7 +132,7 @@ class OnlineStoreContract:
 
     def test_rows_of_another_layout_begin_anew(self, store: OnlineStore) -> None:
         store.fill(view(100), [row(1, 1), row(2, 2)])
-        text = Layout(("user",), ("string",), ("x", "word"), (), None)
+        text = Layout(("user",), ("string",), ("x", "word"), 2, None)
         with pytest.raises(InvalidInput, match="other types"):
             store.put(view(layout=text), [row(1, 200)])
         store.fill(view(200, layout=text), [Packed(encode_key(["1"]), 1, 1, encode_values([1, ""]))])

@@ -16,28 +16,35 @@ Status = Literal["present", "null", "unknown", "expired"]
 
 
 class OnlineValues(msgspec.Struct, frozen=True, kw_only=True):
-    """One feature for the entities asked for, in their order.
-
-    name: what it is called in the answer. reference: the view version that answered. event_times: of the rows the values are
-    from, or when an aggregate was computed; None for unknown entities. ages: seconds from there to the asked time. staleness:
-    seconds since the moment the values are as of (the last materialisation, or the push that brought them).
-    """
+    """One feature for the entities asked for, in their order. name: what it is called in the answer. reference: the view version
+    that answered."""
 
     name: str
     reference: str
     values: list[Any]
     statuses: list[Status]
+
+
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """How old the values of a view are, entity by entity; None for unknown ones.
+
+    event_times: of the rows that columns are from, or when aggregates were computed where the view has nothing else. ages:
+    seconds from there to the asked time. staleness: seconds from the moment the values are as of: the last materialisation, or
+    the push that brought them.
+    """
+
     event_times: list[datetime | None]
     ages: list[float | None]
     staleness: list[float | None]
 
 
 class OnlineAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Features of several entities, feature by feature, all as of one state of the store."""
+    """Features of several entities, feature by feature, all as of one state of the store. freshness: by view version."""
 
     time: datetime
     entities: int
     features: list[OnlineValues]
+    freshness: dict[str, Freshness]
 
     def columns(self) -> dict[str, list[Any]]:
         """The values by name, such as a model takes them."""

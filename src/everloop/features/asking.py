@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from everloop.domain.featureviews import FeatureName, OnlineRow
-from everloop.domain.online import OnlineAnswer, OnlineValues, Status
-from everloop.domain.times import from_micros, micros, require_zone
+from everloop.domain.online import Freshness, OnlineAnswer, OnlineValues, Status
+from everloop.domain.times import EPOCH, from_micros, micros, require_zone
 from everloop.errors import InvalidInput, NotFound, nearest
 from everloop.features.online import (
-    NEVER,
     Answered,
     Found,
     Held,
@@ -27,12 +26,31 @@ Keys = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 """Entities by their key columns: column by column, or one mapping for each."""
 
 
-class _View(NamedTuple):
+class _View:
     """What is asked of one view: pairs of a feature (blank: all of them) and what it is called in the answer."""
 
-    name: str
-    version: int | None
-    features: list[tuple[str, str]]
+    def __init__(self, name: str, version: int | None) -> None:
+        self.name, self.version = name, version
+        self.features: list[tuple[str, str]] = []
+        self._layout: Layout | None = None
+        self._places: list[tuple[int, str]] = []
+
+    def places(self, layout: Layout) -> list[tuple[int, str]]:
+        """Where the features stand in a stored row, and what they are called."""
+        if layout is not self._layout:
+            chosen = []
+            for feature, label in self.features:
+                if not feature:
+                    chosen += [(place, label + name) for place, name in enumerate(layout.names)]
+                elif feature in layout.names:
+                    chosen.append((layout.names.index(feature), label))
+                else:
+                    raise NotFound(
+                        f"feature view '{self.name}' has no feature '{feature}'",
+                        hint=nearest(feature, layout.names) or f"it has {', '.join(layout.names)}",
+                    )
+            self._places, self._layout = chosen, layout
+        return self._places
 
 
 class OnlineReader:
@@ -45,15 +63,13 @@ class OnlineReader:
         if isinstance(features, str) or not features:
             raise InvalidInput("no features are asked for", hint='features=["weather:temp", …]')
         self._store = store
-        self._views: list[_View] = []
+        views: dict[tuple[str, int | None], _View] = {}
         for text in features:
             wanted = FeatureName.parse(text)
             prefix = f"{wanted.view.replace('/', '_')}__" if full_names else ""
-            asked = next((v for v in self._views if v[:2] == (wanted.view, wanted.version)), None)
-            if asked is None:
-                asked = _View(wanted.view, wanted.version, [])
-                self._views.append(asked)
-            asked.features.append((wanted.feature, prefix + wanted.feature))
+            named = (wanted.view, wanted.version)
+            views.setdefault(named, _View(*named)).features.append((wanted.feature, prefix + wanted.feature))
+        self._views = list(views.values())
 
     def get(self, keys: Keys, time: datetime) -> OnlineAnswer:
         """The features of these entities, all as of one state of the store, aged as of `time`.
@@ -66,11 +82,14 @@ class OnlineReader:
         wanted = [Wanted(v.name, v.version, partial(_encoded, v.name, given)) for v in self._views]
         now = micros(moment)
         features: list[OnlineValues] = []
+        freshness: dict[str, Freshness] = {}
         for view, answered in zip(self._views, self._store.read(wanted), strict=True):
+            _refuse_past(answered.held, answered.rows, now)
             features += _values(view, answered, now)
+            freshness[answered.held.reference] = _freshness(answered, now)
         _refuse_twins(features)
         entities = len(next(iter(given.values()), ()))
-        return OnlineAnswer(time=moment, entities=entities, features=features)
+        return OnlineAnswer(time=moment, entities=entities, features=features, freshness=freshness)
 
 
 def online_rows(
@@ -81,7 +100,7 @@ def online_rows(
     [answered] = store.read([Wanted(name, version, partial(_encoded, name, given))])
     held, now = answered.held, micros(time)
     layout = held.layout
-    names = layout.names
+    names, columns = layout.names, layout.columns
     _refuse_past(held, answered.rows, now)
     rows = []
     for each, found in zip(keys, answered.rows, strict=True):
@@ -91,8 +110,8 @@ def online_rows(
         values = dict(zip(names, decode_values(layout, found.values), strict=True))
         expired = _expired(layout, found, now)
         if expired:
-            values |= dict.fromkeys(layout.columns)
-        event = found.event if layout.columns else _computed(held, found)
+            values |= dict.fromkeys(names[:columns])
+        event = found.event if columns else _computed(held, found)
         rows.append(
             OnlineRow(
                 keys=dict(each),
@@ -109,62 +128,45 @@ def online_rows(
 def _values(view: _View, answered: Answered, now: int) -> list[OnlineValues]:
     """The features asked of a view."""
     held, rows = answered
-    layout = held.layout
-    _refuse_past(held, rows, now)
-    decoded = [None if found is None else decode_values(layout, found.values) for found in rows]
-    expired = [found is not None and _expired(layout, found, now) for found in rows]
+    layout, reference = held.layout, held.reference
     nothing = [None] * len(layout.names)
-    table = list(zip(*[nothing if values is None else values for values in decoded], strict=True))
-    staleness = [None if found is None else (now - _as_of(held, found)) / 1e6 for found in rows]
-    # The columns of a row are of one event; its aggregates of the moment they were computed.
-    times = {
-        False: [None if found is None else found.event for found in rows],
-        True: [None if found is None else _computed(held, found) for found in rows]
-        if layout.aggregates
-        else [],
-    }
-    events = {kind: [None if t is None else from_micros(t) for t in each] for kind, each in times.items()}
-    ages = {kind: [None if t is None else (now - t) / 1e6 for t in each] for kind, each in times.items()}
-    plain = all(found is not None for found in rows) and not any(expired)
+    table = list(zip(*[nothing if r is None else decode_values(layout, r.values) for r in rows], strict=True))
+    fresh = [False] * len(rows)
+    expired = fresh
+    if layout.ttl is not None and layout.columns:
+        oldest = now - layout.ttl
+        expired = [row is not None and row.event < oldest for row in rows]
+    all_there = None not in rows and True not in expired
+    present: list[Status] = ["present"] * len(rows)
     answer = []
-    for feature, label in _chosen(view, layout):
-        place = layout.names.index(feature)
+    for place, name in view.places(layout):
         values = list(table[place]) if table else []
-        aggregate = place >= len(layout.columns)
-        statuses: list[Status]
-        if plain and None not in values:
-            statuses = ["present"] * len(values)
-        else:
-            gone = [False] * len(rows) if aggregate else expired
+        statuses = present
+        if not all_there or None in values:
+            gone = expired if place < layout.columns else fresh
             values = [None if old else value for value, old in zip(values, gone, strict=True)]
             statuses = [_status(*each) for each in zip(rows, values, gone, strict=True)]
-        answer.append(
-            OnlineValues(
-                name=label,
-                reference=held.reference,
-                values=values,
-                statuses=statuses,
-                event_times=events[aggregate],
-                ages=ages[aggregate],
-                staleness=staleness,
-            )
-        )
+        answer.append(OnlineValues(name=name, reference=reference, values=values, statuses=statuses))
     return answer
 
 
-def _chosen(view: _View, layout: Layout) -> list[tuple[str, str]]:
-    chosen = []
-    for feature, label in view.features:
-        if not feature:
-            chosen += [(name, label + name) for name in layout.names]
-        elif feature in layout.names:
-            chosen.append((feature, label))
-        else:
-            raise NotFound(
-                f"feature view '{view.name}' has no feature '{feature}'",
-                hint=nearest(feature, layout.names) or f"it has {', '.join(layout.names)}",
-            )
-    return chosen
+def _freshness(answered: Answered, now: int) -> Freshness:
+    held, rows = answered
+    until = held.until
+    if held.layout.columns:
+        events = [None if row is None else row.event for row in rows]
+    else:
+        events = [None if row is None else _computed(held, row) for row in rows]
+    if all(row is None or row.event <= until >= row.created for row in rows):
+        stale = (now - until) / 1e6
+        staleness = [None if row is None else stale for row in rows]
+    else:
+        staleness = [None if row is None else (now - _as_of(held, row)) / 1e6 for row in rows]
+    return Freshness(
+        event_times=[None if event is None else EPOCH + timedelta(0, 0, event) for event in events],
+        ages=[None if event is None else (now - event) / 1e6 for event in events],
+        staleness=staleness,
+    )
 
 
 def _status(found: Found | None, value: Any, expired: bool) -> Status:
@@ -176,7 +178,7 @@ def _status(found: Found | None, value: Any, expired: bool) -> Status:
 
 
 def _expired(layout: Layout, found: Found, now: int) -> bool:
-    return layout.ttl is not None and bool(layout.columns) and now - found.event > layout.ttl
+    return layout.ttl is not None and layout.columns > 0 and now - found.event > layout.ttl
 
 
 def _computed(held: Held, found: Found) -> int:
@@ -189,8 +191,11 @@ def _as_of(held: Held, found: Found) -> int:
 
 
 def _refuse_past(held: Held, rows: Sequence[Found | None], now: int) -> None:
-    latest = max([held.until, *(max(row.event, row.created) for row in rows if row is not None)])
-    if now < latest and latest != NEVER:
+    latest = held.until
+    for row in rows:
+        if row is not None and (row.event > latest or row.created > latest):
+            latest = max(row.event, row.created)
+    if now < latest:
         raise InvalidInput(
             f"the online store has '{held.name}' as of {from_micros(latest):%Y-%m-%d %H:%M:%S}, later than the time asked",
             hint="ask for a later time, or use history for the past",
@@ -219,8 +224,9 @@ def _columns(keys: Keys) -> Mapping[str, Sequence[Any]]:
         return keys
     if not keys:
         return {}
-    names = list(keys[0])
+    if len(keys) == 1:
+        return {name: (value,) for name, value in keys[0].items()}
     try:
-        return {name: [each[name] for each in keys] for name in names}
+        return {name: [each[name] for each in keys] for name in keys[0]}
     except KeyError as missing:
         raise InvalidInput(f"not every entity has the key {missing}") from None

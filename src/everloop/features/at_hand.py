@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -128,9 +128,9 @@ class OnlineFeatures(Room):
     def get(self, view: str, keys: list[dict[str, Any]], time: datetime | None = None) -> list[OnlineRow]:
         """Values of one view from the online store in the order of the keys, each with its age; `time` is now unless it is given.
         Values older than the view's time to live are null."""
-        wanted = Reference.parse(view, Kind.FEATURE)
+        name, version = _named(view)
         moment = self.context.clock() if time is None else require_zone(time, "the time")
-        return online_rows(self._online, wanted.name, wanted.version, keys, moment)
+        return online_rows(self._online, name, version, keys, moment)
 
     @operation(Permission.READ)
     def look_up(
@@ -199,3 +199,9 @@ class OnlineFeatures(Room):
         from everloop.features.sqlite_store import SqliteOnlineStore
 
         return SqliteOnlineStore(self.context.folder)
+
+
+@lru_cache(READERS)
+def _named(view: str) -> tuple[str, int | None]:
+    wanted = Reference.parse(view, Kind.FEATURE)
+    return wanted.name, wanted.version

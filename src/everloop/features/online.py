@@ -22,22 +22,23 @@ KEYS_AT_ONCE = 500
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What reading the rows of a view version needs: the types of its keys, the names of its values, columns first.
+    """What reading the rows of a view version needs: the types of its keys, the names of its values.
 
-    ttl: in microseconds; it ages columns, not aggregates, which are of the moment they were computed. types: of values whose
-    type the packing does not keep (dates, decimals), by place.
+    columns: how many of the names are columns; they stand first, aggregates behind them. ttl: in microseconds; it ages columns,
+    not aggregates, which are of the moment they were computed. types: of values whose type the packing does not keep (dates,
+    decimals), by place.
     """
 
     keys: tuple[str, ...]
     key_types: tuple[str, ...]
-    columns: tuple[str, ...]
-    aggregates: tuple[str, ...]
+    names: tuple[str, ...]
+    columns: int
     ttl: int | None
     types: dict[int, str] = {}
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return (*self.columns, *self.aggregates)
+    def has_aggregates(self) -> bool:
+        return self.columns < len(self.names)
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -159,8 +160,8 @@ def changes(
 def _differs(layout: Layout, row: Packed, was: Found) -> bool:
     if row.values != was.values:
         return True
-    if layout.aggregates:  # when they were computed is the view's moment, unless the row says a later one
-        return bool(layout.columns) and row.event != was.event
+    if layout.has_aggregates:  # when they were computed is the view's moment, unless the row says a later one
+        return layout.columns > 0 and row.event != was.event
     return row.event != was.event or row.created != was.created
 
 
@@ -265,9 +266,10 @@ def lost_types(kinds: Sequence[str]) -> dict[int, str]:
 def decode_values(layout: Layout, values: bytes) -> list[Any]:
     """The inverse of `encode_values`."""
     found: list[Any] = _decode(values)
-    for place, kind in layout.types.items():
-        if found[place] is not None:
-            found[place] = _restored(found[place], kind)
+    if layout.types:
+        for place, kind in layout.types.items():
+            if found[place] is not None:
+                found[place] = _restored(found[place], kind)
     return found
 
 

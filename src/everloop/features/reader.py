@@ -162,8 +162,8 @@ class FeatureReader:
         layout = Layout(
             keys=view.entity.keys,
             key_types=tuple(str(table.schema.field(name).type) for name in view.entity.keys),
-            columns=tuple(each.name for each in view.columns),
-            aggregates=tuple(each.name for each in view.aggregates),
+            names=tuple(each.name for each in (*view.columns, *view.aggregates)),
+            columns=len(view.columns),
             ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
             types=lost_types(kinds),
         )

@@ -17,7 +17,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -38,9 +38,6 @@ from everloop.features.online import (
     not_stored,
     other_types,
 )
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 PASSWORD = "EVERLOOP_ONLINE_PASSWORD"
 TIMEOUT = 5.0
@@ -284,8 +281,8 @@ class RedisOnlineStore:
             raise StorageError(f"the online store {self._where}: {error}") from None
 
 
-def _connect(url: str) -> tuple[Redis, str]:
-    """A client, and the address without secrets."""
+def _connect(url: str) -> tuple[Any, str]:
+    """A client (whose own types know no difference between waiting and not), and the address without secrets."""
     try:
         import redis
     except ImportError:

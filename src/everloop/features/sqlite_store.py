@@ -106,7 +106,7 @@ class SqliteOnlineStore:
             return con.total_changes - before
 
     def read(self, wanted: Sequence[Wanted]) -> list[Answered]:
-        with self._errors():
+        try:
             con = self._connection(make=False)
             if len(wanted) == 1:
                 answered = self._read_one(con, wanted[0])
@@ -117,6 +117,8 @@ class SqliteOnlineStore:
                 return [self._read(con, each) for each in wanted]
             finally:
                 con.execute("commit")
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from None
 
     def held(self) -> list[Held]:
         with self._errors():
@@ -153,9 +155,9 @@ class SqliteOnlineStore:
             row = con.execute(_ONE, (keys[0], name, version)).fetchone()
         if row is None or row[0] != guess:
             return None
-        number, until, event, created, packed = row
+        _, until, event, created, packed = row
         if until != held.until:
-            held = self._seen[number] = msgspec.structs.replace(held, until=until)
+            held = self._seen[guess] = msgspec.structs.replace(held, until=until)
         return Answered(held, [None if packed is None else Found(event, created, packed)])
 
     def _read(self, con: sqlite3.Connection, wanted: Wanted) -> Answered:
@@ -227,17 +229,20 @@ class SqliteOnlineStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise Unavailable(f"the online store {self._path} is locked", hint="try again") from None
-            raise StorageError(
-                f"the online store {self._path}: {error}", hint="is there room, and may you write there?"
-            ) from None
         except sqlite3.DatabaseError as error:
-            raise StorageError(
+            raise self._told(error) from None
+
+    def _told(self, error: sqlite3.DatabaseError) -> StorageError | Unavailable:
+        if not isinstance(error, sqlite3.OperationalError):
+            return StorageError(
                 f"the online store {self._path} is damaged: {error}",
                 hint="delete it and materialize again: it holds copies only",
-            ) from None
+            )
+        if "locked" in str(error) or "busy" in str(error):
+            return Unavailable(f"the online store {self._path} is locked", hint="try again")
+        return StorageError(
+            f"the online store {self._path}: {error}", hint="is there room, and may you write there?"
+        )
 
     def _connection(self, *, make: bool) -> sqlite3.Connection:
         con: sqlite3.Connection | None = getattr(self._local, "con", None)
