@@ -51,6 +51,21 @@ def difference_of_repeats(
     return Interval(difference, difference - half, difference + half, level)
 
 
+def difference_of_pairs(
+    first: Sequence[float], second: Sequence[float], *, level: float = 0.95
+) -> Interval | None:
+    """Mean of `second` minus `first`, measured in pairs (the same seed, the same fold), with Student's interval of the paired
+    differences; None for fewer than two pairs, or where one is not finite.
+
+    >>> found = difference_of_pairs([0.80, 0.82, 0.90], [0.85, 0.88, 0.95])
+    >>> round(found.estimate, 3), round(found.low, 3), round(found.high, 3)
+    (0.053, 0.039, 0.068)
+    """
+    if not _usable([*first, *second]):
+        return None
+    return mean_of_repeats([b - a for a, b in zip(first, second, strict=True)], level=level)
+
+
 def _usable(values: Sequence[float]) -> bool:
     return all(abs(each) < 1e150 for each in values)
 
