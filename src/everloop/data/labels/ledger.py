@@ -37,6 +37,10 @@ from everloop.store.schema.labels import (
 LABELLED, SKIPPED, REJECTED = "labelled", "skipped", "rejected"
 """What a mark says."""
 
+MAX_COMMENT = 2000
+LONGEST = 86_400.0
+"""Seconds: nobody looks at one item for more than a day."""
+
 
 def project_named(look: Reader, name: str, *, locked: bool = False) -> LabelProject:
     """The project. `locked`: until the transaction ends, nobody else is given an item of it or answers one."""
@@ -129,7 +133,7 @@ def suggestions_for(look: Reader, project: str, item: int) -> list[Suggestion]:
     ]
 
 
-def add_entry(
+def entry_row(
     tx: Transaction,
     ids: Ids,
     project: LabelProject,
@@ -143,9 +147,9 @@ def add_entry(
     seconds: float | None = None,
     origin: str = "api",
     created: datetime | None = None,
-) -> str:
-    """Add an entry to the history; returns its identifier. What counts today is for the caller to mark."""
-    row = {
+) -> dict[str, Any]:
+    """An entry of the history as its row."""
+    return {
         "id": ids(),
         "project": project.name,
         "item": item,
@@ -153,13 +157,19 @@ def add_entry(
         "kind": str(kind),
         "answers": answers or {},
         "replaces": replaces,
-        "comment": comment,
-        "seconds": seconds,
+        "comment": comment[:MAX_COMMENT],
+        "seconds": None
+        if seconds is None or not 0 <= seconds < float("inf")
+        else float(min(seconds, LONGEST)),
         "guidelines": project.guidelines_version,
         "source": project.source,
-        "origin": origin,
+        "origin": origin[:50],
         "created": created or tx.now,
     }
+
+
+def add_entry(tx: Transaction, row: dict[str, Any]) -> str:
+    """Add an entry to the history; returns its identifier. What counts today is for the caller to mark."""
     tx.execute(sa.insert(label_entries), row)
     return str(row["id"])
 
@@ -199,21 +209,28 @@ def counting(look: Reader, project: str, item: int) -> list[sa.Row[Any]]:
 
 def recount(tx: Transaction, project: LabelProject, item: sa.Row[Any], final: str | None = None) -> LabelItem:
     """Bring the item's row in line with its marks; with `final` it is decided. Returns what it says now."""
-    marks = counting(tx, project.name, item.number)
-    answers = [row.answers for row in marks if row.state == LABELLED]
-    state = ItemState.DONE if len(answers) >= project.overlap else ItemState.OPEN
-    row = dict(item._mapping) | {
-        "state": str(ItemState.REVIEWED if final else state),
-        "labelled": len(answers),
-        "skipped": sum(row.state == SKIPPED for row in marks),
-        "differs": differ(answers, project.questions),
-        "final": final,
-    }
+    said = [(row.state, row.answers) for row in counting(tx, project.name, item.number)]
+    row = recounted(project, item, said, final)
     tx.put(label_items, row)
     return LabelItem(
         **{name: row[name] for name in ("number", "key", "labelled", "skipped", "differs", "final")},
         state=ItemState(row["state"]),
     )
+
+
+def recounted(
+    project: LabelProject, item: sa.Row[Any], said: Sequence[tuple[str, Answers]], final: str | None = None
+) -> dict[str, Any]:
+    """The row of an item of which this is said: the state and the answers of each mark."""
+    answers = [each for state, each in said if state == LABELLED]
+    state = ItemState.DONE if len(answers) >= project.overlap else ItemState.OPEN
+    return {str(name): value for name, value in item._mapping.items()} | {
+        "state": str(ItemState.REVIEWED if final else state),
+        "labelled": len(answers),
+        "skipped": sum(state == SKIPPED for state, _ in said),
+        "differs": differ(answers, project.questions),
+        "final": final,
+    }
 
 
 def look_again(tx: Transaction, project: str, position: int) -> None:

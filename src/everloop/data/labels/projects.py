@@ -279,7 +279,7 @@ class Projects(Room):
         assert page is not None
         return self._items(page.digest)[item - page.first].content
 
-    def _checked(self, look: Reader, project: LabelProject, item: int, answers: Answers) -> Answers:
+    def checked(self, look: Reader, project: LabelProject, item: int, answers: Answers) -> Answers:
         """Answers about an item, in the form they are kept in. Its content is read only where spans have to lie in it."""
         given = checked_answers(project.questions, answers)
         if any(each.kind is Asks.SPANS for each in project.questions):

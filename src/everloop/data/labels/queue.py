@@ -14,6 +14,7 @@ from everloop.data.labels.ledger import (
     add_entry,
     entry_named,
     entry_of,
+    entry_row,
     item_numbered,
     item_of,
     look_again,
@@ -21,10 +22,12 @@ from everloop.data.labels.ledger import (
     mark_of,
     project_named,
     recount,
+    recounted,
     suggestions_for,
     unmark,
 )
 from everloop.data.labels.projects import Projects
+from everloop.domain.ids import Ids
 from everloop.domain.labels import (
     Answers,
     Assignment,
@@ -39,9 +42,8 @@ from everloop.governance.operations import operation
 from everloop.store.ledger import Transaction
 from everloop.store.schema.labels import label_entries, label_items, label_leases, label_marks
 
-MAX_COMMENT = 2000
-LONGEST = 86_400.0
-"""Seconds: nobody looks at one item for more than a day."""
+AT_ONCE = 500
+"""Items that one question to the ledger names."""
 
 
 class NewEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,17 +114,20 @@ class Queue(Projects):
         """Say what an item is. A second answer by the same annotator takes the place of their first; both are kept."""
         with self.change() as tx:
             found, row = self._answerable(tx, project, item)
-            given = self._checked(tx, found, item, answers)
+            given = self.checked(tx, found, item, answers)
             entry = add_entry(
                 tx,
-                self.context.ids,
-                found,
-                item,
-                EntryKind.LABEL,
-                answers=given,
-                replaces=_said(mark_of(tx, found.name, item, tx.actor)),
-                seconds=_seconds(seconds),
-                origin=origin[:50],
+                entry_row(
+                    tx,
+                    self.context.ids,
+                    found,
+                    item,
+                    EntryKind.LABEL,
+                    answers=given,
+                    replaces=_said(mark_of(tx, found.name, item, tx.actor)),
+                    seconds=seconds,
+                    origin=origin,
+                ),
             )
             mark(tx, found.name, item, tx.actor, entry, LABELLED)
             recount(tx, found, row)
@@ -137,13 +142,16 @@ class Queue(Projects):
             found, row = self._answerable(tx, project, item)
             entry = add_entry(
                 tx,
-                self.context.ids,
-                found,
-                item,
-                EntryKind.SKIP,
-                replaces=_said(mark_of(tx, found.name, item, tx.actor)),
-                comment=comment.strip()[:MAX_COMMENT],
-                origin=origin[:50],
+                entry_row(
+                    tx,
+                    self.context.ids,
+                    found,
+                    item,
+                    EntryKind.SKIP,
+                    replaces=_said(mark_of(tx, found.name, item, tx.actor)),
+                    comment=comment.strip(),
+                    origin=origin,
+                ),
             )
             mark(tx, found.name, item, tx.actor, entry, SKIPPED)
             recount(tx, found, row)
@@ -168,7 +176,10 @@ class Queue(Projects):
             if item.state == ItemState.REVIEWED:
                 raise Conflict(f"{item.key} was reviewed since", hint="ask the reviewer")
             entry = add_entry(
-                tx, self.context.ids, found, last.item, EntryKind.UNDO, replaces=last.id, origin=origin[:50]
+                tx,
+                entry_row(
+                    tx, self.context.ids, found, last.item, EntryKind.UNDO, replaces=last.id, origin=origin
+                ),
             )
             before = self._standing(tx, found.name, last.replaces)
             if before is None:
@@ -187,44 +198,22 @@ class Queue(Projects):
     def record_entries(self, project: str, entries: list[NewEntry], origin: str) -> Recorded:
         """Add what people said elsewhere, in their names; the event says who brought it. What an annotator says already is not
         added twice; items that were reviewed stay as they are. All of it, or nothing where one answer does not fit."""
+        for each in entries:
+            if not each.user.strip() or len(each.user) > 250:
+                raise InvalidInput("an annotator has a name of 1 to 250 characters")
         with self.change() as tx:
             found = project_named(tx, project, locked=True)
-            added = known = 0
-            for new in entries:
-                row = item_numbered(tx, found.name, new.item)
-                if not new.user.strip() or len(new.user) > 250:
-                    raise InvalidInput("an annotator has a name of 1 to 250 characters")
-                given = {} if new.skipped else self._checked(tx, found, new.item, new.answers)
-                said = mark_of(tx, found.name, new.item, new.user)
-                state = SKIPPED if new.skipped else LABELLED
-                if row.state == ItemState.REVIEWED or self._says(tx, said, state, given):
-                    known += 1
-                    continue
-                entry = add_entry(
-                    tx,
-                    self.context.ids,
-                    found,
-                    new.item,
-                    EntryKind.SKIP if new.skipped else EntryKind.LABEL,
-                    user=new.user,
-                    answers=given,
-                    replaces=_said(said),
-                    comment=new.comment[:MAX_COMMENT],
-                    seconds=_seconds(new.seconds),
-                    origin=origin[:50],
-                    created=new.created,
-                )
-                mark(tx, found.name, new.item, new.user, entry, state)
-                recount(tx, found, row)
-                added += 1
+            bulk = Bulk(tx, found, sorted({each.item for each in entries}))
+            added = sum(bulk.take(self, each, self.context.ids, origin) for each in entries)
             if added:
+                bulk.write()
                 users = sorted({each.user for each in entries})
                 tx.event(
                     "labels.imported",
                     found.reference,
                     {"origin": origin, "added": added, "users": users[:100]},
                 )
-            return Recorded(added, known)
+            return Recorded(added, len(entries) - added)
 
     def _answerable(self, tx: Transaction, project: str, item: int) -> tuple[LabelProject, sa.Row[Any]]:
         found = project_named(tx, project, locked=True)
@@ -341,11 +330,77 @@ class Queue(Projects):
         )
         return None if sent_back is not None else entry_named(tx, project, entry)
 
-    def _says(self, tx: Transaction, said: sa.Row[Any] | None, state: str, answers: Answers) -> bool:
-        if said is None or said.state != state:
+
+class Bulk:
+    """Many entries at once: what their items stand at is read once, and written once."""
+
+    def __init__(self, tx: Transaction, project: LabelProject, items: list[int]) -> None:
+        self._tx, self._project = tx, project
+        self._items: dict[int, sa.Row[Any]] = {}
+        self._said: dict[int, dict[str, tuple[str, str, Answers]]] = {item: {} for item in items}
+        self._entries: list[dict[str, Any]] = []
+        self._marks: dict[tuple[int, str], dict[str, Any]] = {}
+        for first in range(0, len(items), AT_ONCE):
+            part = items[first : first + AT_ONCE]
+            chosen = (label_items.c.project == project.name) & label_items.c.number.in_(part)
+            self._items |= {row.number: row for row in tx.all(sa.select(label_items).where(chosen))}
+            marks = (
+                sa.select(label_marks.c.item, label_marks.c.user, label_marks.c.state, label_marks.c.entry)
+                .add_columns(label_entries.c.answers)
+                .join(label_entries, label_entries.c.id == label_marks.c.entry)
+                .where(label_marks.c.project == project.name, label_marks.c.item.in_(part))
+            )
+            for row in tx.all(marks):
+                self._said[row.item][row.user] = (row.state, row.entry, row.answers)
+        for item in items:
+            if item not in self._items:
+                item_numbered(tx, project.name, item)  # raises, with its hint
+
+    def take(self, room: Projects, new: NewEntry, ids: Ids, origin: str) -> bool:
+        """Add an entry, unless its annotator says the same already or a reviewer has decided."""
+        answers = {} if new.skipped else room.checked(self._tx, self._project, new.item, new.answers)
+        state = SKIPPED if new.skipped else LABELLED
+        said = self._said[new.item]
+        before = said.get(new.user)
+        same = before is not None and before[0] == state and before[2] == answers
+        if same or self._items[new.item].state == ItemState.REVIEWED:
             return False
-        stored = tx.scalar(sa.select(label_entries.c.answers).where(label_entries.c.id == said.entry))
-        return bool(stored == answers)
+        row = entry_row(
+            self._tx,
+            ids,
+            self._project,
+            new.item,
+            EntryKind.SKIP if new.skipped else EntryKind.LABEL,
+            user=new.user,
+            answers=answers,
+            replaces=None if before is None else before[1],
+            comment=new.comment,
+            seconds=new.seconds,
+            origin=origin,
+            created=new.created,
+        )
+        self._entries.append(row)
+        said[new.user] = (state, row["id"], answers)
+        self._marks[new.item, new.user] = {
+            "project": self._project.name,
+            "item": new.item,
+            "user": new.user,
+            "entry": row["id"],
+            "state": state,
+        }
+        return True
+
+    def write(self) -> None:
+        self._tx.execute(sa.insert(label_entries), self._entries)
+        self._tx.put(label_marks, list(self._marks.values()))
+        touched = {item for item, _ in self._marks}
+        rows = [
+            recounted(
+                self._project, self._items[item], [(each[0], each[2]) for each in self._said[item].values()]
+            )
+            for item in sorted(touched)
+        ]
+        self._tx.put(label_items, rows)
 
 
 def _said(said: sa.Row[Any] | None) -> str | None:
@@ -365,7 +420,3 @@ def _let_go(tx: Transaction, project: str, item: int) -> None:
         & (label_leases.c.item == item)
     )
     tx.execute(sa.update(label_leases).where(own).values(until=tx.now))
-
-
-def _seconds(seconds: float | None) -> float | None:
-    return None if seconds is None or not 0 <= seconds < float("inf") else float(min(seconds, LONGEST))

@@ -6,6 +6,7 @@ from everloop.data.labels.ledger import (
     REJECTED,
     add_entry,
     entry_named,
+    entry_row,
     item_numbered,
     item_of,
     look_again,
@@ -14,7 +15,6 @@ from everloop.data.labels.ledger import (
     recount,
 )
 from everloop.data.labels.projects import Projects
-from everloop.data.labels.queue import MAX_COMMENT
 from everloop.domain.labels import Answers, Entry, EntryKind, ItemState, LabelItem
 from everloop.errors import Conflict, InvalidInput, PermissionDenied
 from everloop.governance.identity import Permission, current_actor
@@ -80,16 +80,19 @@ class Reviewing(Projects):
                 raise Conflict(
                     f"{about.user} says something else of {about.key} now", hint="review what counts today"
                 )
-            given = {} if answers is None else self._checked(tx, found, about.item, answers)
+            given = {} if answers is None else self.checked(tx, found, about.item, answers)
             said = add_entry(
                 tx,
-                self.context.ids,
-                found,
-                about.item,
-                kind,
-                answers=given,
-                replaces=about.id,
-                comment=comment.strip()[:MAX_COMMENT],
+                entry_row(
+                    tx,
+                    self.context.ids,
+                    found,
+                    about.item,
+                    kind,
+                    answers=given,
+                    replaces=about.id,
+                    comment=comment.strip(),
+                ),
             )
             if kind is EntryKind.REJECT:
                 mark(tx, found.name, about.item, about.user, about.id, REJECTED)

@@ -45,6 +45,7 @@ label_items = sa.Table(
     sa.Column("differs", sa.Boolean, nullable=False),
     sa.Column("final", Identifier),
     sa.Index(None, "project", "key"),
+    sa.Index(None, "project", "position"),
     sa.Index(None, "project", "state", "position"),
     sa.Index(None, "project", "differs", "state", "position"),
     comment="`position`: the place in the queue. `labelled`, `skipped`: by how many annotators. `final`: what a reviewer decided.",

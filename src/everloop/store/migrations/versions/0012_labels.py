@@ -56,6 +56,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_label_items_project_key"), "label_items", ["project", "key"], unique=False)
     op.create_index(
+        op.f("ix_label_items_project_position"), "label_items", ["project", "position"], unique=False
+    )
+    op.create_index(
         op.f("ix_label_items_project_state_position"),
         "label_items",
         ["project", "state", "position"],
