@@ -100,12 +100,36 @@ def test_values_of_several_lines_are_read_and_checked_whatever_the_size(
     assert ev.data("text").to_arrow()["b"].unique().to_pylist() == ["one\ntwo\nthree"]
 
 
-def test_json_that_is_no_table_is_kept(workspace: LocalWorkspace, tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_text('{"depth": 3}')
-    (tmp_path / "lines.json").write_text('{"a": 1}\n{"a": 2}\n')
-    (tmp_path / "none.jsonl").write_text("")
-    for name in ("settings.json", "lines.json", "none.jsonl"):
-        assert workspace.data.add(tmp_path / name, name).rows is None
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.json", '{"depth": 3}'),
+        ("numbers.json", "[1, 2]"),
+        ("mixed.json", '[{"a": 1}, 2]'),
+        ("kinds.jsonl", '{"a": 1}\n{"a": "x"}\n'),
+        ("none.jsonl", ""),
+    ],
+)
+def test_json_that_is_no_table_is_kept(
+    workspace: LocalWorkspace, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert workspace.data.add(tmp_path / name, "given").rows is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lines.jsonl", '{"a": 1, "b": "x"}\n\n{"b": "y"}\n'),
+        ("lines.json", '{"a": 1, "b": "x"}\n{"b": "y"}\n'),
+        ("list.json", '[\n {"a": 1,\n  "b": "x"},\n {"b": "y"}\n]'),
+    ],
+)
+def test_json_rows_are_a_table(workspace: LocalWorkspace, tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    added = workspace.data.add(tmp_path / name, "given", checks=[ev.check.not_null("b")])
+    assert (added.rows, [each.type for each in added.columns]) == (2, ["int64", "string"])
+    assert ev.data("given").to_arrow().to_pydict() == {"a": [1, None], "b": ["x", "y"]}
 
 
 def test_a_table_in_memory_is_no_file(workspace: LocalWorkspace) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import everloop as ev
-from everloop.data import adding, tables
+from everloop.data import adding
+from everloop.data.folders import Found
 from everloop.domain.consumption import collecting
 from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound
 from everloop.workspace.local import LocalWorkspace
@@ -227,13 +228,14 @@ class TestBadInput:
     ) -> None:
         path = tmp_path / "log.txt"
         path.write_text("one")
-        inspect = tables.inspect
+        read = adding.read_small
 
-        def writes(name: str, file: Path) -> object:
+        def writes(file: Found) -> bytes:
+            content = read(file)
             path.write_text("two!")
-            return inspect(name, file)
+            return content
 
-        monkeypatch.setattr(adding.tables, "inspect", writes)
+        monkeypatch.setattr(adding, "read_small", writes)
         self.refused(workspace, path, Conflict, "changed while it was being added")
 
     def test_something_that_is_no_table(self, workspace: LocalWorkspace) -> None:

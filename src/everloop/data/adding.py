@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from hashlib import file_digest
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from everloop.data import tables
-from everloop.data.checking import Examination
-from everloop.data.checkouts import Checkouts
-from everloop.data.csv_files import PARSING
-from everloop.data.folders import Found, list_files, require_source, require_unchanged
-from everloop.data.scanning import connection, scan
+from everloop.data.file_cache import SMALL
+from everloop.data.folders import Found, read_small, require_unchanged
+from everloop.data.incoming import Incoming, Part, taken_in
+from everloop.data.stat_index import StatIndex, digest_of, known
 from everloop.domain.checks import CheckReport
 from everloop.domain.contracts import Terms
 from everloop.domain.datasets import (
@@ -25,7 +23,6 @@ from everloop.domain.datasets import (
     Manifest,
     NewVersion,
     VersionRecord,
-    checked_path,
     diff_columns,
     quarantine_of,
 )
@@ -35,19 +32,12 @@ if TYPE_CHECKING:
     from everloop.data.data import Data
     from everloop.store.objects import Writer
 
-FAILED = "failed_checks"
 ATTEMPTS = 5
+TOGETHER = 1_000
+"""Small files that are stored at once."""
 
 
-class _Part(NamedTuple):
-    """One file to be: its bytes come from a table or, as they are, from a file. `shape` is its schema and rows, if a table."""
-
-    path: str
-    source: Found | pa.Table
-    shape: tuple[pa.Schema, int] | None
-
-
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
     """What the files of a version are as one table; rows None when they are none."""
 
     columns: list[Column]
@@ -65,47 +55,104 @@ class Addition:
         *,
         message: str,
         append: bool,
-        terms: Terms,
+        terms: Callable[[], Terms],
         file: str,
         as_file: bool,
         producer: str | None,
+        reference: bool,
     ) -> None:
         self._room = room
         self._source = source
         self._name = name
         self._message = message
         self._append = append
-        self._terms = terms
+        self._asked_terms = terms
         self._file = file
         self._as_file = as_file
         self._producer = producer
+        self._reference = reference
         self._new_bytes = 0
+        self._index = StatIndex(room.context.folder)
+        self._begun = 0
+        self._digests: dict[str, str] = {}
+        self._read: dict[str, str] = {}
 
     def run(self) -> Added:
-        # Before the first look at the ledger, which would make a workspace: a file that cannot be read leaves nothing behind.
-        self._given = self._file_parts() if isinstance(self._source, str | Path) else []
-        for attempt in range(ATTEMPTS):
-            parent = self._room.newest(self._name)
-            versions, report, rejected = self._store(parent)
-            try:
-                recorded = self._room.record(versions)
-            except Conflict:
-                if attempt + 1 == ATTEMPTS:
-                    raise
-                continue
-            return self._answer(parent, recorded, report, rejected)
+        taken = taken_in(
+            self._room, self._source, file=self._file, as_file=self._as_file, reference=self._reference
+        )
+        with taken as incoming:
+            self._digests = self._known(incoming)
+            if (same := self._unchanged(incoming)) is not None:
+                return same
+            # Before the first look at the ledger, which would make a workspace: a file that cannot be read leaves nothing behind.
+            incoming.look()
+            for attempt in range(ATTEMPTS):
+                parent = self._room.newest(self._name)
+                versions, report, rejected = self._store(incoming, parent)
+                try:
+                    recorded = self._room.record(versions)
+                except Conflict:
+                    if attempt + 1 == ATTEMPTS:
+                        raise
+                    continue
+                return self._answer(incoming, parent, recorded, report, rejected)
         raise AssertionError("the last attempt returns or raises")
 
-    def _store(self, parent: VersionRecord | None) -> tuple[list[NewVersion], CheckReport | None, int]:
+    @cached_property
+    def _terms(self) -> Terms:
+        return self._asked_terms()
+
+    # What is known already
+
+    def _known(self, incoming: Incoming) -> dict[str, str]:
+        """Path and content of the files that look as they did when they were last read."""
+        before = self._index.get(incoming.place) if incoming.place is not None else None
+        if before is None or incoming.files is None:
+            return {}
+        digests = {file.path: before.digest(file) for file in incoming.files}
+        return {path: digest for path, digest in digests.items() if digest is not None}
+
+    def _unchanged(self, incoming: Incoming) -> Added | None:
+        """The newest version, when the files are known to be its files; nothing is read or asked then."""
+        files = incoming.files
+        if (
+            not files
+            or len(self._digests) != len(files)
+            or self._append
+            or self._terms.contract
+            or self._terms.checks
+        ):
+            return None
+        newest = self._room.newest(self._name)
+        entries = [self._entry(incoming, file, self._digests[file.path]) for file in files]
+        if newest is None or sha256(Manifest.of(entries).encode()).hexdigest() != newest.digest:
+            return None
+        return Added(**msgspec.structs.asdict(newest) | {"new_bytes": 0}, unchanged=True)
+
+    def _entry(self, incoming: Incoming, file: Found, digest: str) -> FileEntry:
+        return FileEntry(file.path, digest, file.look.size, incoming.addresses.get(file.path, ""))
+
+    # The version
+
+    def _store(
+        self, incoming: Incoming, parent: VersionRecord | None
+    ) -> tuple[list[NewVersion], CheckReport | None, int]:
         """Check and store everything; nothing is in the store when this raises. Returns the versions to record, the good one
         first, the report, and how many rows were rejected."""
         base = self._room.manifest(parent) if parent is not None and self._append else Manifest(())
-        parts = self._parts(base)
-        shape = self._shape(parts)
+        parts = incoming.parts(base, self._room.context.folder)
+        shape = self._shape(parts, base)
         report, rejected = self._examine(parts, shape, base)
-        good, bad = _split(parts, rejected)
+        good: list[Part] = parts
+        bad: list[Part] = []
+        if rejected:
+            from everloop.data.quarantining import split
+
+            good, bad = split(parts, rejected)
+        self._begun = self._index.now()
         with self._room.objects.writer() as writer:
-            stored, new_bytes = self._write(writer, good)
+            stored, new_bytes = self._write(writer, good, incoming.addresses)
             manifest = self._combined(base, stored)
             new_paths = {file.path for file in manifest.files} - {file.path for file in base.files}
             listing = writer.add(manifest.encode())
@@ -120,72 +167,33 @@ class Addition:
                     producer=self._producer,
                     message=self._message,
                     report=report,
+                    origin=incoming.origin,
                 )
             ]
             if bad:
                 versions.append(self._quarantine(writer, bad))
-            require_unchanged([part.source for part in parts if isinstance(part.source, Found)])
+            require_unchanged(part.source for part in parts if isinstance(part.source, Found))
         self._new_bytes += versions[0].new_bytes
         return versions, report, len(rejected)
 
-    # What comes in
-
-    def _parts(self, base: Manifest) -> list[_Part]:
-        if tables.is_arrow(self._source):
-            if self._as_file:
-                raise InvalidInput("a table in memory is no file", hint="leave as_file out")
-            table = tables.arrow_table(self._source)
-            # A reader or relation can be read only once: what another attempt needs is the table.
-            self._source = table
-            path = checked_path(self._file) if self._file else self._part_name(table, base)
-            if not path.endswith(tables.PARQUET):
-                raise InvalidInput(f"a table is kept as Parquet, so '{path}' should end in .parquet")
-            return [_Part(path, table, (table.schema, table.num_rows))]
-        if not isinstance(self._source, str | Path):
-            raise InvalidInput(
-                f"a {type(self._source).__name__} cannot be added",
-                hint="give a path, or a table of pyarrow, DuckDB, pandas or polars",
-            )
-        return self._given
-
-    def _file_parts(self) -> list[_Part]:
-        """The file or the files of the folder that is to be added, each looked into, unless it is to be kept unread."""
-        require_source(Path(self._source))
-        files = list_files(Path(self._source))
-        if self._file:
-            if len(files) > 1:
-                raise InvalidInput("a folder keeps the names of its files", hint="leave file=… out")
-            files = [files[0]._replace(path=checked_path(self._file))]
-        parts = []
-        for file in files:
-            _require_readable(file)
-            shape = None if self._as_file else tables.inspect(file.path, file.source)
-            parts.append(_Part(file.path, file, shape))
-        return parts
-
-    def _part_name(self, table: pa.Table, base: Manifest) -> str:
-        """A number, so that parts stand in the order they came, and the beginning of a digest, so that the same table is known
-        when it comes again, whatever the checks take out of it."""
-        with tables.as_parquet(table, self._room.context.folder) as stream:
-            digest = file_digest(stream, "sha256").hexdigest()[:12]
-        for file in base.files:
-            if file.path.endswith(f"-{digest}.parquet"):
-                return file.path
-        return f"part-{len(base.files):05d}-{digest}.parquet"
-
-    def _shape(self, parts: list[_Part]) -> _Shape:
+    def _shape(self, parts: list[Part], base: Manifest) -> Shape:
+        """What the parts are as one table, when all of them are tables of one format and have the same columns."""
         if any(part.shape is None for part in parts):
-            return _Shape([], None)
+            return Shape([], None)
+        from everloop.data.scanning import partitioned
+        from everloop.data.tables import columns_of
+
         endings = {Path(part.path).suffix.lower() for part in parts}
         shapes = [part.shape for part in parts if part.shape is not None]
         if len(endings) > 1 or any(not schema.equals(shapes[0][0]) for schema, _ in shapes[1:]):
-            return _Shape([], None)
-        return _Shape(tables.columns_of(shapes[0][0]), sum(rows for _, rows in shapes))
+            return Shape([], None)
+        paths = {part.path for part in parts} | {file.path for file in base.files}
+        return Shape(columns_of(partitioned(paths, shapes[0][0])), sum(rows for _, rows in shapes))
 
     # Checks
 
     def _examine(
-        self, parts: list[_Part], shape: _Shape, base: Manifest
+        self, parts: list[Part], shape: Shape, base: Manifest
     ) -> tuple[CheckReport | None, dict[int, list[str]]]:
         """The report, and which rows (numbered through all parts) go into quarantine for which checks."""
         if not self._terms.checks:
@@ -195,16 +203,20 @@ class Addition:
                 "checks need a table, and these files are not one",
                 hint="add Parquet or CSV files with the same columns",
             )
+        from everloop.data.checking import Examination
+        from everloop.data.quarantining import incoming
+        from everloop.data.scanning import connection, scan
+
         mine = {part.path for part in parts}
         earlier = [file for file in base.files if file.path not in mine]
         with connection() as con:
             examination = Examination(
                 con,
-                _incoming(parts),
+                incoming(parts),
                 self._terms.checks,
                 fetch=self._room.fetch,
                 now=self._room.context.clock(),
-                earlier=scan(self._room.objects, earlier) if earlier else None,
+                earlier=scan(self._room.contents, earlier) if earlier else None,
                 previous=lambda: self._room.newest(self._name),
                 project=self._room.context.project,
             )
@@ -224,17 +236,53 @@ class Addition:
 
     # Storing
 
-    def _write(self, writer: Writer, parts: list[_Part]) -> tuple[list[FileEntry], int]:
-        entries, new_bytes = [], 0
+    def _write(
+        self, writer: Writer, parts: list[Part], addresses: Mapping[str, str]
+    ) -> tuple[list[FileEntry], int]:
+        """Store the parts; what is known to be stored is not read again. Returns the files to be, and the new bytes."""
+        entries: dict[str, FileEntry] = {}
+        small: list[Part] = []
+        new_bytes = 0
+        gone = (
+            self._room.objects.missing(set(self._digests.values()))
+            if self._digests and not addresses
+            else set()
+        )
+
+        def flush() -> int:
+            done = writer.add_many([read_small(part.source) for part in small])
+            for part, stored in zip(small, done, strict=True):
+                entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
+            small.clear()
+            return sum(stored.new_bytes for stored in done)
+
         for part in parts:
-            if isinstance(part.source, Found):
-                stored = writer.add(part.source.source)
-            else:
-                with tables.as_parquet(part.source, self._room.context.folder) as stream:
+            digest = self._digests.get(part.path)
+            if not isinstance(part.source, Found):
+                from everloop.data.tables import as_parquet
+
+                with as_parquet(part.source, self._room.context.folder) as stream:
                     stored = writer.add(stream)
-            entries.append(FileEntry(part.path, stored.digest, stored.size))
-            new_bytes += stored.new_bytes
-        return entries, new_bytes
+                entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
+                new_bytes += stored.new_bytes
+            elif part.path in addresses:
+                entries[part.path] = FileEntry(
+                    part.path, digest or digest_of(part.source), part.source.look.size, addresses[part.path]
+                )
+            elif digest is not None and digest not in gone:
+                entries[part.path] = FileEntry(part.path, digest, part.source.look.size)
+            elif part.source.look.size <= SMALL:
+                small.append(part)
+                if len(small) == TOGETHER:
+                    new_bytes += flush()
+            else:
+                stored = writer.add(part.source.place)
+                entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
+                new_bytes += stored.new_bytes
+        if small:
+            new_bytes += flush()
+        self._read = {path: entry.digest for path, entry in entries.items()}
+        return [entries[part.path] for part in parts], new_bytes
 
     def _combined(self, base: Manifest, stored: list[FileEntry]) -> Manifest:
         known = {file.path: file for file in base.files}
@@ -247,11 +295,12 @@ class Addition:
             known[file.path] = file
         return Manifest.of(known.values())
 
-    def _table_facts(self, parent: VersionRecord | None, shape: _Shape, new: list[_Part]) -> dict[str, Any]:
-        """Rows and columns of the version: those of the new parts, after those of the parent when they are appended."""
+    def _table_facts(self, parent: VersionRecord | None, shape: Shape, new: list[Part]) -> dict[str, Any]:
+        """Rows, columns and content of the version: those of the new parts, after those of the parent when they are appended."""
         rows = None if shape.rows is None else sum(part.shape[1] for part in new if part.shape is not None)
         if not self._append or parent is None:
-            return {"rows": rows, "columns": shape.columns}
+            content = None if rows is None else self._content(new, shape)
+            return {"rows": rows, "columns": shape.columns, "content": content}
         if parent.rows is None or rows is None:
             if parent.rows is not None:
                 raise InvalidInput(
@@ -269,16 +318,31 @@ class Addition:
                 f"'{self._name}' has other columns than what is to be appended: {told}",
                 hint="cast them, or add without appending",
             )
-        return {"rows": parent.rows + rows, "columns": parent.columns}
+        content = parent.content
+        added = self._content(new, shape) if content is not None else None
+        if content is not None and added is not None:
+            from everloop.data.row_digests import combined
 
-    def _quarantine(self, writer: Writer, bad: list[_Part]) -> NewVersion:
+            content = combined(content, added)
+        return {"rows": parent.rows + rows, "columns": parent.columns, "content": content}
+
+    def _content(self, parts: list[Part], shape: Shape) -> str | None:
+        """The digest of the rows, whatever their order and the layout of files."""
+        from everloop.data.quarantining import content_of
+
+        return content_of(parts, [column.name for column in shape.columns])
+
+    def _quarantine(self, writer: Writer, bad: list[Part]) -> NewVersion:
         """Rejected rows as a version of their own dataset. Rows of a file that was rejected from before are replaced."""
+        from everloop.data.scanning import scan
+        from everloop.data.tables import columns_of
+
         name = quarantine_of(self._name)
         parent = self._room.newest(name)
         schema = bad[0].shape[0] if bad[0].shape else None
-        keeps = self._append and parent is not None and parent.columns == tables.columns_of(schema)
+        keeps = self._append and parent is not None and parent.columns == columns_of(schema)
         base = self._room.manifest(parent) if keeps and parent is not None else Manifest(())
-        stored, new_bytes = self._write(writer, bad)
+        stored, new_bytes = self._write(writer, bad, {})
         files = {file.path: file for file in (*base.files, *stored)}
         listing = writer.add(Manifest.of(files.values()).encode())
         rows = sum(part.shape[1] for part in bad if part.shape is not None)
@@ -287,8 +351,8 @@ class Addition:
             name=name,
             digest=listing.digest,
             new_bytes=new_bytes + listing.new_bytes,
-            rows=rows + (scan(self._room.objects, kept).count_rows() if kept else 0),
-            columns=tables.columns_of(schema),
+            rows=rows + (scan(self._room.contents, kept).count_rows() if kept else 0),
+            columns=columns_of(schema),
             parent=parent.version if parent else 0,
             appended=bool(kept),
             producer=self._producer,
@@ -297,6 +361,7 @@ class Addition:
 
     def _answer(
         self,
+        incoming: Incoming,
         parent: VersionRecord | None,
         recorded: list[VersionRecord],
         report: CheckReport | None,
@@ -304,13 +369,8 @@ class Addition:
     ) -> Added:
         version = recorded[0]
         unchanged = parent is not None and parent.reference == version.reference
-        if (
-            isinstance(self._source, str | Path)
-            and Path(self._source).is_dir()
-            and not self._append
-            and not rejected
-        ):
-            self._remember(Path(self._source), version)
+        if incoming.place is not None and incoming.files and not self._append and not rejected:
+            self._index.put(incoming.place, known(version.reference, self._begun, incoming.files, self._read))
         facts = msgspec.structs.asdict(version) | {"new_bytes": 0 if unchanged else self._new_bytes}
         return Added(
             **facts,
@@ -320,48 +380,6 @@ class Addition:
             quarantined_rows=rejected,
         )
 
-    def _remember(self, folder: Path, version: VersionRecord) -> None:
-        digests = {file.path: file.digest for file in self._room.manifest(version).files}
-        Checkouts(self._room.context.folder).remember(folder, version.reference, list_files(folder), digests)
-
-
-def _incoming(parts: list[_Part]) -> Any:
-    """All parts as one table in their order."""
-
-    if isinstance(parts[0].source, pa.Table):
-        return parts[0].source
-    if parts[0].shape is not None and not any(part.shape and part.shape[1] for part in parts):
-        return parts[0].shape[0].empty_table()
-    is_csv = parts[0].path.lower().endswith(tables.CSV)
-    kind = pa.dataset.CsvFileFormat(parse_options=PARSING) if is_csv else pa.dataset.ParquetFileFormat()
-    return pa.dataset.dataset([str(part.source.source) for part in parts], format=kind)
-
-
-def _split(parts: list[_Part], rejected: dict[int, list[str]]) -> tuple[list[_Part], list[_Part]]:
-    """The parts without the rejected rows, and the rejected rows of each part that has any. A part without stays as it is."""
-    if not rejected:
-        return parts, []
-    good, bad, first = [], [], 0
-    for part in parts:
-        assert part.shape is not None
-        schema, rows = part.shape
-        names = [rejected.get(number) for number in range(first, first + rows)]
-        first += rows
-        if not any(names):
-            good.append(part)
-            continue
-        table = part.source if isinstance(part.source, pa.Table) else _incoming([part]).to_table()
-        mask = pa.array([each is None for each in names])
-        path = str(Path(part.path).with_suffix(tables.PARQUET))
-        kept = table.filter(mask)
-        if kept.num_rows:
-            good.append(_Part(path, kept, (schema, kept.num_rows)))
-        aside = table.filter(pc.invert(mask)).append_column(
-            FAILED, pa.array([each for each in names if each], pa.list_(pa.string()))
-        )
-        bad.append(_Part(path, aside, (aside.schema, aside.num_rows)))
-    return good, bad
-
 
 def _told(failed: list[Any]) -> str:
     return "; ".join(
@@ -370,10 +388,3 @@ def _told(failed: list[Any]) -> str:
         else f"{check.name} failed for {check.failed_rows} of {check.of} rows"
         for check in failed
     )
-
-
-def _require_readable(file: Found) -> None:
-    try:
-        file.source.open("rb").close()
-    except OSError as error:
-        raise InvalidInput(f"{file.source} cannot be read: {error.strerror}") from None

@@ -1,159 +1,234 @@
 """Versions as files in a folder, and what was changed there since.
 
-For every folder that was checked out or added, the workspace keeps which version it is and how each file looked (size, times,
-inode), so that `status` reads only files that may have changed. As git does, it does not trust an entry that was modified after
-the record was begun: such a file may have changed again within the same tick of the clock.
+A checkout is written beside its folder and changes places with it in one step, so the folder holds one version or the other,
+whatever kills the process. What is written beside is looked at before the step: from then on the folder is known file by file
+(see `stat_index`), and `status` reads only what may have changed.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from hashlib import file_digest, sha256
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from everloop.data.folders import Found, list_contents
-from everloop.domain.datasets import FileDiff, FileEntry, Manifest, diff_files
-from everloop.errors import Conflict, InvalidInput, StorageError
+from everloop.data.folders import Found, list_contents, look_of
+from everloop.data.stat_index import Known, Seen, StatIndex, digest_of
+from everloop.domain.datasets import FileEntry, FolderStatus, Link, Manifest
+from everloop.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from everloop.store.objects import Objects
+    from everloop.data.file_contents import FileContents
 
-_COPY = 1024 * 1024
-
-
-class _Seen(msgspec.Struct, frozen=True, array_like=True):
-    digest: str
-    size: int
-    modified: int
-    changed: int
-    inode: int
-
-    def shows(self, file: Found) -> bool:
-        return file.print == (self.size, self.modified, self.changed, self.inode)
-
-
-class _Record(msgspec.Struct, frozen=True):
-    """What is known of a folder. `begun` is in nanoseconds of the file system's clock."""
-
-    reference: str
-    begun: int
-    files: dict[str, _Seen]
+_COPY = 1 << 20
+_TICKS = 20
+"""How many milliseconds the clock of a file system is given to move on."""
 
 
 class Checkouts:
-    """The folders of one workspace that hold a version."""
+    """The folders of one workspace that hold a version. `pause` waits for as many seconds as it is given."""
 
-    def __init__(self, folder: Path) -> None:
-        self._records = folder / "checkouts"
+    def __init__(self, folder: Path, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._folder = folder
+        self.index = StatIndex(folder)
+        self._pause = pause
 
-    def reference_of(self, folder: Path) -> str | None:
-        """Which version a folder holds, changed or not."""
-        record = self._read(folder)
-        return record.reference if record else None
+    def status(self, folder: Path) -> FolderStatus:
+        """What changed in a folder since it was checked out or added. Raises NotFound."""
+        known = self.index.get(folder)
+        if known is None:
+            if not folder.is_dir():
+                raise NotFound(f"there is no folder {folder}", hint="check the path")
+            raise NotFound(
+                f"{folder} was neither checked out nor added here", hint="see: everloop data checkout REF DIR"
+            )
+        begun = self.index.now() if os.access(self._folder, os.W_OK) else 0
+        found = list_contents(folder)
+        digests = {file.path: known.digest(file) for file in found}
+        unsure = [file for file in found if digests[file.path] is None]
+        digests |= {file.path: digest_of(file) for file in unsure}
+        before = {path: seen.digest for path, seen in known.files.items()}
+        added = [path for path in digests if path not in before]
+        removed = [path for path in sorted(before) if path not in digests]
+        changed = [path for path, digest in digests.items() if before.get(path, digest) != digest]
+        if begun and unsure and any(digests[file.path] == before.get(file.path) for file in unsure):
+            self._refresh(folder, known, begun, found, digests)
+        return FolderStatus(
+            folder=str(folder),
+            reference=known.reference,
+            clean=not (added or removed or changed),
+            added=added,
+            removed=removed,
+            changed=changed,
+            only=known.only,
+        )
 
-    def remember(
-        self, folder: Path, reference: str, files: Iterable[Found], digests: Mapping[str, str]
+    def _refresh(
+        self, folder: Path, known: Known, begun: int, found: Iterable[Found], digests: dict[str, str | None]
     ) -> None:
-        """The folder holds this version now, with these files."""
-        self._records.mkdir(parents=True, exist_ok=True)
-        begun = self._tick()
-        seen = {file.path: _Seen(digests[file.path], *file.print) for file in files}
-        staged = self._place(folder).with_suffix(".new")
-        staged.write_bytes(msgspec.msgpack.encode(_Record(reference, begun, seen)))
-        staged.replace(self._place(folder))
-
-    def changes(self, folder: Path, manifest: Manifest) -> FileDiff:
-        """What differs from a version to the folder as it is now."""
-        record = self._read(folder)
-        now = [FileEntry(file.path, self._digest(file, record), file.size) for file in list_contents(folder)]
-        return diff_files(manifest, Manifest(tuple(sorted(now))))
+        """Files that were read and are as they were need not be read the next time."""
+        files = dict(known.files)
+        for file in found:
+            seen = files.get(file.path)
+            if seen is not None and seen.digest == digests[file.path]:
+                files[file.path] = Seen(seen.digest, *file.look)
+        self.index.put(folder, msgspec.structs.replace(known, begun=begun, files=files))
 
     def write(
         self,
-        objects: Objects,
+        contents: FileContents,
+        reference: str,
         manifest: Manifest,
         folder: Path,
         identifier: str,
         *,
+        link: Link | None,
+        only: Sequence[str],
         force: bool,
-        held: Manifest | None,
-    ) -> None:
-        """Put a version's files into a folder, all at once: they are written beside it and change places with it.
+    ) -> Link:
+        """Put a version's files into a folder, all at once. Returns how they were made.
 
-        held: the version that the folder is known to hold. Raises Conflict when the folder has anything else in it, unless
-        `force`.
+        Raises Conflict when the folder has anything else in it than a version that is known, unless `force`.
         """
-        folder = folder.absolute()
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is a file", hint="name a folder")
-        occupied = folder.is_dir() and any(folder.iterdir())
-        if occupied and not force:
-            self._require_clean(folder, held)
-        beside = folder.parent / f".{folder.name}.{identifier}"
-        aside = folder.parent / f".{folder.name}.{identifier}.before"
-        try:
+        with self.index.alone(folder), contents.storage_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            for file in manifest.files:
-                _copy(objects, file, beside / file.path)
-            if folder.is_dir():
-                folder.rename(aside)
-            beside.rename(folder)
-        except OSError as error:
-            if aside.exists() and not folder.exists():
-                aside.rename(folder)
-            raise StorageError(
-                f"{folder} cannot be written: {error.strerror}", hint="what was there is still there"
-            ) from None
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
+            self._clear_leftovers(folder)
+            clean = self._clean_files(folder, force)
+            beside = folder.parent / f".{folder.name}.{identifier}.new"
+            try:
+                beside.mkdir()
+                way = contents.chosen_link(link, beside)
+                self._fill(contents, way, manifest.files, beside, folder, clean)
+                known = self._known(reference, manifest, beside, only, shared=way is Link.HARDLINK)
+                self.index.prepare(folder, beside, known)
+                self._change_places(beside, folder, identifier)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+            self.index.put(folder, self._after_removal(folder, known))
+        return way
 
-    def _require_clean(self, folder: Path, held: Manifest | None) -> None:
-        if held is None:
+    def _fill(
+        self,
+        contents: FileContents,
+        way: Link,
+        files: Iterable[FileEntry],
+        beside: Path,
+        folder: Path,
+        clean: dict[str, str],
+    ) -> None:
+        """Make every file. One that the folder holds already, unchanged, only gets a second name: so to go from one version to
+        the next costs what differs."""
+        rest: list[FileEntry] = []
+        for place in sorted({file.path.rpartition("/")[0] for file in files} - {""}):
+            os.makedirs(f"{beside}/{place}", exist_ok=True)
+        for file in files:
+            if way is Link.HARDLINK or clean.get(file.path) != file.digest:
+                rest.append(file)
+                continue
+            held = f"{folder}/{file.path}"
+            try:
+                if os.lstat(held).st_nlink > 1:  # a link to the workspace's own file
+                    rest.append(file)
+                else:
+                    os.link(held, f"{beside}/{file.path}")
+            except OSError:  # no hard links here
+                rest.append(file)
+        contents.write(rest, beside, way)
+
+    def _clean_files(self, folder: Path, force: bool) -> dict[str, str]:
+        """Path and content of the folder's files that are as they were. Raises Conflict when there is anything that is not."""
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return {}
+        known = self.index.get(folder)
+        if known is None:
+            if force:
+                return {}
             raise Conflict(
                 f"{folder} is not empty",
                 hint="choose another folder, or use --force to replace what is there",
             )
-        changes = self.changes(folder, held)
-        different = [*changes.added, *changes.changed, *changes.removed]
-        if different:
+        status = self.status(folder)
+        different = [*status.added, *status.changed, *status.removed]
+        if different and not force:
             raise Conflict(
                 f"{folder} has local changes: {', '.join(different[:5])}{' …' if len(different) > 5 else ''}",
                 hint="add them as a version first, or use --force to lose them",
             )
+        gone = {*status.removed, *status.changed}
+        return {path: seen.digest for path, seen in known.files.items() if path not in gone}
 
-    def _digest(self, file: Found, record: _Record | None) -> str:
-        known = record.files.get(file.path) if record else None
-        if record and known and known.shows(file) and max(file.modified, file.changed) < record.begun:
-            return known.digest
+    def _known(
+        self, reference: str, manifest: Manifest, beside: Path, only: Sequence[str], *, shared: bool
+    ) -> Known:
+        """What was written, as it looks now that nobody else has seen it."""
+        digests = {file.path: file.digest for file in manifest.files}
+        found = list_contents(beside)
+        newest = max((max(file.look.modified, file.look.changed) for file in found), default=0)
+        for _ in range(_TICKS):
+            if (begun := self.index.now()) > newest:
+                break
+            self._pause(0.001)
+        files = {file.path: Seen(digests[file.path], *file.look) for file in found}
+        return Known(reference, begun, files, list(only), shared)
+
+    def _after_removal(self, folder: Path, known: Known) -> Known:
+        """A file that had a name in the old folder too has changed by losing it, though not in its content."""
+        files = dict(known.files)
+        for path, seen in known.files.items():
+            try:
+                look = look_of(os.lstat(f"{folder}/{path}"))
+            except OSError:
+                continue
+            if (look.size, look.modified, look.inode) == (seen.size, seen.modified, seen.inode):
+                files[path] = Seen(seen.digest, *look)
+        newest = max((seen.changed for seen in files.values()), default=0)
+        if files == known.files or newest < known.begun:
+            return msgspec.structs.replace(known, files=files)
+        for _ in range(_TICKS):
+            if (begun := self.index.now()) > newest:
+                return msgspec.structs.replace(known, files=files, begun=begun)
+            self._pause(0.001)
+        return known
+
+    def _change_places(self, beside: Path, folder: Path, identifier: str) -> None:
+        from everloop.data.linking import exchange
+
+        if not folder.is_dir():
+            beside.rename(folder)
+            return
+        if exchange(beside, folder):
+            return
+        aside = folder.parent / f".{folder.name}.{identifier}.before"
+        folder.rename(aside)
         try:
-            with file.source.open("rb") as stream:
-                return file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise InvalidInput(f"{file.source} cannot be read: {error.strerror}") from None
+            beside.rename(folder)
+        except OSError:
+            aside.rename(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
 
-    def _read(self, folder: Path) -> _Record | None:
-        try:
-            return msgspec.msgpack.decode(self._place(folder).read_bytes(), type=_Record)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return None
-
-    def _place(self, folder: Path) -> Path:
-        return self._records / f"{sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.msgpack"
-
-    def _tick(self) -> int:
-        """Now by the clock that stamps files, which may be coarser than the computer's, or another machine's."""
-        probe = self._records / ".tick"
-        probe.touch()
-        return probe.stat().st_mtime_ns
+    def _clear_leftovers(self, folder: Path) -> None:
+        """What a killed process left beside the folder. The folder itself may stand there under another name, where the system
+        cannot let two folders change places in one step."""
+        for left in folder.parent.glob(f".{_escaped(folder.name)}.*.before"):
+            if folder.exists():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.rename(folder)
+        for left in folder.parent.glob(f".{_escaped(folder.name)}.*.new"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _copy(objects: Objects, file: FileEntry, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with objects.open(file.digest) as source, target.open("xb") as copy:
-        shutil.copyfileobj(source, copy, _COPY)
+def _escaped(name: str) -> str:
+    """A name as a pattern that matches only itself.
+
+    >>> _escaped("a[1]")
+    'a[[]1]'
+    """
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)

@@ -1,8 +1,9 @@
 """The data room: versions of datasets, whole or absent, compared, checked and checked out."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from everloop.data.collecting import Collecting
 from everloop.data.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
 from everloop.data.mending import Mending
+from everloop.data.profiles import Profiles
 from everloop.data.transferring import Transferring
 from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.datasets import (
@@ -20,9 +22,11 @@ from everloop.domain.datasets import (
     DatasetDiff,
     DatasetSummary,
     FolderStatus,
+    Link,
     Manifest,
     NewVersion,
     VersionRecord,
+    as_link,
     diff_columns,
     diff_files,
 )
@@ -34,8 +38,11 @@ from everloop.governance.operations import operation
 from everloop.store.schema.base import edges
 from everloop.store.schema.data import dataset_versions
 
+if TYPE_CHECKING:
+    from everloop.data.file_contents import FileContents
 
-class Data(Contracts, Collecting, Transferring, Mending):
+
+class Data(Contracts, Collecting, Transferring, Mending, Profiles):
     """Datasets: their versions, what differs, whether they pass their checks."""
 
     name = "data"
@@ -152,6 +159,7 @@ class Data(Contracts, Collecting, Transferring, Mending):
         as_file: bool = False,
         producer: str | None = None,
         without_contract: str = "",
+        reference: bool = False,
     ) -> Added:
         """Make a version of a file, a folder, or a table (anything that speaks Arrow: pyarrow, DuckDB, pandas, polars).
 
@@ -168,20 +176,24 @@ class Data(Contracts, Collecting, Transferring, Mending):
         `without_contract` gives the reason why not, which is recorded with the version.
 
         `producer` is the run that made the data (``run:…``).
+
+        A source may also be a query (``ev.query(sql, "sqlite:///shop.db")``) or an address that fsspec reaches (``s3://…``). With
+        `reference` the bytes of files stay where they are: their digests are kept, and held against them at every reading.
         """
         from everloop.data.adding import Addition
 
-        terms = self.terms(checked_name(name, "dataset name"), checks, without_contract)
+        checked_name(name, "dataset name")
         addition = Addition(
             self,
             source,
             name,
             message=message,
             append=append,
-            terms=terms,
+            terms=lambda: self.terms(name, checks, without_contract),
             file=file,
             as_file=as_file,
             producer=producer,
+            reference=reference,
         )
         return addition.run()
 
@@ -219,49 +231,57 @@ class Data(Contracts, Collecting, Transferring, Mending):
             return result
         return self._diff_tables(result, a, b, key)
 
-    def checkout(self, reference: str, folder: str | Path, force: bool = False) -> Checkout:
-        """Write a version's files into a folder, all at once. Local changes there are never overwritten, unless `force`."""
-        from everloop.data.checkouts import Checkouts
-        from everloop.data.folders import list_contents
+    def checkout(
+        self,
+        reference: str,
+        folder: str | Path,
+        force: bool = False,
+        *,
+        link: Link | str | None = None,
+        only: Iterable[str] = (),
+    ) -> Checkout:
+        """Write a version's files into a folder, all at once. Local changes there are never overwritten, unless `force`.
 
-        dataset, target, checkouts = (
-            self.dataset(reference),
-            Path(folder).absolute(),
-            Checkouts(self.context.folder),
+        link: ``reflink``, ``hardlink`` (read-only: do not write to them) or ``copy``; when it is not said, a reflink where the
+        file system has them, else a copy. only: patterns of paths, such as ``train/*`` or ``**/*.png``; the folder then holds
+        these files alone.
+        """
+        from everloop.data.checkouts import Checkouts
+
+        dataset, target = self.dataset(reference), Path(folder).absolute()
+        patterns = [only] if isinstance(only, str) else list(only)
+        way, chosen = as_link(link), dataset.manifest.chosen(patterns)
+        way = Checkouts(self.context.folder).write(
+            self.contents,
+            dataset.reference,
+            chosen,
+            target,
+            self.context.ids(),
+            link=way,
+            only=patterns,
+            force=force,
         )
-        known = checkouts.reference_of(target)
-        held = self.manifest(self.version(known)) if known else None
-        checkouts.write(self.objects, dataset.manifest, target, self.context.ids(), force=force, held=held)
-        digests = {file.path: file.digest for file in dataset.manifest.files}
-        checkouts.remember(target, dataset.reference, list_contents(target), digests)
         return Checkout(
             reference=dataset.reference,
             folder=str(target),
-            files=dataset.record.files,
-            bytes=dataset.record.bytes,
+            files=len(chosen.files),
+            bytes=chosen.size,
+            link=way,
+            only=patterns,
         )
 
     def status(self, folder: str | Path) -> FolderStatus:
         """What changed in a folder since it was checked out or added."""
         from everloop.data.checkouts import Checkouts
 
-        target, checkouts = Path(folder).absolute(), Checkouts(self.context.folder)
-        reference = checkouts.reference_of(target)
-        if reference is None:
-            if not target.is_dir():
-                raise NotFound(f"there is no folder {folder}", hint="check the path")
-            raise NotFound(
-                f"{folder} was neither checked out nor added here", hint="see: everloop data checkout REF DIR"
-            )
-        changes = checkouts.changes(target, self.manifest(self.version(reference)))
-        return FolderStatus(
-            folder=str(target),
-            reference=reference,
-            clean=not (changes.added or changes.removed or changes.changed),
-            added=changes.added,
-            removed=changes.removed,
-            changed=changes.changed,
-        )
+        return Checkouts(self.context.folder).status(Path(folder).absolute())
+
+    @cached_property
+    def contents(self) -> "FileContents":
+        """The bytes of versions' files, in the object store or where a version refers to."""
+        from everloop.data.file_contents import FileContents
+
+        return FileContents(self.objects, self.context.folder)
 
     def _diff_tables(self, result: DatasetDiff, a: Dataset, b: Dataset, key: Sequence[str]) -> DatasetDiff:
         from everloop.data.comparing import diff_by_content, diff_by_key
@@ -277,8 +297,8 @@ class Data(Contracts, Collecting, Transferring, Mending):
         shared = [column.name for column in a.schema if column.name in {other.name for other in b.schema}]
         if not shared:
             raise InvalidInput(f"{a.reference} and {b.reference} share no column")
-        first = scan(self.objects, mine) if mine else None
-        second = scan(self.objects, theirs) if theirs else None
+        first = scan(self.contents, mine) if mine else None
+        second = scan(self.contents, theirs) if theirs else None
         rows = diff_by_key(first, second, shared, key) if key else diff_by_content(first, second, shared)
         return msgspec.structs.replace(
             result,

@@ -71,7 +71,7 @@ class Dataset:
     def open(self, path: str = "") -> BinaryIO:
         """A file as a seekable stream; the path may be left out when there is only one file."""
         note(self.reference)
-        return self._room.objects.open(self._file(path).digest)
+        return self._room.contents.open(self._file(path))
 
     def scan(self) -> pds.Dataset:
         """The table as a `pyarrow.dataset.Dataset`: only the columns and rows that are asked for are fetched."""
@@ -79,7 +79,7 @@ class Dataset:
 
         self._require_table()
         note(self.reference)
-        return scan(self._room.objects, self.manifest.files)
+        return scan(self._room.contents, self.manifest.files)
 
     def to_arrow(self, columns: Sequence[str] | None = None, filter: Any = None) -> pa.Table:
         """The table, or some of it, in memory.

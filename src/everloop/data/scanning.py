@@ -3,37 +3,134 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.dataset as pds
 
 from everloop.data.csv_files import PARSING
-from everloop.domain.datasets import FileEntry
+from everloop.data.formats import Format, format_of
+from everloop.data.json_files import json_table
+from everloop.domain import partitions
+from everloop.domain.datasets import Column, FileEntry
 from everloop.errors import Corrupted, InvalidInput
 
 if TYPE_CHECKING:
-    from everloop.store.objects import Objects
+    from everloop.data.file_contents import FileContents
+
+NATIVE = 4 << 20
+"""Files from this many bytes on are scanned as files of this machine, smaller ones in memory."""
 
 
-def scan(objects: Objects, files: Iterable[FileEntry]) -> pa.dataset.Dataset:
-    """Parquet or CSV files, all of one kind and schema, as a dataset that decodes only the columns and rows asked for.
+def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
+    """Files of one format and schema as a dataset that decodes only the columns and rows asked for.
 
-    The files' bytes are fetched, checked and held in memory as they are stored, compressed. Handing Arrow a Python file
-    instead, to fetch pieces as it goes, deadlocks under DuckDB: a thread of Arrow waits for Python's lock to read, while the one
-    that has the lock waits for that thread to end.
+    Small files are held in memory as they are stored, compressed; large ones are taken out of the store once, checked, and from
+    then on read by Arrow itself. Handing Arrow a Python file instead, to fetch pieces as it goes, deadlocks under DuckDB: a
+    thread of Arrow waits for Python's lock to read, while the one that has the lock waits for that thread to end.
     """
     listed = list(files)
-    is_csv = listed[0].path.lower().endswith(".csv")
-    kind = pa.dataset.CsvFileFormat(parse_options=PARSING) if is_csv else pa.dataset.ParquetFileFormat()
-    stored = (objects.read(file.digest) for file in listed)
-    # Arrow takes a header that no line end follows for nothing at all.
-    ended = (data + b"\n" if is_csv and b"\n" not in data else data for data in stored)
-    fragments = [kind.make_fragment(pa.py_buffer(data)) for data in ended]
-    return pa.dataset.FileSystemDataset(fragments, fragments[0].physical_schema, kind)
+    large = [file for file in listed if file.size >= NATIVE and not file.source]
+    taken_out = contents.cache.paths(large) if large else {}
+    return table_of(
+        [
+            (
+                file.path,
+                Path(taken_out[file.digest])
+                if file.digest in taken_out
+                else contents.path(file)
+                if file.source
+                else contents.read(file),
+                None,
+            )
+            for file in listed
+        ]
+    )
+
+
+def table_of(files: Sequence[tuple[str, Path | bytes, tuple[pa.Schema, int] | None]]) -> pds.Dataset:
+    """Files of one format as one table: for each its name, where it is or what it holds, and (where known) schema and rows. What
+    the names of folders spell (``month=1/``) are columns too."""
+    fmt = format_of(files[0][0])
+    spelled = partitions.columns_of(path for path, _, _ in files)
+    if fmt in (Format.JSON, Format.LINES):
+        tables = [with_partitions(_rows(path, held), path, spelled) for path, held, _ in files]
+        return pds.dataset(pa.concat_tables(tables))
+    kind = _file_format(fmt)
+    system = pa.fs.LocalFileSystem()
+    fragments = []
+    for path, held, _ in files:
+        values = partitions.typed(partitions.values_of(path), spelled)
+        known = {} if not spelled else {"partition_expression": _expression(values, spelled)}
+        if isinstance(held, bytes):
+            # Arrow takes a header that no line end follows for nothing at all.
+            ended = held + b"\n" if fmt is Format.CSV and b"\n" not in held else held
+            fragments.append(kind.make_fragment(pa.py_buffer(ended), **known))
+        elif fmt is Format.CSV and held.stat().st_size < NATIVE and b"\n" not in (text := held.read_bytes()):
+            fragments.append(kind.make_fragment(pa.py_buffer(text + b"\n"), **known))
+        else:
+            fragments.append(kind.make_fragment(str(held.absolute()), system, **known))
+    schema = fragments[0].physical_schema
+    for column in spelled:
+        schema = schema.append(pa.field(column.name, _type(column.type)))
+    return pds.FileSystemDataset(fragments, schema, kind, system)
+
+
+def partitioned(paths: Iterable[str], schema: pa.Schema) -> pa.Schema:
+    """The schema of a table whose files have this one, with what the names of folders spell. Raises InvalidInput when a column
+    is in both."""
+    for column in partitions.columns_of(paths):
+        if column.name in schema.names:
+            raise InvalidInput(
+                f"the column '{column.name}' is in the files and in the names of their folders",
+                hint="rename the folders or the column",
+            )
+        schema = schema.append(pa.field(column.name, _type(column.type)))
+    return schema
+
+
+def _file_format(fmt: Format | None) -> pds.FileFormat:
+    match fmt:
+        case Format.CSV:
+            return pds.CsvFileFormat(parse_options=PARSING)
+        case Format.ARROW:
+            return pds.IpcFileFormat()
+        case _:
+            return pds.ParquetFileFormat()
+
+
+def _expression(values: dict[str, Any], spelled: Iterable[Column]) -> pds.Expression:
+    whole = None
+    for column in spelled:
+        field, value = pds.field(column.name), values[column.name]
+        one = field.is_null() if value is None else field == pa.scalar(value, _type(column.type))
+        whole = one if whole is None else whole & one
+    return whole
+
+
+def with_partitions(table: pa.Table, path: str, spelled: Iterable[Column]) -> pa.Table:
+    """The table of one file with the columns that the names of its folders spell."""
+    columns = list(spelled)
+    values = partitions.typed(partitions.values_of(path), columns)
+    for column in columns:
+        whole = pa.repeat(pa.scalar(values[column.name], _type(column.type)), table.num_rows)
+        table = table.append_column(column.name, whole)
+    return table
+
+
+def _rows(path: str, held: Path | bytes) -> pa.Table:
+    table = json_table(path, held)
+    if table is None:
+        raise InvalidInput(f"{path} is not a list of rows")
+    return table
+
+
+def _type(name: str) -> pa.DataType:
+    return pa.int64() if name == "int64" else pa.string()
 
 
 @contextmanager

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from everloop.data.csv_files import JSON, PARSING, inspect_csv, require_json
+from everloop.data.csv_files import PARSING, inspect_csv, require_json
+from everloop.data.formats import Format, format_of
+from everloop.data.json_files import json_table
 from everloop.domain.datasets import Column
 from everloop.domain.names import shown
 from everloop.errors import InvalidInput, NotFound, StorageError
@@ -80,21 +82,34 @@ def columns_of(schema: pa.Schema) -> list[Column]:
 def inspect(name: str, file: Path) -> tuple[pa.Schema, int] | None:
     """Schema and rows of a file that will be called `name`, or None when it is no table by its ending. A Parquet, CSV or
     JSON file that is not what its ending says is refused: InvalidInput."""
-    lowered = name.lower()
-    if lowered.endswith(PARQUET):
-        try:
-            with pq.ParquetFile(file) as found:
+    match format_of(name):
+        case Format.PARQUET:
+            with _readable(name, "Parquet"), pq.ParquetFile(file) as found:
                 return found.schema_arrow, found.metadata.num_rows
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError) as error:
-            raise InvalidInput(
-                f"{name} is not readable Parquet: {str(error).splitlines()[0]}",
-                hint="write it again; or keep its bytes as they are with --as-file (as_file=True)",
-            ) from None
-    if lowered.endswith(CSV):
-        return inspect_csv(name, file)
-    if lowered.endswith(JSON):
-        require_json(name, file)
+        case Format.ARROW:
+            with _readable(name, "Arrow"), pa.memory_map(str(file)) as mapped:
+                opened = pa.ipc.open_file(mapped)
+                return opened.schema, sum(
+                    opened.get_batch(number).num_rows for number in range(opened.num_record_batches)
+                )
+        case Format.CSV:
+            return inspect_csv(name, file)
+        case Format.JSON | Format.LINES:
+            require_json(name, file)
+            table = json_table(name, file)
+            return None if table is None else (table.schema, table.num_rows)
     return None
+
+
+@contextmanager
+def _readable(name: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError) as error:
+        raise InvalidInput(
+            f"{name} is not readable {what}: {str(error).splitlines()[0]}",
+            hint="write it again; or keep its bytes as they are with --as-file (as_file=True)",
+        ) from None
 
 
 def read_table(path: Path) -> pa.Table:

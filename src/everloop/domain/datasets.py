@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import enum
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
 from everloop.domain.canonical import canonical
 from everloop.domain.checks import CheckReport
+from everloop.domain.globs import chooses
 from everloop.domain.names import shown
 from everloop.domain.references import Kind, Reference
-from everloop.errors import Corrupted, InvalidInput
+from everloop.errors import Corrupted, InvalidInput, NotFound
 
+_EMPTY_OR_DOTS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 QUARANTINE = "quarantine"
 """Rows that failed a check on their way into dataset NAME go to dataset NAME/quarantine."""
 
@@ -63,6 +66,19 @@ class Manifest(msgspec.Struct, frozen=True):
     def stored(self) -> tuple[FileEntry, ...]:
         """The files whose bytes are in the object store: all but those added by reference."""
         return tuple(file for file in self.files if not file.source)
+
+    def chosen(self, patterns: Iterable[str]) -> Manifest:
+        """Only the files that patterns name (see `globs.chooses`); all of them when there are none. Raises NotFound."""
+        listed = list(patterns)
+        files = tuple(file for file in self.files if chooses(listed, file.path)) if listed else self.files
+        if not files:
+            raise NotFound(
+                f"no file is named by {' or '.join(map(shown, listed))}",
+                hint=f"there is {shown(self.files[0].path)}, and others; ** crosses folders"
+                if self.files
+                else "",
+            )
+        return msgspec.structs.replace(self, files=files)
 
     def encode(self) -> bytes:
         return canonical(self)
@@ -227,6 +243,20 @@ class Link(enum.StrEnum):
     COPY = "copy"
 
 
+def as_link(name: str | None) -> Link | None:
+    """A way of linking by its name. Raises InvalidInput.
+
+    >>> as_link("copy"), as_link(None)
+    (<Link.COPY: 'copy'>, None)
+    """
+    try:
+        return None if name is None else Link(name)
+    except ValueError:
+        raise InvalidInput(
+            f"{shown(name)} is no way to link files", hint=f"one of {', '.join(Link)}"
+        ) from None
+
+
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     """What `data checkout` wrote, and where. `link` is how; `only` the patterns that chose the files, empty for all."""
 
@@ -298,6 +328,8 @@ def checked_path(path: str) -> str:
     Traceback (most recent call last):
     everloop.errors.InvalidInput: '../secrets' cannot be a file of a dataset: it has an empty, '.' or '..' part
     """
+    if path.isascii() and path.isprintable() and "\\" not in path and not _EMPTY_OR_DOTS.search(path):
+        return path
     problem = ""
     parts = path.split("/")
     if any(part in {"", ".", ".."} for part in parts):
@@ -311,7 +343,9 @@ def checked_path(path: str) -> str:
     return path
 
 
-def _refuse_clashes(files: Iterable[FileEntry]) -> None:
+def _refuse_clashes(files: Sequence[FileEntry]) -> None:
+    if len({file.path.casefold() for file in files if file.path.isascii()}) == len(files):
+        return
     seen: dict[str, str] = {}
     for file in files:
         # Two names that some file systems take for one could not both be checked out there.

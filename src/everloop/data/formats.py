@@ -1,0 +1,38 @@
+"""Which files are tables, by the endings of their names. Light to import: pyarrow comes in where a table is read."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Format(enum.StrEnum):
+    """What a file's ending says it is. `JSON` is a document, which may be a list of rows; `LINES` has one a line."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    JSON = "json"
+    LINES = "json lines"
+    ARROW = "arrow"
+
+
+ENDINGS = {
+    ".parquet": Format.PARQUET,
+    ".csv": Format.CSV,
+    ".json": Format.JSON,
+    ".jsonl": Format.LINES,
+    ".ndjson": Format.LINES,
+    ".arrow": Format.ARROW,
+    ".feather": Format.ARROW,
+    ".ipc": Format.ARROW,
+}
+
+
+def format_of(path: str) -> Format | None:
+    """The format of a file by its name, or None for what is no table.
+
+    >>> format_of("2013/flights.PARQUET"), format_of("photo.png")
+    (<Format.PARQUET: 'parquet'>, None)
+    """
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return ENDINGS.get(name[dot:].lower()) if dot >= 0 else None
