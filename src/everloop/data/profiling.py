@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from everloop.data.scanning import scan
+from everloop.data.tables import PARQUET
 from everloop.domain.datasets import FileEntry
 from everloop.errors import InvalidInput
 from everloop.stats.arrays import Counts
@@ -20,10 +21,16 @@ from everloop.stats.sketches import ColumnSketch, Kind, TableSketch, hash_number
 from everloop.stats.sketches.columns import CORRELATED, Batch
 from everloop.stats.sketches.distinct import Value, starts
 from everloop.stats.sketches.hashing import Hashes, hash_rows
-from everloop.store.objects import Objects
+
+if TYPE_CHECKING:
+    from everloop.data.file_contents import FileContents
+
+Scanned = Callable[[Sequence[FileEntry]], Any]
+"""Files as one `pyarrow.dataset.Dataset`."""
 
 CELLS = 1 << 22
 """Of a batch: many columns make short batches."""
+READ_AT_ONCE = 1 << 20
 MOST_ROWS, LEAST_ROWS = 1 << 17, 1 << 12
 
 DAY = 86_400_000_000
@@ -32,20 +39,53 @@ DAY = 86_400_000_000
 _NULL, _NAN = np.uint64(0x6E756C6C), np.uint64(0x6E616E)
 
 
-def profile_files(objects: Objects, files: Iterable[FileEntry]) -> TableSketch:
-    """The state of the table that these files make up, read once."""
-    source = scan(objects, files)
-    names = source.schema.names
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise InvalidInput(f"the table has two columns called '{repeated}'", hint="rename one of them")
-    rows = max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(names))))
-    batches = source.to_batches(batch_size=rows, batch_readahead=2, fragment_readahead=1)
-    return profile_batches(source.schema, batches)
+def profile_files(contents: FileContents, files: Sequence[FileEntry], scanned: Scanned) -> TableSketch:
+    """The state of the table that these files make up, read once: a batch at a time, of Parquet the bytes of a batch only.
+
+    scanned: how files that are not Parquet are read.
+    """
+    if not files[0].path.lower().endswith(PARQUET):
+        source = scanned(files)
+        rows = _rows(source.schema)
+        batches = source.to_batches(batch_size=rows, batch_readahead=2, fragment_readahead=1)
+        return profile_batches(source.schema, batches)
+    with contents.open(files[0]) as stored:
+        schema = pq.read_schema(stored)
+    return profile_batches(
+        schema, (batch for file in files for batch in _batches(contents, file, _rows(schema)))
+    )
+
+
+def _batches(contents: FileContents, file: FileEntry, rows: int) -> Iterator[pa.RecordBatch]:
+    with (
+        contents.open(file) as stored,
+        pq.ParquetFile(stored, buffer_size=READ_AT_ONCE, pre_buffer=False) as table,
+    ):
+        yield from table.iter_batches(batch_size=rows)
+
+
+def _rows(schema: pa.Schema) -> int:
+    """Of a batch."""
+    return max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(schema.names))))
+
+
+def _gathered(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that are worth their while: many small files make few of them."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= rows // 2:
+            yield pa.concat_batches(waiting) if len(waiting) > 1 else batch
+            waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def profile_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> TableSketch:
     """The state of a table that comes in batches."""
+    repeated = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if repeated is not None:
+        raise InvalidInput(f"the table has two columns called '{repeated}'", hint="rename one of them")
     kinds = {field.name: kind_of(field.type) for field in schema}
     numeric = [name for name, kind in kinds.items() if kind in ("number", "boolean")][:CORRELATED]
     # Sorting and hashing happen outside of Python's lock: a thread for each core.
@@ -60,7 +100,7 @@ def profile_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Tab
             return TableSketch.of(columns, rows, numeric, numbers)
 
         state = sketched(pa.RecordBatch.from_pylist([], schema=schema))
-        for batch in batches:
+        for batch in _gathered(batches, _rows(schema)):
             if batch.num_rows:
                 state = state.merge(sketched(batch))
     return state

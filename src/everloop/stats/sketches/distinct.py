@@ -48,7 +48,7 @@ def smallest(hashes: Hashes, size: int) -> NDArray[np.intp]:
 
 
 def _low(hashes: Hashes, size: int) -> NDArray[np.intp]:
-    """Places of hashes that lie below about twice the share that is wanted: they are spread evenly, so these are mostly enough."""
+    """Places of hashes below about twice the share that is wanted: they are spread evenly, so these are mostly enough."""
     if hashes.size <= 4 * size:
         return np.arange(hashes.size)
     return np.flatnonzero(hashes < np.uint64(2 * size / hashes.size * _RANGE))
@@ -108,6 +108,8 @@ class DistinctSketch(msgspec.Struct, frozen=True, eq=False):
         """Different values: exact, or the estimate."""
         if self.exact:
             return int(self.hashes.size)
+        if not self.repeated:
+            return self.total  # of thousands picked blindly, none occurs twice
         furthest = (float(self.hashes[-1]) + 1) / _RANGE
         return min(self.total, round((self.size - 1) / furthest))
 

@@ -61,3 +61,23 @@ dataset_checks = sa.Table(
     sa.Index(None, "reference", "time"),
     comment="Every verdict on a version, in the order they were made.",
 )
+
+dataset_profiles = sa.Table(
+    "dataset_profiles",
+    metadata,
+    sa.Column("reference", Ref, primary_key=True),
+    sa.Column("profile", Digest, nullable=False),
+    sa.Column("time", Moment, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    comment="The newest profile of a version: `profile` is the object that holds it.",
+)
+
+file_sketches = sa.Table(
+    "file_sketches",
+    metadata,
+    sa.Column("file", Digest, primary_key=True),
+    sa.Column("schema", Digest, primary_key=True),
+    sa.Column("state", Digest, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    comment="The sketches of a file by its digest and that of its columns: `state` is the object, which may be collected.",
+)
