@@ -13,6 +13,7 @@ from everloop.store.schema import (
     registry,
     rollout,
     serving,
+    sweeps,
     traces,
     tracking,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "registry",
     "rollout",
     "serving",
+    "sweeps",
     "traces",
     "tracking",
 ]
