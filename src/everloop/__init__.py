@@ -53,6 +53,7 @@ _NAMES: dict[str, str] = {
     "aggregate": "everloop.domain.featureviews:aggregate",
     "feature_view": "everloop.client.views:feature_view",
     "feature": "everloop.domain.featureviews:feature",
+    "feature_list": "everloop.domain.online:feature_list",
     "entity": "everloop.client.views:entity",
     "monitor": "everloop.domain.monitors:monitor",
     "outcome": "everloop.domain.monitors:outcome",

@@ -1,14 +1,16 @@
 """The online store and parity: the same values as history, with their age; and faults of serving are found."""
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.workspaces import FakeClock
 
 import everloop as ev
 from everloop.errors import InvalidInput, NotFound, StorageError
@@ -251,3 +253,267 @@ def test_one_changed_value_is_one_row(values: list[float], place: int, share: fl
     report, rows = _column("x", pa.array(changed), pa.array(values), times, None)
     assert (report.rows_different, rows.nonzero()[0].tolist()) == (1, [place])
     assert report.max_abs == abs(changed[place] - values[place])
+
+
+class TestSeveralAtOnce:
+    def test_features_of_several_views(self, room: Workspace) -> None:
+        room.features.materialize(until=NOON + 25 * MINUTE)
+        answer = room.features.look_up(
+            ["weather:temp", "recent"],
+            [{"origin": "EWR"}, {"origin": "JFK"}, {"origin": "XXX"}],
+            time=NOON + 26 * MINUTE,
+        )
+        assert answer.columns() == {
+            "temp": [None, 52.0, None],
+            "mean_temp": [None, 51.0, None],
+            "reports": [0, 2, None],
+        }
+        assert {each.name: each.statuses for each in answer.features} == {
+            "temp": ["expired", "present", "unknown"],
+            "mean_temp": ["null", "present", "unknown"],
+            "reports": ["present", "present", "unknown"],
+        }
+        weather_ages = answer.freshness["feature:weather@v1"]
+        assert weather_ages.ages == [76 * 60.0, 6 * 60.0, None]
+        assert weather_ages.staleness == [60.0, 60.0, None]
+        assert weather_ages.event_times[1] == NOON + 20 * MINUTE
+
+    def test_names_of_two_views_may_be_equal(self, room: Workspace) -> None:
+        room.features.materialize(until=NOON + 25 * MINUTE)
+        twice, keys, now = ["weather:temp", "weather@v1"], [{"origin": "JFK"}], NOON + 26 * MINUTE
+        with pytest.raises(InvalidInput, match="two features are called 'temp'"):
+            room.features.look_up(twice, keys, time=now)
+        named = room.features.look_up(["weather:temp", "recent:reports"], keys, time=now, full_names=True)
+        assert list(named.columns()) == ["weather__temp", "recent__reports"]
+
+    def test_a_list_keeps_the_views_it_was_recorded_with(self, room: Workspace) -> None:
+        [made] = room.features.apply_lists([ev.feature_list("delay", ["weather:temp", "recent"])])
+        assert made.features == ("weather@v1:temp", "recent@v1")
+        other = ev.feature_view(
+            "weather",
+            entity=airport,
+            source="weather",
+            event_time="time",
+            features=[ev.feature("temp", "temp * 0")],
+        )
+        room.features.apply([other])
+        room.features.materialize(["weather@v1", "weather", "recent"], until=NOON + 25 * MINUTE)
+        now = NOON + 26 * MINUTE
+        answer = room.features.look_up_list("delay", [{"origin": "JFK"}], time=now)
+        assert answer.columns() == {"temp": [52.0], "mean_temp": [51.0], "reports": [2]}
+        newest = room.features.look_up(["weather:temp"], [{"origin": "JFK"}], time=now)
+        assert newest.columns() == {"temp": [0.0]}
+        with pytest.raises(NotFound, match="no feature list is called 'dely'"):
+            room.features.look_up_list("dely", [{"origin": "JFK"}])
+        with pytest.raises(NotFound, match="no feature 'tmp'"):
+            room.features.apply_lists([ev.feature_list("delay", ["weather:tmp"])])
+
+    def test_nothing_and_wrong_things_asked(self, room: Workspace) -> None:
+        room.features.materialize(until=NOON + 25 * MINUTE)
+        now = NOON + 26 * MINUTE
+        assert room.features.get("weather", [], time=now) == []
+        with pytest.raises(InvalidInput, match="no features are asked for"):
+            room.features.look_up([], [{"origin": "JFK"}], time=now)
+        with pytest.raises(NotFound, match="has no feature 'tmp'") as wrong:
+            room.features.look_up(["weather:tmp"], [{"origin": "JFK"}], time=now)
+        assert "'temp'" in wrong.value.hint
+        with pytest.raises(InvalidInput, match="is not text"):
+            room.features.get("weather", [{"origin": 7}], time=now)
+        with pytest.raises(InvalidInput, match="not every entity has the key"):
+            room.features.get("weather", [{"origin": "JFK"}, {}], time=now)
+
+
+class TestWhatIsWritten:
+    def test_only_entities_that_changed(self, room: Workspace) -> None:
+        first = room.features.materialize(["weather"], until=NOON + 10 * MINUTE)[0]
+        assert (first.entities, first.written, first.removed) == (2, 2, 0)
+        again = room.features.materialize(["weather"], until=NOON + 30 * MINUTE)[0]
+        assert (again.entities, again.written) == (2, 1)
+        assert room.features.materialize(["weather"], until=NOON + 40 * MINUTE)[0].written == 0
+        [row] = room.features.get("weather", [{"origin": "EWR"}], time=NOON + 41 * MINUTE)
+        assert row.staleness == 60.0
+
+    def test_a_version_is_forgotten(self, room: Workspace) -> None:
+        room.features.materialize(until=NOON + 30 * MINUTE)
+        assert room.features.forget_online("weather@v1")
+        assert [each.reference for each in room.features.online_views()] == ["feature:recent@v1"]
+        assert [each.reference for each in room.features.materialized()] == ["feature:recent@v1"]
+        assert not room.features.forget_online("weather")
+        with pytest.raises(NotFound):
+            room.features.get("weather", [{"origin": "JFK"}])
+
+    def test_values_of_every_type_come_back_as_they_were(self, workspace: LocalWorkspace) -> None:
+        values = {
+            "f": pa.array([1.5, None], pa.float32()),
+            "i": pa.array([2**62, None], pa.int64()),
+            "b": pa.array([True, None]),
+            "s": pa.array(["ä", None]),
+            "d": pa.array([date(2020, 2, 29), None]),
+            "t": pa.array([NOON, None], INSTANT),
+            "n": pa.array([NOON.replace(tzinfo=None), None], pa.timestamp("us")),
+            "m": pa.array([Decimal("1.20"), None], pa.decimal128(9, 2)),
+            "l": pa.array([[1.0, 2.0], None], pa.list_(pa.float64())),
+            "x": pa.array([b"\xff", None], pa.binary()),
+        }
+        key = pa.array([date(2020, 1, 1), date(2020, 1, 2)])
+        workspace.data.add(pa.table({"day": key, "time": pa.array([NOON] * 2, INSTANT), **values}), "typed")
+        view = ev.feature_view(
+            "typed",
+            entity=ev.entity("day", keys=["day"]),
+            source="typed",
+            event_time="time",
+            features=list(values),
+        )
+        workspace.features.apply([view])
+        workspace.features.materialize(until=NOON)
+        frame = pa.table({"day": key, "at": pa.array([NOON] * 2, INSTANT)})
+        history = workspace.features.history(frame, ["typed"], time="at").to_pylist()
+        online = workspace.features.get("typed", [{"day": row["day"]} for row in history], time=NOON)
+        for past, now in zip(history, online, strict=True):
+            assert now.values == {name: past[name] for name in values}
+
+
+class TestPush:
+    @pytest.fixture
+    def late(self, room: Workspace, clock: FakeClock) -> Workspace:
+        """Noon and half an hour; materialised ten minutes ago."""
+        clock.now = NOON + 30 * MINUTE
+        room.features.materialize(until=NOON + 20 * MINUTE)
+        return room
+
+    def online(self, room: Workspace, origin: str, view: str = "weather") -> Any:
+        [row] = room.features.get(view, [{"origin": origin}])
+        return row
+
+    def history(self, room: Workspace, origins: list[str], clock: FakeClock) -> list[dict[str, Any]]:
+        frame = pa.table({"origin": origins, "at": pa.array([clock.now] * len(origins), INSTANT)})
+        answer: list[dict[str, Any]] = room.features.history(
+            frame, ["weather", "recent"], time="at"
+        ).to_pylist()
+        return answer
+
+    def test_rows_are_there_at_once_online_and_in_history(self, late: Workspace, clock: FakeClock) -> None:
+        done = late.features.push("weather", reports(("JFK", 24, 70.0), ("LGA", 25, 71.0)))
+        assert (done.data, done.rows, done.applied, done.older, done.waiting) == (
+            "data:weather@v2",
+            2,
+            2,
+            0,
+            0,
+        )
+        assert (done.unchanged, done.left) == (False, [])
+        row = self.online(late, "JFK")
+        assert (row.values["temp"], row.event_time) == (70.0, NOON + 24 * MINUTE)
+        assert row.staleness == pytest.approx(60, abs=1)  # known since minute 29
+        for origin in ("JFK", "LGA", "EWR"):
+            [known] = self.history(late, [origin], clock)
+            for view in ("weather", "recent"):
+                online = self.online(late, origin, view).values
+                if view == "recent" and origin == "EWR":
+                    continue  # nothing came for it: its windows are as of the materialisation
+                assert online == {name: known[name] for name in online}
+
+    def test_an_older_row_stays_in_history_only(self, late: Workspace, clock: FakeClock) -> None:
+        done = late.features.push("weather", [{"origin": "JFK", "time": "2013-06-01T11:58:00Z", "temp": 1.0}])
+        assert (done.applied, done.older) == (0, 1)
+        assert self.online(late, "JFK").values["temp"] == 50.0
+        assert self.history(late, ["JFK"], clock)[0]["reports"] == 3  # the row of 12:20 is known since 12:25
+
+    def test_the_same_push_again_changes_nothing(self, late: Workspace) -> None:
+        rows = reports(("JFK", 24, 70.0))
+        late.features.push("weather", rows)
+        again = late.features.push("weather", rows)
+        assert (again.unchanged, again.data, again.applied) == (True, "data:weather@v2", 0)
+        late.features.push("weather", reports(("JFK", 24, 80.0)))  # a correction of the same moment
+        assert late.features.push("weather", rows).applied == 0  # and then the first once more
+        assert self.online(late, "JFK").values["temp"] == 80.0
+
+    def test_what_becomes_known_later_waits(self, late: Workspace, clock: FakeClock) -> None:
+        done = late.features.push("weather", reports(("JFK", 29, 70.0)))
+        assert (done.applied, done.waiting) == (0, 1)
+        assert self.online(late, "JFK").values["temp"] == 50.0
+        clock.now = NOON + 40 * MINUTE
+        late.features.materialize(until=clock.now)
+        assert self.online(late, "JFK").values["temp"] == 70.0
+
+    def test_a_later_filling_as_of_before_keeps_it(self, late: Workspace) -> None:
+        late.features.push("weather", reports(("JFK", 24, 70.0)))
+        late.features.materialize(until=NOON + 26 * MINUTE)
+        assert self.online(late, "JFK").values["temp"] == 70.0
+
+    def test_every_stored_version_gets_it(self, late: Workspace) -> None:
+        celsius = ev.feature_view(
+            "weather",
+            entity=airport,
+            source="weather",
+            event_time="time",
+            features=[ev.feature("temp", "(temp - 32) / 1.8")],
+        )
+        joined = ev.feature_view(
+            "joined",
+            entity=airport,
+            source="weather",
+            event_time="time",
+            sql="select origin, time, temp * 2 as double from weather",
+            features=["double"],
+        )
+        late.features.apply([celsius, joined])
+        late.features.materialize(["weather", "joined"], until=NOON + 20 * MINUTE)
+        done = late.features.push("weather@v1", reports(("JFK", 24, 50.0)))
+        assert done.left == ["feature:joined@v1"]
+        assert self.online(late, "JFK", "weather@v1").values["temp"] == 50.0
+        assert self.online(late, "JFK", "weather@v2").values["temp"] == pytest.approx(10)
+        with pytest.raises(InvalidInput, match="query or code of its own"):
+            late.features.push("joined", [{"origin": "JFK"}])
+
+    def test_rows_that_do_not_fit_are_refused_whole(self, late: Workspace) -> None:
+        good = {"origin": "JFK", "time": "2013-06-01T12:24:00Z", "temp": 1.0}
+        for wrong, said in [
+            ({"temp": "warm"}, "'temp' does not fit"),
+            ({"tmp": 1.0}, "has no column 'tmp'"),
+            ({"time": "2013-06-01T12:24:00"}, "not an instant"),
+            ({"time": "noon"}, "'time' does not fit"),
+        ]:
+            with pytest.raises(InvalidInput, match=said):
+                late.features.push("weather", [good, good | wrong])
+        for rows, said in [
+            ([], "no rows"),
+            ([{"time": good["time"]}], "needs the key"),
+            ("JFK", "is no table"),
+        ]:
+            with pytest.raises(InvalidInput, match=said):
+                late.features.push("weather", rows)
+        naive = reports(("JFK", 1, 1.0))
+        naive = naive.set_column(1, "time", naive["time"].cast(pa.timestamp("us")))
+        with pytest.raises(InvalidInput, match="without a zone"):
+            late.features.push("weather", naive)
+        assert late.data.version("weather").version == 1
+
+    def test_it_is_an_operation_too(self, late: Workspace) -> None:
+        row = {"origin": "JFK", "time": "2013-06-01T12:24:00Z", "temp": 3.5}
+        assert late.features.push_rows(view="weather", rows=[row]).applied == 1
+        assert self.online(late, "JFK").values == {"temp": 3.5, "sky": None}
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 40)), min_size=1, max_size=4), max_size=4
+    )
+)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pushed_values_are_the_historical_ones(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
+) -> None:
+    """Whatever comes in whatever order: what is online is what history says, also late rows and those of the future."""
+    clock = FakeClock(NOON + 30 * MINUTE)
+    with LocalWorkspace(tmp_path_factory.mktemp("pushed"), clock=clock) as made:
+        made.data.add(reports(("A", 0, 50.0)), "weather")
+        made.features.apply([weather, recent])
+        made.features.materialize(until=NOON + 5 * MINUTE)
+        for number, batch in enumerate(batches):
+            made.features.push("weather", reports(*[(o, m, number + m / 7) for o, m in batch]))
+        frame = pa.table({"origin": list("ABC"), "at": pa.array([clock.now] * 3, INSTANT)})
+        history = made.features.history(frame, ["weather"], time="at").to_pylist()
+        online = made.features.get("weather", [{"origin": each} for each in "ABC"], time=clock.now)
+        for past, now in zip(history, online, strict=True):
+            assert now.values == {name: past[name] for name in now.values}

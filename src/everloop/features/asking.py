@@ -210,7 +210,7 @@ def _refuse_twins(features: Sequence[OnlineValues]) -> None:
 
 
 def _encoded(view: str, given: Mapping[str, Sequence[Any]], layout: Layout) -> list[bytes]:
-    return encoded_keys(view, layout, given)
+    return encoded_keys(view, layout, given) if given else []
 
 
 def _columns(keys: Keys) -> Mapping[str, Sequence[Any]]:

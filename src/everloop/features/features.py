@@ -1,69 +1,51 @@
 """The features room: views declared once, read as of a moment, kept at hand for serving, compared between the two."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from everloop.data.data import Data
-from everloop.domain.featureviews import (
-    FeatureName,
-    FeatureView,
-    ParityReport,
-    ViewRecord,
-)
-from everloop.domain.references import Kind, Reference
-from everloop.errors import InvalidInput, NotFound, nearest
-from everloop.features.at_hand import OnlineFeatures
-from everloop.governance.audit import Definition, Governance
+from everloop.domain.featureviews import ParityReport
+from everloop.errors import InvalidInput, nearest
+from everloop.features.definitions import FeatureDefinitions
+from everloop.features.lists import ListedFeatures
+from everloop.features.pushing import PushedFeatures
 
 if TYPE_CHECKING:
     from everloop.data.dataset import Dataset
+    from everloop.features.composed import ComposedReader
     from everloop.features.reader import FeatureReader, Selected
+    from everloop.features.selection import Asked
 
-KIND = "feature"
+    AnyReader = FeatureReader | ComposedReader
 
 
-class Features(OnlineFeatures):
+class Features(FeatureDefinitions, PushedFeatures, ListedFeatures):
     """Feature views: what was known of an entity at a moment, the same for training and for serving."""
 
     name = "features"
 
-    _compared_last: "tuple[object, FeatureReader] | None" = None
+    _compared_last: "tuple[object, AnyReader] | None" = None
     """What `parity` read last, and the reader made of it."""
-
-    # Declarations
-
-    def apply(self, views: Iterable[FeatureView]) -> list[ViewRecord]:
-        """Record declarations. One that is recorded already keeps its version; a changed one gets the next."""
-        governance = self.context.room(Governance)
-        return [
-            _record(governance.record_definition(KIND, view.name, msgspec.to_builtins(view)))
-            for view in views
-        ]
-
-    def views(self) -> list[ViewRecord]:
-        """The newest version of every view, by name."""
-        return [_record(each) for each in self.context.room(Governance).definitions(KIND)]
-
-    def view(self, reference: str) -> ViewRecord:
-        """A view: its newest version when the reference names none."""
-        wanted = Reference.parse(reference, Kind.FEATURE)
-        return _record(self.context.room(Governance).definition(KIND, wanted.name, wanted.version))
 
     # History
 
     def prepare(
         self, features: Sequence[str], *, at: Mapping[str, int | str] | None = None, full_names: bool = False
-    ) -> "FeatureReader":
+    ) -> "AnyReader":
         """A reader of features, with the data it needs in memory: for asking many times. See `FeatureReader`.
 
         features: ``view:feature``, ``view@v2:feature``, or ``view`` for all of it. at: data versions by dataset (a number or a
         reference); datasets that are not named are read at their newest. full_names: columns are called ``view__feature``,
         else ``feature``.
         """
-        selected = self._selected(features, full_names)
-        return self._reader(selected, self._pinned(selected, at or {}))
+        asked = self._asked(features, full_names)
+        return self._reader(asked, self._pinned(asked.stored, at or {}))
+
+    def stored_reader(self, reference: str, *, at: Mapping[str, int | str] | None = None) -> "FeatureReader":
+        """A reader of all features of one stored view; data versions as in `prepare`."""
+        record = self.view(reference)
+        asked = self._asked([record.reference.removeprefix("feature:")], full_names=False)
+        return self._stored(asked, self._pinned(asked.stored, at or {}))
 
     def _pinned(self, selected: "Sequence[Selected]", at: Mapping[str, int | str]) -> "dict[str, Dataset]":
         """The version of each dataset that the features are read from."""
@@ -78,14 +60,6 @@ class Features(OnlineFeatures):
                 f"{name}@v{version}" if isinstance(version, int) else version or name
             )
         return datasets
-
-    def _reader(self, selected: "Sequence[Selected]", datasets: "Mapping[str, Dataset]") -> "FeatureReader":
-        from everloop.features.reader import FeatureReader
-
-        references = {name: dataset.reference for name, dataset in datasets.items()}
-        return FeatureReader(
-            selected, references, {name: dataset.scan() for name, dataset in datasets.items()}
-        )
 
     def history(
         self,
@@ -110,56 +84,35 @@ class Features(OnlineFeatures):
         tolerance: float | None = None,
     ) -> ParityReport:
         """Compare logged features (a table with keys, instants and features) with those recomputed from history."""
-        selected = self._selected(features, full_names=False)
-        datasets = self._pinned(selected, at or {})
-        asked = (
-            *((each.record.reference, each.column) for each in selected),
+        asked = self._asked(features, full_names=False)
+        datasets = self._pinned(asked.stored, at or {})
+        key = (
+            *((each.record.reference, each.column) for each in asked.stored),
+            *((each.view.record.reference, each.column) for each in asked.computed),
             *(each.reference for each in datasets.values()),
         )
         held = self._compared_last
         if (
-            held is None or held[0] != asked
+            held is None or held[0] != key
         ):  # the days of a rollout are compared one by one, with the same history
-            held = self._compared_last = (asked, self._reader(selected, datasets))
+            held = self._compared_last = (key, self._reader(asked, datasets))
         return held[1].parity(logged, time=time, tolerance=tolerance)
 
-    def _selected(self, features: Sequence[str], full_names: bool) -> "list[Selected]":
-        from everloop.features.reader import Selected
+    def _reader(self, asked: "Asked", datasets: "Mapping[str, Dataset]") -> "AnyReader":
+        from everloop.features.composed import ComposedReader
 
-        if isinstance(features, str) or not features:
-            raise InvalidInput("no features are asked for", hint='features=["weather:temp", …]')
-        records: dict[str, ViewRecord] = {}
-        selected: list[Selected] = []
-        for text in features:
-            wanted = FeatureName.parse(text)
-            reference = str(Reference(Kind.FEATURE, wanted.view, wanted.version))
-            record = (
-                records.setdefault(reference, self.view(reference))
-                if reference not in records
-                else records[reference]
-            )
-            listed = [each for each in record.view.features if wanted.feature in ("", each.name)]
-            if not listed:
-                known = [each.name for each in record.view.features]
-                raise NotFound(
-                    f"feature view '{wanted.view}' has no feature '{wanted.feature}'",
-                    hint=nearest(wanted.feature, known) or f"it has {', '.join(known)}",
-                )
-            prefix = f"{wanted.view.replace('/', '_')}__" if full_names else ""
-            selected += [Selected(record, each, prefix + each.name) for each in listed]
-        columns = [each.column for each in selected]
-        for column in columns:
-            if columns.count(column) > 1:
-                raise InvalidInput(f"two features are called '{column}'", hint="ask with full_names=True")
-        return selected
+        stored = self._stored(asked, datasets) if asked.stored else None
+        if stored is not None and not asked.computed:
+            return stored
+        return ComposedReader(stored, asked.computed, asked.inputs, asked.columns)
 
+    def _stored(self, asked: "Asked", datasets: "Mapping[str, Dataset]") -> "FeatureReader":
+        from everloop.features.reader import FeatureReader
 
-def _record(definition: Definition) -> ViewRecord:
-    return ViewRecord(
-        reference=str(Reference(Kind.FEATURE, definition.name, definition.version)),
-        name=definition.name,
-        version=definition.version,
-        digest=definition.digest,
-        view=msgspec.convert(definition.declaration, FeatureView),
-        created=definition.created,
-    )
+        references = {name: dataset.reference for name, dataset in datasets.items()}
+        return FeatureReader(asked.stored, references, {name: each.scan() for name, each in datasets.items()})
+
+    def _asked(self, features: Sequence[str], full_names: bool) -> "Asked":
+        from everloop.features.selection import asked
+
+        return asked(features, self.recorded, full_names=full_names)
