@@ -1,17 +1,20 @@
-"""Commands of the features room: features list, apply, history, materialize, get, parity."""
+"""Commands of the features room: features list, apply, history, materialize, parity; `online` has get, push, forget."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from everloop.cli.frame import answer_no, command, emit, table, workspace
+from everloop.cli.instants import Instant
+from everloop.cli.online import forget, get, push
 from everloop.errors import InvalidDefinition, InvalidInput
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from everloop.domain.featureviews import ParityReport
 
 FEATURES = click.option(
@@ -25,21 +28,6 @@ TIME = click.option("--time", "time", required=True, help="The column of instant
 AT = click.option(
     "--at", multiple=True, help="A data version to read, such as flights@v3; the newest otherwise."
 )
-
-
-class Instant(click.ParamType):
-    """An instant in ISO 8601, with its zone."""
-
-    name = "instant"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"'{value}' is not an instant such as 2013-06-01T12:00:00Z", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"'{value}' has no time zone; write 2013-06-01T12:00:00Z", param, ctx)
-        return moment.astimezone(UTC)
 
 
 @click.group()
@@ -86,6 +74,7 @@ def list_() -> None:
 def apply(definitions: tuple[str, ...]) -> None:
     """Record the views in definitions (files or dotted names; those of everloop.toml when none is named)."""
     from everloop.domain.featureviews import FeatureView
+    from everloop.domain.online import FeatureList
     from everloop.governance.definitions import declared, load
 
     here = workspace(write=True)
@@ -94,15 +83,22 @@ def apply(definitions: tuple[str, ...]) -> None:
         raise InvalidInput(
             "no definitions are named", hint="name a file, or set definitions in everloop.toml"
         )
-    views = [view for spec in specs for view in declared(load(spec, here.project), FeatureView)]
-    if not views:
+    modules = [load(spec, here.project) for spec in specs]
+    views = [view for module in modules for view in declared(module, FeatureView)]
+    lists = [each for module in modules for each in declared(module, FeatureList)]
+    if not views and not lists:
         raise InvalidDefinition(
             f"{', '.join(specs)} declares no feature view", hint="declare one with ev.feature_view(…)"
         )
     recorded = here.features.apply(views)
+    listed = here.features.apply_lists(lists)
+    names = [each.reference for each in recorded] + [f"list {each.name} v{each.version}" for each in listed]
     emit(
-        {"views": [{"reference": each.reference, "digest": each.digest} for each in recorded]},
-        lambda _: "\n".join(each.reference for each in recorded),
+        {
+            "views": [{"reference": each.reference, "digest": each.digest} for each in recorded],
+            "lists": [{"name": each.name, "version": each.version} for each in listed],
+        },
+        lambda _: "\n".join(names),
     )
 
 
@@ -151,29 +147,9 @@ def materialize(views: tuple[str, ...], until: datetime | None, at: tuple[str, .
     """Put the values of all entities into the online store; all views when none is named."""
     here = workspace(write=True)
     done = here.features.materialize(list(views), until=until or here.clock(), at=_pinned(at))
-    rows = [(m.reference, m.until, m.entities, _listed(m.sources), m.seconds) for m in done]
-    columns = ["view", "as of", "entities", "from", "seconds"]
-    emit({"materialized": done}, lambda _: table(columns, rows, right=["entities", "seconds"]))
-
-
-@command()
-@click.argument("view")
-@click.argument("entities", metavar="KEY=VALUE[,KEY=VALUE]…", nargs=-1, required=True)
-@click.option("--time", type=Instant(), help="Judge ages as of this instant; now when not given.")
-def get(view: str, entities: tuple[str, ...], time: datetime | None) -> None:
-    """Values from the online store, one row for each entity, with their age."""
-    found = workspace().features.get(view, [_entity(each) for each in entities], time)
-    rows = [
-        (
-            ", ".join(map(str, row.keys.values())),
-            row.status,
-            "" if row.age is None else f"{row.age:.0f} s",
-            *row.values.values(),
-        )
-        for row in found
-    ]
-    columns = [", ".join(found[0].keys), "status", "age", *found[0].values]
-    emit({"rows": found}, lambda _: table(columns, rows))
+    rows = [(m.reference, m.until, m.entities, m.written, _listed(m.sources), m.seconds) for m in done]
+    columns = ["view", "as of", "entities", "written", "from", "seconds"]
+    emit({"materialized": done}, lambda _: table(columns, rows, right=["entities", "written", "seconds"]))
 
 
 @command()
@@ -196,7 +172,7 @@ def parity(
         answer_no()
 
 
-for each in (list_, apply, history, materialize, get, parity):
+for each in (list_, apply, history, materialize, get, push, forget, parity):
     features.add_command(each)
 
 
@@ -217,13 +193,6 @@ def _pinned(at: tuple[str, ...]) -> dict[str, str]:
     from everloop.domain.references import Kind, Reference
 
     return {Reference.parse(each, Kind.DATA).name: each for each in at}
-
-
-def _entity(text: str) -> dict[str, Any]:
-    pairs = [each.partition("=") for each in text.split(",")]
-    if any(not sign for _, sign, _ in pairs):
-        raise InvalidInput(f"'{text}' does not name an entity", hint="write KEY=VALUE, such as origin=JFK")
-    return {key.strip(): value for key, _, value in pairs}
 
 
 def _listed(sources: dict[str, str]) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.features import Instant
 from everloop.cli.frame import answer_no, command, emit, facts, say, table, workspace
+from everloop.cli.instants import Instant
 from everloop.loop.records import Status
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everloop.cli.features import Instant
 from everloop.cli.frame import command, emit, facts, table, workspace
+from everloop.cli.instants import Instant
 
 if TYPE_CHECKING:
     from rich.console import Group

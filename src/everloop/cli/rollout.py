@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.features import Instant
 from everloop.cli.frame import answer_no, command, emit, facts, table, workspace
+from everloop.cli.instants import Instant
 from everloop.domain.rollouts import State, Strategy
 from everloop.errors import InvalidInput
 
