@@ -1,6 +1,7 @@
 """Profiles of versions: made once, kept with the version, and put together from what is kept of files that did not change."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,9 @@ class Profiles(Room):
     name = "data"
 
     if TYPE_CHECKING:  # of `Data`, which this is a part of
-        contents: FileContents
+
+        @cached_property
+        def contents(self) -> FileContents: ...
 
         def dataset(self, reference: str) -> Dataset: ...
         def reports(self, reference: str) -> list[CheckReport]: ...

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
 from everloop.store.objects import chunking, hashing, recipes
-from everloop.store.objects.buckets import Bucket, stage, storage_errors
+from everloop.store.objects.buckets import Bucket, stage, storage_error, storage_errors
 from everloop.store.objects.catalog import Catalog, key_of, pack_key
 from everloop.store.objects.contract import Source, Stored
 from everloop.store.objects.index import Place
@@ -111,17 +111,23 @@ class PackWriter:
         return True
 
     def _append(self, kind: Kind, digest: bytes, payload: bytes | memoryview, size: int) -> None:
-        with storage_errors(str(self._bucket.staging)):
-            if self._pack is None:
-                self._pack = PackFile(stage(self._bucket.staging))
-                self._files.append(self._pack)
-                if not self._rely:
-                    # Packs of the same entries have the same name. This one must be another file than any that may go now.
-                    salt = os.urandom(16)
-                    self._pack.append(Kind.BLOB, hashing.sha256(salt), salt, len(salt))
-            self._pack.append(kind, digest, payload, size)
-        if self._pack.full:
+        pack = self._pack or self._begun()
+        try:  # not `storage_errors`: this is done for every small file
+            pack.append(kind, digest, payload, size)
+        except OSError as error:
+            raise storage_error(error, str(self._bucket.staging)) from error
+        if pack.full:
             self._seal()
+
+    def _begun(self) -> PackFile:
+        with storage_errors(str(self._bucket.staging)):
+            self._pack = PackFile(stage(self._bucket.staging))
+            self._files.append(self._pack)
+            if not self._rely:
+                # Packs of the same entries have the same name. This one must be another file than any that may go now.
+                salt = os.urandom(16)
+                self._pack.append(Kind.BLOB, hashing.sha256(salt), salt, len(salt))
+            return self._pack
 
     def _seal(self) -> None:
         if self._pack is not None:
