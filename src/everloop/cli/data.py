@@ -19,6 +19,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "what changed in a folder since it was added or checked out",
     ),
     "rm": ("everloop.cli.data_versions:remove", "take a version away, or a dataset with all its versions"),
+    "profile": (
+        "everloop.cli.profiles:profile",
+        "what a version's table holds; what shifted since another one",
+    ),
+    "datasheet": ("everloop.cli.profiles:datasheet", "a datasheet of a version, to be finished by people"),
 }
 """Command -> (where it is, one line of help). Reading this table imports none of them."""
 

@@ -67,7 +67,8 @@ def _column(name: str, type_: str, sketch: ColumnSketch) -> ColumnProfile:
     top = [
         TopValue(masked(_short(value)) if hides and isinstance(value, str | int) else _short(value), count)
         for value, count in sketch.frequent.top(TOP)
-        if not (isinstance(value, float) and not math.isfinite(value))
+        if (count > 1 or distinct.distinct <= TOP)
+        and not (isinstance(value, float) and not math.isfinite(value))
     ]
     return ColumnProfile(
         name=name,
