@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import numpy as np
 import pytest
@@ -39,6 +40,14 @@ def test_models_logged_by_mlflow_answer_everywhere(
             version.predict(ROWS)
         version.load(trust=True)
     assert np.array_equal(version.predict(ROWS)["probability"], expected)
+    workspace.registry.make_servable("seen by both@v1", trust=client == "mlflow2")
+    built = workspace.registry.package("seen by both@v1", out=tmp_path / "package")
+    assert built.parity is not None
+    assert (built.parity.passed, built.parity.rows) == (True, 5)
+    workspace.serving.deploy("both", "seen by both@v1")
+    with workspace.serving.start("both") as server:
+        asked = httpx.post(f"{server.url}/predict", json={"columns": ROWS}, timeout=30).raise_for_status()
+    assert np.allclose(asked.json()["predictions"]["probability"], expected, atol=1e-12)
     run = workspace.tracking.run(version.record.run)
     assert (run.reference, "model:seen by both@v1", "produced") in workspace.ledger.edges_of(
         run.reference, upward=False

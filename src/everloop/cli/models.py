@@ -1,4 +1,4 @@
-"""Commands of the registry: models list / show / register / alias / promote / deprecate, best, package."""
+"""Commands of the registry: models list / show / register / adopt / alias / promote / deprecate, best, package."""
 
 from __future__ import annotations
 
@@ -115,6 +115,19 @@ def promote(reference: str, alias: str, module: str | None, because: str) -> Non
 
 @command()
 @click.argument("reference")
+@click.option("--trust", is_flag=True, help="Load a pickle, which runs its author's code.")
+def adopt(reference: str, trust: bool) -> None:
+    """Give a version that a client of MLflow logged what serving and packaging need.
+
+    It is loaded once, here, kept as skops, and proven to answer the same; no server loads a pickle.
+    """
+    made = workspace(write=True).registry.make_servable(reference, trust=trust)
+    takes = ", ".join(made.model.signature.names)
+    emit(made, lambda value: f"{value.reference} can answer at an endpoint; it takes {takes}")
+
+
+@command()
+@click.argument("reference")
 @click.option("--reason", default="", help="Why.")
 def deprecate(reference: str, reason: str) -> None:
     """Say that a version is not to be used any more."""
@@ -202,5 +215,5 @@ def _best(found: Best) -> Any:
     return table(columns, rows, right=["value", "against the best"], title=f"{found.reference}: {found.rule}")
 
 
-for each in (list_, show, register, alias, promote, deprecate):
+for each in (list_, show, register, adopt, alias, promote, deprecate):
     models.add_command(each)

@@ -61,5 +61,6 @@ def _endpoint(found: Any, reference: str) -> str:
     name = Reference.parse(version.reference).name.replace("/", "-")
     served = {each.name: each for each in found.serving.endpoints()}.get(name)
     if served is None or version.reference not in [arm.model for arm in served.arms]:
+        found.registry.make_servable(version.reference)  # where a client of MLflow logged it
         found.serving.deploy(name, version.reference)
     return name

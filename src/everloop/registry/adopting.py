@@ -1,16 +1,20 @@
-"""Taking in registered models that another store has kept until now, with the numbers their versions had."""
+"""Taking in what others made: registered models of another store, with the numbers their versions had, and models that clients
+of MLflow logged, with what serving needs."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from everloop.domain.adoption import AdoptedModel, AdoptedModels, AdoptedVersion
-from everloop.domain.models import Stage
+from everloop.domain.models import ModelVersionRecord, Stage
 from everloop.domain.names import checked_name
 from everloop.domain.references import Kind, Reference, is_alias
-from everloop.domain.runs import checked_text
-from everloop.errors import NotFound
+from everloop.domain.runs import ArtifactRecord, checked_text
+from everloop.domain.signature import StoredFile
+from everloop.errors import Conflict, InvalidInput, NotFound, Refused
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.registry import aliases, reading, sources
@@ -24,9 +28,63 @@ _LONGEST = {"description": 5_000, "source": 20_000, "run_link": 5_000, "user": 5
 
 
 class ModelAdoption(Catalogue):
-    """The operation that brings registered models in."""
+    """The operations that bring models in."""
 
     name = "registry"
+
+    def make_servable(self, reference: str, *, trust: bool = False) -> ModelVersionRecord:
+        """Give a version that a client of MLflow logged what an endpoint or a package needs: `model.json` with its signature, the
+        rows it is proven with (its input example), and the model as skops. One that has it is left as it is.
+
+        It is loaded here, in the caller's process. One that is pickled runs its author's code thereby, and is Refused unless
+        `trust` says that this is wanted; what is served afterwards is no pickle.
+        """
+        from everloop.registry.registry import Registry
+
+        record = self.context.room(Registry).version(reference)
+        if sources.MANIFEST in record.files or not record.files:
+            return record
+        from everloop.registry.packaging import fetched_models, place
+        from everloop.tracking.formats.adopting import adopt_folder
+
+        fetched = place(fetched_models(self.context.folder), record.digest, record.files, self.objects)
+        with tempfile.TemporaryDirectory(prefix="everloop-adopt-") as made:
+            try:
+                adopt_folder(fetched, Path(made), trust=trust)
+            except Refused as error:
+                named = record.reference.partition(":")[2]
+                hint = f"if you trust its author: everloop models adopt {named} --trust"
+                raise Refused(error.message, hint=error.hint if trust else hint) from None
+            files = [
+                ArtifactRecord(path.name, stored.digest, stored.size)
+                for path in sorted(Path(made).iterdir())
+                if path.name != sources.MLMODEL
+                for stored in [self.objects.put(path.read_bytes())]
+            ]
+        return self.add_servable_files(record.reference, files)
+
+    @operation(Permission.WRITE)
+    def add_servable_files(self, reference: str, files: list[ArtifactRecord]) -> ModelVersionRecord:
+        """Put Everloop's own files beside those that MLflow wrote of a version; `model.json` is among them and names the others.
+        They must be in the object store, and the version must lack them. What MLflow's clients load stays what it was."""
+        given = {each.path: StoredFile(each.digest, each.size) for each in files}
+        with self.change() as tx:
+            record = reading.find_version(tx, reference)
+            if sources.MLMODEL not in record.files:
+                raise InvalidInput(f"{record.reference} was not logged by MLflow", hint="log the model here")
+            if sources.MANIFEST in record.files:
+                raise Conflict(f"{record.reference} has its {sources.MANIFEST} already")
+            made_of = sources.with_manifest(self.objects, record, given)
+            row = version_row(tx, Reference.parse(record.reference, Kind.MODEL), made_of)
+            wanted = ("digest", "content", "size", "model", "files")
+            named = (model_versions.c.name == record.name) & (model_versions.c.version == record.version)
+            changed = {name: row[name] for name in wanted} | {"updated": tx.now}
+            tx.execute(sa.update(model_versions).where(named).values(changed))
+            for each in given.values():
+                tx.hold(each.digest, each.size, record.reference)
+            facts = {"digest": made_of.digest, "content": made_of.model.content, "from": record.digest}
+            tx.event("model.made_servable", record.reference, facts)
+            return reading.find_version(tx, record.reference)
 
     @operation(Permission.WRITE)
     def adopt_model(self, found: AdoptedModel, origin: str) -> AdoptedModels:

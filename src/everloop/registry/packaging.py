@@ -60,8 +60,8 @@ def check_servable(record: ModelVersionRecord) -> None:
     """Raise Refused for a version that a prediction server could not answer with: it needs our `model.json`."""
     if "model.json" not in record.files:
         raise Refused(
-            f"{record.reference} cannot answer at an endpoint: it was not logged by Everloop",
-            hint="log it here, and register that: run.log_model(ev.model(…).load().native, example=rows)",
+            f"{record.reference} cannot answer at an endpoint as MLflow logged it",
+            hint=f"let Everloop adopt it: everloop models adopt {record.name}@v{record.version}",
         )
 
 

@@ -60,6 +60,17 @@ def from_version(record: ModelVersionRecord) -> Origin:
     return Origin(record.model, record.files, record.digest, record.run, record.artifact, record.logged_model)
 
 
+def with_manifest(objects: Objects, record: ModelVersionRecord, given: Mapping[str, StoredFile]) -> Origin:
+    """A version that MLflow wrote with Everloop's own files beside. Raises NotFound, InvalidInput, Corrupted."""
+    absent = objects.missing({each.digest for each in given.values()})
+    if absent:
+        raise NotFound(f"object {min(absent)} is not in the store", hint="store the bytes before naming them")
+    if MANIFEST not in given or MLMODEL in given:
+        raise InvalidInput(f"the files are {MANIFEST} and those it names", hint=f"leave {MLMODEL} as it is")
+    files = {**record.files, **given}
+    return _described(objects, files, Origin(NO_MODEL, run=record.run, artifact=record.artifact))
+
+
 def says_environment(files: Mapping[str, StoredFile]) -> bool:
     """Whether an MLflow folder says which packages the model was made with.
 

@@ -101,7 +101,7 @@ class ModelVersion:
 
         ``folder``: a folder that ``python -m everloop.serving.server FOLDER`` answers from, with pinned requirements; nothing of
         this workspace is needed. `out`: where, by default ``NAME-vN`` here; it must not hold anything yet. With `verify`, a fresh
-        process loads the result and answers the stored rows again.
+        process loads the result and answers the stored rows again. A model that MLflow logged is adopted first.
         """
         if target not in TARGETS:
             raise InvalidInput(
@@ -113,4 +113,5 @@ class ModelVersion:
         where = Path(out) if str(out) else Path.cwd() / f"{self.name.replace('/', '-')}-v{self.version}"
         if where.exists() and any(where.iterdir()):
             raise Conflict(f"{where} is not empty", hint="name another folder with --out")
+        self.record = self._room.make_servable(self.reference)
         return write_folder(self._room, self.record, where, verify=verify)

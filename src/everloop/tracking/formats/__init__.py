@@ -2,6 +2,7 @@
 
 - `folder`: saving, loading, and what is refused
 - `mlmodel`: folders that MLflow wrote, and its ``MLmodel`` file beside ours
+- `adopting`: folders that MLflow wrote made folders of ours
 - `estimators`: scikit-learn through skops, with a list of trusted types that is ours
 - `columns`: tables of any kind as columns, and the check of columns against a signature
 - `answers`: a loaded model, and how far two answers are apart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 
 from everloop.domain.canonical import sha256
-from everloop.domain.signature import FORMAT, Field, ModelFile, StoredFile, Type
+from everloop.domain.signature import FORMAT, Field, Layout, ModelFile, Signature, StoredFile, Type
 from everloop.errors import Corrupted, InvalidInput, NotFound, StorageError
 from everloop.tracking.formats import estimators
 from everloop.tracking.formats.answers import LoadedModel
@@ -26,6 +27,16 @@ REFERENCE = "reference.parquet"
 
 PROBE_ROWS = 64
 REFERENCE_ROWS = 10_000
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A model in memory with how it is called. `columns`: the example's, in the model's order."""
+
+    native: Any
+    signature: Signature
+    layout: Layout
+    quick_labels: bool
+    columns: Columns | None = None
 
 
 def save_model(
@@ -45,33 +56,46 @@ def save_model(
             f"a {type(model).__module__}.{type(model).__qualname__} cannot be saved as a model",
             hint="scikit-learn estimators and pipelines can; they are stored with skops, never as pickle",
         )
-    target = Path(folder)
+    return write_model(described_model(model, example), Path(folder), features=features)
+
+
+def described_model(model: Any, example: Any) -> Described:
+    """How a model is called: found with the rows of an example, or else what the model knows of itself."""
     columns = None if example is None else estimators.columns_for(model, example)
-    inputs = _inputs(model, example, columns)
     probe = None if columns is None else _spread(columns, PROBE_ROWS)
-    signature, layout, quick_labels = estimators.described(model, example, inputs, probe)
+    inputs = _inputs(model, example, columns)
+    return Described(model, *estimators.described(model, example, inputs, probe), columns)
+
+
+def write_model(
+    model: Described, target: Path, *, features: Sequence[str] = (), stored: Path | None = None
+) -> ModelFile:
+    """Write the folder of a model. `stored`: the model as a skops file that is there already."""
     target.mkdir(parents=True, exist_ok=True)
-    estimators.dump(model, target)
+    if stored is None:
+        estimators.dump(model.native, target)
+    else:
+        shutil.copyfile(stored, target / estimators.FILE)
     file = ModelFile(
         flavour="sklearn",
-        kind=f"{type(model).__module__}.{type(model).__qualname__}",
-        signature=signature,
+        kind=f"{type(model.native).__module__}.{type(model.native).__qualname__}",
+        signature=model.signature,
         content=skops_digest(target / estimators.FILE),
-        layout=layout,
-        labels_from_probabilities=quick_labels,
+        layout=model.layout,
+        labels_from_probabilities=model.quick_labels,
         features=tuple(str(each) for each in features),
         python=platform.python_version(),
         packages=versions_of(estimators.libraries()),
     )
     # The answers to keep are those of the stored model, not of the one in memory: what is proved later is the
     # file.
-    stored = LoadedModel(file, estimators.load(target), target)
+    kept = LoadedModel(file, estimators.load(target), target)
     names = [estimators.FILE]
-    if columns is not None and probe is not None:
-        _write_probe(target / PROBE, stored, conform(probe, signature))
-        rows = _write_reference(
-            target / REFERENCE, stored, conform(_spread(columns, REFERENCE_ROWS), signature)
-        )
+    if model.columns is not None:
+        probe = _spread(model.columns, PROBE_ROWS)
+        _write_probe(target / PROBE, kept, conform(probe, file.signature))
+        reference = conform(_spread(model.columns, REFERENCE_ROWS), file.signature)
+        rows = _write_reference(target / REFERENCE, kept, reference)
         names += [PROBE, REFERENCE]
         file = msgspec.structs.replace(file, probe_rows=len(next(iter(probe.values()))), reference_rows=rows)
     file = msgspec.structs.replace(file, files={name: _stored(target / name) for name in names})
