@@ -1,8 +1,9 @@
 """What was known at a moment: held against a slow, obvious loop, and against the ways in which features go wrong."""
 
 import math
+import statistics
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 import everloop as ev
 from everloop.domain.consumption import collecting
-from everloop.domain.featureviews import FeatureView, ViewRecord
+from everloop.domain.featureviews import FUNCTIONS, FeatureView, Function, ViewRecord
 from everloop.errors import InvalidInput, NotFound
 from everloop.features.reader import FeatureReader, Selected
 from everloop.workspace.local import LocalWorkspace
@@ -24,7 +25,8 @@ sensor = ev.entity("sensor", keys=["city", "number"])
 ROWS = pa.schema(
     [("city", pa.string()), ("number", pa.int64()), ("t", INSTANT), ("known", INSTANT), ("x", pa.float64())]
 )
-AGGREGATES = ("count", "sum", "mean", "min", "max", "last")
+BY: tuple[Literal["known", "event"], ...] = ("known", "event")
+AGGREGATES = {f"{function}_x_{by}": (function, by) for function in FUNCTIONS for by in BY}
 
 
 def view(
@@ -39,7 +41,10 @@ def view(
         ttl=ttl,
         features=[
             "x",
-            *(ev.aggregate(f, "x", over=over, name=f"{f}_x", min_count=min_count) for f in AGGREGATES),  # type: ignore[arg-type]
+            *(
+                ev.aggregate(function, "x", over=over, name=name, min_count=min_count, by=by)
+                for name, (function, by) in AGGREGATES.items()
+            ),
         ],
     )
 
@@ -56,7 +61,7 @@ def slowly(
     declared: FeatureView, rows: list[dict[str, Any]], keys: tuple[Any, Any], moment: datetime | None
 ) -> dict[str, Any]:
     """The rules of `domain.featureviews` as one would say them to a colleague."""
-    nothing: dict[str, Any] = dict.fromkeys(["x", *(f"{f}_x" for f in AGGREGATES)])
+    nothing: dict[str, Any] = dict.fromkeys(["x", *AGGREGATES])
     if moment is None or None in keys:
         return nothing
     counting = []
@@ -73,31 +78,40 @@ def slowly(
         latest = max(counting, key=lambda each: each[:3])
         if declared.ttl is None or moment - latest[0] <= declared.ttl:
             answer["x"] = latest[4]
-    declared_over = declared.aggregates[0].over
-    inside = sorted(
-        (each for each in counting if each[3] > moment - declared_over),
-        key=lambda e: (e[3], e[0], e[1], e[2]),
-    )
-    values = [each[4] for each in inside if each[4] is not None and not math.isnan(each[4])]
-    smallest = declared.aggregates[0].min_count
-    answer["count_x"] = len(values) if len(values) >= smallest or smallest == 1 else None
-    if len(values) >= smallest:
-        answer |= {
-            "sum_x": sum(values),
-            "mean_x": sum(values) / len(values),
-            "min_x": min(values),
-            "max_x": max(values),
-        }
-        answer["last_x"] = values[-1]
+    after, smallest = moment - declared.aggregates[0].over, declared.aggregates[0].min_count
+    for name, (function, by) in AGGREGATES.items():
+        inside = sorted(
+            (each for each in counting if (each[3] if by == "known" else each[0]) > after),
+            key=lambda e: (e[3], e[0], e[1], e[2]),
+        )
+        values = [each[4] for each in inside if each[4] is not None and not math.isnan(each[4])]
+        answer[name] = window_number(function, values, smallest)
     return answer
+
+
+def window_number(function: Function, values: list[float], smallest: int) -> float | None:
+    """A number of the values of a window, in the order in which they became known."""
+    if function in ("count", "distinct"):
+        count = len(values) if function == "count" else len(set(values))
+        return count if len(values) >= smallest or smallest == 1 else None
+    if len(values) < max(smallest, 2 if function == "std" else 1):
+        return None
+    match function:
+        case "sum":
+            return math.fsum(values)
+        case "mean":
+            return math.fsum(values) / len(values)
+        case "std":
+            return statistics.stdev(values)
+        case "first" | "last":
+            return values[0 if function == "first" else -1]
+    return min(values) if function == "min" else max(values)
 
 
 def same(mine: Any, theirs: Any) -> bool:
     if mine is None or theirs is None:
         return mine is theirs
-    return (math.isnan(mine) and math.isnan(theirs)) or math.isclose(
-        mine, theirs, rel_tol=1e-12, abs_tol=1e-12
-    )
+    return (math.isnan(mine) and math.isnan(theirs)) or math.isclose(mine, theirs, rel_tol=1e-9, abs_tol=1e-9)
 
 
 moments = st.integers(-30, 30).map(lambda minutes: NOON + minutes * MINUTE)
@@ -250,11 +264,11 @@ class TestRoom:
     def test_rows_come_back_once_in_order_with_their_columns(self, room: LocalWorkspace) -> None:
         frame = asked(9, 2, 2, 0).append_column("mine", [["a", "b", "c", None]])
         with collecting() as seen:
-            answer = room.features.history(frame, ["readings:x", "readings:count_x"], time="at")
-        assert answer.column_names == ["city", "number", "at", "mine", "x", "count_x"]
+            answer = room.features.history(frame, ["readings:x", "readings:count_x_known"], time="at")
+        assert answer.column_names == ["city", "number", "at", "mine", "x", "count_x_known"]
         assert answer["mine"].to_pylist() == ["a", "b", "c", None]
         assert answer["x"].to_pylist() == [5.0, 1.0, 1.0, None]
-        assert answer["count_x"].to_pylist() == [2, 1, 1, 0]
+        assert answer["count_x_known"].to_pylist() == [2, 1, 1, 0]
         assert list(seen) == ["data:readings@v1", "feature:readings@v1"]
         assert answer.schema.metadata[b"everloop.sources"] == b'{"readings": "data:readings@v1"}'
 
@@ -278,8 +292,8 @@ class TestRoom:
         assert [each.version for each in room.features.apply([changed])] == [2]
         assert room.features.history(asked(9), ["readings:x"], time="at")["x"].to_pylist() == [500.0]
         assert room.features.history(asked(9), ["readings@v1:x"], time="at")["x"].to_pylist() == [5.0]
-        both = room.features.history(asked(9), ["readings@v1:count_x", "readings"], time="at")
-        assert both.column_names[-2:] == ["count_x", "x"]
+        both = room.features.history(asked(9), ["readings@v1:count_x_known", "readings"], time="at")
+        assert both.column_names[-2:] == ["count_x_known", "x"]
 
     def test_a_query_over_several_datasets(self, room: LocalWorkspace) -> None:
         room.data.add(pa.table({"city": ["NYC"], "height": [10]}), "cities")
@@ -318,7 +332,7 @@ class TestRoom:
     def test_wrong_names_are_named(self, room: LocalWorkspace) -> None:
         with pytest.raises(NotFound, match="no feature 'y'") as wrong:
             room.features.history(asked(1), ["readings:y"], time="at")
-        assert "count_x" in wrong.value.hint
+        assert "count_x_known" in wrong.value.hint
         with pytest.raises(NotFound, match="no feature is called 'reading'") as wrong:
             room.features.history(asked(1), ["reading:x"], time="at")
         assert wrong.value.hint == "did you mean 'readings'?"

@@ -4,14 +4,23 @@ give."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 
 from everloop.client.ambient import workspace
 from everloop.domain import featureviews
-from everloop.domain.featureviews import Entity, FeatureView, OnlineRow, ViewRecord
+from everloop.domain.durations import Duration
+from everloop.domain.featureviews import (
+    Aggregate,
+    Entity,
+    Feature,
+    FeatureView,
+    OnDemandView,
+    OnlineRow,
+    ViewRecord,
+)
 from everloop.errors import InvalidInput, NotFound
 
 P = ParamSpec("P")
@@ -109,8 +118,108 @@ def _askable(declare: Callable[P, D], kind: type[T]) -> Callable[P, T]:
     return declared
 
 
-feature_view = _askable(featureviews.feature_view, AskableView)
 entity = _askable(featureviews.entity, AskableEntity)
+
+
+def feature_view(
+    name: str,
+    *,
+    entity: Entity,
+    source: str | Sequence[str],
+    event_time: str,
+    features: Iterable[str | Feature | Aggregate | Sequence[Aggregate]],
+    sql: str = "",
+    python: Callable[..., Any] | None = None,
+    where: str = "",
+    available: Duration = "",
+    ttl: Duration | None = None,
+) -> AskableView:
+    """Declare a view.
+
+    source: a dataset, or several that `sql` speaks of by their names. python: instead of `sql`, a function of the sources as
+    `pyarrow.Table`s, in their order, that gives the table of rows; it is recorded with what it needs. event_time: an SQL
+    expression of an instant (a timestamp with time zone). available: when a row is known: a length of time after its event time
+    (``"52min"``), or an SQL expression of an instant; left out, at its event time. where: rows that count at all. ttl: the
+    greatest age of a row. features: names of columns, `ev.feature`, `ev.aggregate` and lists of them (`ev.aggregates`).
+    """
+    from everloop.features.functions import recorded
+
+    declared = featureviews.feature_view(
+        name,
+        entity=entity,
+        source=source,
+        event_time=event_time,
+        features=_flat(features),
+        sql=sql,
+        python=None if python is None else recorded(python, f"feature view '{name}'"),
+        where=where,
+        available=available,
+        ttl=ttl,
+    )
+    return AskableView(**msgspec.structs.asdict(declared))
+
+
+@overload
+def on_demand_view(
+    name: str,
+    *,
+    request: Mapping[str, str],
+    inputs: Mapping[str, str] | None = None,
+    features: Iterable[Feature],
+) -> OnDemandView: ...
+
+
+@overload
+def on_demand_view(
+    name: str,
+    *,
+    request: Mapping[str, str],
+    inputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, str],
+) -> Callable[[Callable[..., Any]], OnDemandView]: ...
+
+
+def on_demand_view(
+    name: str,
+    *,
+    request: Mapping[str, str],
+    inputs: Mapping[str, str] | None = None,
+    features: Iterable[Feature] = (),
+    outputs: Mapping[str, str] | None = None,
+) -> OnDemandView | Callable[[Callable[..., Any]], OnDemandView]:
+    """Declare features that are computed when they are asked for, of one row or of a million the same.
+
+    request: what the caller brings along, with its types. inputs: features of stored views, with their types. Either `features`
+    are SQL expressions over these, or, with `outputs`, this decorates a function that takes columns as numpy arrays under
+    these names and gives the outputs by name:
+
+        @ev.on_demand_view("trip", request={"distance": "double"}, inputs={"weather:wind": "double"}, outputs={"up": "double"})
+        def trip(distance, wind):
+            return {"up": distance * wind}
+    """
+    if outputs is None:
+        return featureviews.on_demand_view(name, request=request, inputs=inputs, features=features)
+    from everloop.features.functions import recorded
+
+    def declare(function: Callable[..., Any]) -> OnDemandView:
+        code = recorded(function, f"on-demand view '{name}'")
+        return featureviews.on_demand_view(
+            name, request=request, inputs=inputs, features=features, outputs=outputs, python=code
+        )
+
+    return declare
+
+
+def _flat(
+    features: Iterable[str | Feature | Aggregate | Sequence[Aggregate]],
+) -> list[str | Feature | Aggregate]:
+    flat: list[str | Feature | Aggregate] = []
+    for each in features:
+        if isinstance(each, str | Feature | Aggregate):
+            flat.append(each)
+        else:
+            flat += each
+    return flat
 
 
 def _name(record: ViewRecord) -> str:

@@ -37,12 +37,8 @@ class OnlineFeatures(Room):
 
         def view(self, reference: str) -> ViewRecord: ...
 
-        def prepare(
-            self,
-            features: Sequence[str],
-            *,
-            at: Mapping[str, int | str] | None = None,
-            full_names: bool = False,
+        def stored_reader(
+            self, reference: str, *, at: Mapping[str, int | str] | None = None
         ) -> FeatureReader: ...
 
     # Filling
@@ -59,7 +55,7 @@ class OnlineFeatures(Room):
             begun = monotonic()
             record = self.view(view)
             pinned = {name: version for name, version in (at or {}).items() if name in record.view.sources}
-            reader = self.prepare([record.reference.removeprefix("feature:")], at=pinned)
+            reader = self.stored_reader(record.reference, at=pinned)
             layout, rows = reader.packed(record.reference, moment)
             sources = {name: reader.sources[name] for name in record.view.sources}
             kept = self._replace(record.reference, layout, sources, moment, rows)

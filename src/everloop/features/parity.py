@@ -19,6 +19,7 @@ from everloop.domain.featureviews import ColumnParity, ParityReport
 from everloop.errors import InvalidInput, nearest
 
 if TYPE_CHECKING:
+    from everloop.features.composed import ComposedReader
     from everloop.features.reader import FeatureReader
 
 TOLERANCE = 1e-9
@@ -28,7 +29,9 @@ SAMPLE = 5
 Mask = npt.NDArray[np.bool_]
 
 
-def compare(reader: FeatureReader, logged: Any, *, time: str, tolerance: float | None = None) -> ParityReport:
+def compare(
+    reader: FeatureReader | ComposedReader, logged: Any, *, time: str, tolerance: float | None = None
+) -> ParityReport:
     """Recompute every feature of the reader for the rows logged, and compare. `logged` has the keys, the instant in column
     `time`, and the features by their names."""
     table = arrow_table(logged)

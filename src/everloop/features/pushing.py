@@ -99,7 +99,7 @@ class PushedFeatures(OnlineFeatures):
             reader.extend(source, table)
         elif reader is None or known != added.reference:
             name = record.reference.removeprefix("feature:")
-            reader = self.prepare([name], at={source: added.reference})
+            reader = self.stored_reader(name, at={source: added.reference})
         self._histories[record.reference] = (added.reference, reader)
         return reader
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from everloop.domain.featureviews import FeatureView
 from everloop.features.keys import UNKNOWN, Codes, KeyCodes
-from everloop.features.rows import LONG_AGO, ViewRows
+from everloop.features.rows import LONG_AGO, ViewRows, values_key
 from everloop.features.windows import WindowValues
 
 Times = npt.NDArray[np.int64]
@@ -36,6 +36,7 @@ class Timeline:
         self._codes = KeyCodes(view.entity.keys)
         self._columns: dict[str, Any] = {}
         self._values: dict[str, npt.NDArray[np.float64]] = {}
+        self._marks: dict[str, KeyCodes] = {}
         empty = np.empty(0, np.int64)
         # In sorted order: entity, when known, event time, availability as the data say it, number of the row in the data.
         self._entity: Codes = empty
@@ -112,8 +113,13 @@ class Timeline:
         [declared] = [each for each in self._view.aggregates if each.name == name]
         high = self.positions(codes, times)
         # Moments before 1970 minus a window still fit; the moment that stands for a null does not.
-        low = self.positions(codes, np.maximum(times, LONG_AGO // 2) - declared.over // _MICROSECOND)
-        return self._windows[declared.expression].over(declared.function, low, high, declared.min_count)
+        after = np.maximum(times, LONG_AGO // 2) - declared.over // _MICROSECOND
+        low = self.positions(codes, after)
+        values = self._windows[values_key(declared)]
+        if declared.by == "event" and self._late:
+            # Rows true after `after` became known after it too; among those, late news of older times do not count.
+            return values.over_some(declared.function, low, high, declared.min_count, self._event, after)
+        return values.over(declared.function, low, high, declared.min_count)
 
     def _keep(self, rows: ViewRows) -> None:
         for name, column in rows.columns.items():
@@ -121,9 +127,17 @@ class Timeline:
             self._columns[name] = (
                 column if known is None else pa.concat_arrays([known, column.cast(known.type)])
             )
-        for name, values in rows.values.items():
+        marks = {name: self._marked(name, marks) for name, marks in rows.marks.items()}
+        for name, values in (rows.values | marks).items():
             known = self._values.get(name)
             self._values[name] = values if known is None else np.concatenate([known, values])
+
+    def _marked(self, name: str, marks: Any) -> npt.NDArray[np.float64]:
+        """Values of any type as numbers that are equal where they are, NaN where missing."""
+        if pa.types.is_null(marks.type):
+            return np.full(len(marks), np.nan)
+        codes = self._marks.setdefault(name, KeyCodes((name,))).learn([marks])
+        return np.where(codes == UNKNOWN, np.nan, codes)
 
     def _merge(self, fields: list[npt.NDArray[np.int64]]) -> None:
         mine = [self._entity, self._known, self._event, self._created, self._row]
@@ -142,6 +156,7 @@ class Timeline:
         self._best = _running_latest(self._entity, self._event)
         self._by_row: Times = np.zeros(max(self._rows, 1), np.int64)
         self._by_row[self._row] = self._event
+        self._late = bool(np.any(self._known > self._event))
         self._windows = {name: WindowValues(values[self._row]) for name, values in self._values.items()}
 
 

@@ -73,7 +73,7 @@ def _identified(context: Context, text: str) -> Iterator[str]:
 
 _NAMES: dict[Kind, Callable[[Context], Iterator[str]]] = {
     Kind.DATA: lambda context: (each.name for each in context.room(Data).datasets()),
-    Kind.FEATURE: lambda context: (each.name for each in context.room(Features).views()),
+    Kind.FEATURE: lambda context: (each.name for each in context.room(Features).recorded_views()),
     Kind.PIPELINE: lambda context: (each.pipeline for each in context.room(Pipelines).runs()),
     Kind.MODEL: lambda context: (each.name for each in context.room(Registry).models()),
     Kind.ENDPOINT: lambda context: (each.name for each in context.room(Serving).endpoints()),

@@ -175,7 +175,7 @@ class Provenance(Room):
             counts={
                 "datasets": len(datasets),
                 "dataset versions": sum(each.versions for each in datasets),
-                "feature views": len(self.context.room(Features).views()),
+                "feature views": len(self.context.room(Features).recorded_views()),
                 "runs": tracking.search(limit=1, count=True).total or 0,
                 "models": len(models),
                 "model versions": sum(each.versions for each in models),
@@ -262,7 +262,7 @@ class Provenance(Room):
         return Known(record.reference, summary, facts, run=(record.producer or "").removeprefix("run:"))
 
     def _feature(self, asked: Reference) -> Known:
-        view = self.context.room(Features).view(str(asked))
+        view = self.context.room(Features).recorded(str(asked))
         reference = f"feature:{view.name}@v{view.version}"
         return Known(reference, "a feature view", {"declaration": msgspec.to_builtins(view)})
 

@@ -29,6 +29,7 @@ from everloop.domain.featureviews.asked import (
     Materialized,
     OnlineRow,
     ViewRecord,
+    declaration,
 )
 from everloop.domain.featureviews.declaring import (
     Code,
@@ -63,6 +64,7 @@ __all__ = [
     "ViewRecord",
     "aggregate",
     "aggregates",
+    "declaration",
     "entity",
     "feature",
     "feature_view",

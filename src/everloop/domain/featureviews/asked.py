@@ -34,6 +34,29 @@ class FeatureName(msgspec.Struct, frozen=True, order=True):
         return cls(found.name, found.version, feature)
 
 
+_LATER: dict[str, Any] = {"python": None}
+_LATER_IN_FEATURES: dict[str, Any] = {"type": "", "by": "known"}
+"""Fields that declarations did not have at first, with what they mean when they are not there."""
+
+
+def declaration(view: FeatureView) -> dict[str, Any]:
+    """A view as it is recorded. What the first declarations did not have is left out where it says nothing, so that a view keeps
+    its version when Everloop learns to say more.
+
+    >>> from everloop.domain.featureviews import entity, feature_view
+    >>> view = feature_view("v", entity=entity("e", keys=["k"]), source="d", event_time="t", features=["x"])
+    >>> declaration(view)["features"], "python" in declaration(view)
+    ([{'kind': 'column', 'name': 'x', 'expression': 'x'}], False)
+    """
+    told: dict[str, Any] = msgspec.to_builtins(view)
+    told["features"] = [_without(each, _LATER_IN_FEATURES) for each in told["features"]]
+    return _without(told, _LATER)
+
+
+def _without(told: dict[str, Any], silent: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in silent or value != silent[name]}
+
+
 class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded view. `reference` is ``feature:VIEW@vN``; `digest` is of the declaration."""
 
