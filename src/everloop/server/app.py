@@ -18,6 +18,7 @@ from everloop.governance.rooms import Room
 from everloop.server.access import Doorkeeper
 from everloop.server.answers import error_response, json_response
 from everloop.server.api import Api
+from everloop.server.feast.wire import FeastEndpoints
 from everloop.server.mlflow.wire import MlflowWire
 from everloop.server.objects import ObjectEndpoints
 from everloop.server.pages import page_routes
@@ -41,6 +42,7 @@ def create_app(
         Route("/health", _health, methods=["GET"]),
         *ObjectEndpoints(workspace).routes(),
         *Api(workspace, rooms).routes(),
+        *FeastEndpoints(workspace).routes(),
         pages.assets(),
         *page_routes(pages),
     ]
