@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from everloop.cli.frame import answer_no, command, emit, facts, human_bytes, table, workspace
+from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from everloop.domain.checks import CheckReport, CheckResult
@@ -18,22 +19,65 @@ CHECKS = "Definitions with the checks: a file or a dotted name; FILE:NAME for on
 
 
 @command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", required=False)
 @click.option("--name", required=True, help="The dataset.")
 @click.option("--message", default="", help="What this version is.")
 @click.option("--append", is_flag=True, help="Keep the files of the newest version and add these.")
 @click.option("--checks", help=CHECKS)
+@click.option(
+    "--without-contract", default="", metavar="REASON", help="Do not make the checks of the contract."
+)
 @click.option("--file", default="", help="What one file is called within the version.")
 @click.option("--as-file", is_flag=True, help="Keep the bytes as they are, whatever the name's ending says.")
+@click.option("--reference", is_flag=True, help="Leave the bytes where they are; keep their digests.")
+@click.option("--query", metavar="SQL", help="Add the answer to a query instead of a path.")
+@click.option(
+    "--from",
+    "database",
+    default="",
+    metavar="URL",
+    help="Who answers the query: sqlite:///, duckdb:///, postgresql://.",
+)
 def add(
-    path: Path, name: str, message: str, append: bool, checks: str | None, file: str, as_file: bool
+    path: str | None,
+    name: str,
+    message: str,
+    append: bool,
+    checks: str | None,
+    without_contract: str,
+    file: str,
+    as_file: bool,
+    reference: bool,
+    query: str | None,
+    database: str,
 ) -> None:
-    """Make a version of a file or a folder. Bad rows go aside when the checks say so."""
-    from everloop.data.suites import find_suite
+    """Make a version of a file, a folder, an address (s3://…) or the answer to a query.
 
+    Bad rows go aside when the checks say so.
+    """
+    from everloop.data.queries import Query
+
+    if (path is None) is (query is None):
+        raise InvalidInput("give a path or --query, one of them")
+    if database and query is None:
+        raise InvalidInput("--from names the database of a --query", hint="give a --query too")
     here = workspace(write=True)
-    suite = find_suite([checks], name, here.project) if checks else None
-    added = here.data.add(path, name, message, append=append, checks=suite, file=file, as_file=as_file)
+    suite = None
+    if checks:
+        from everloop.data.suites import find_suite
+
+        suite = find_suite([checks], name, here.project)
+    added = here.data.add(
+        path if query is None else Query(query, database),
+        name,
+        message,
+        append=append,
+        checks=suite,
+        file=file,
+        as_file=as_file,
+        without_contract=without_contract,
+        reference=reference,
+    )
     emit(added, _added)
 
 
@@ -111,9 +155,21 @@ def check(reference: str, checks: str | None) -> None:
 @click.argument("reference")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace what is there, changed or not.")
-def checkout(reference: str, folder: Path, force: bool) -> None:
-    """Write a version's files into a folder, all at once."""
-    done = workspace().data.checkout(reference, folder, force=force)
+@click.option(
+    "--link",
+    type=click.Choice(["reflink", "hardlink", "copy"]),
+    help="How files come to be. "
+    "Reflink where the file system has them, else copy, when not given; a hardlink is read-only.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only files like train/* or **/*.png. May be given again.",
+)
+def checkout(reference: str, folder: Path, force: bool, link: str | None, only: tuple[str, ...]) -> None:
+    """Write a version's files, or some of them, into a folder, all at once."""
+    done = workspace().data.checkout(reference, folder, force=force, link=link, only=only)
     emit(done, lambda d: f"{d.reference} is in {d.folder}: {d.files} files, {human_bytes(d.bytes)}")
 
 
@@ -165,6 +221,9 @@ def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
             ("size", f"{human_bytes(record.bytes)}, {human_bytes(record.new_bytes)} new"),
             ("rows", _count(record.rows)),
             ("parent", record.parent),
+            ("content", record.content),
+            ("from", record.origin.source if record.origin else None),
+            ("query", record.origin.query if record.origin else None),
             ("made by", record.producer or record.user),
             ("made", record.created),
             ("message", record.message),
