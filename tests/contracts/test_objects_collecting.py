@@ -183,6 +183,20 @@ def test_relying_on_an_object_makes_it_young(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_is_relied_on_after_the_plan_stays(tmp_path: Path) -> None:
+    bucket = LocalBucket(tmp_path / "store")
+    store = ContentStore(bucket, tmp_path / "index.sqlite")
+    digest = store.put(b"again").digest
+    os.utime(bucket.root / f"loose/{digest[:2]}/{digest[2:]}", (1_000, 1_000))
+    collection = store.collection()
+    plan = collection.plan(unneeded(digest), older_than=2_000)
+    store.put(b"again")
+    with store.removing():
+        assert list(collection.remove(plan.removals, plan.sizes, older_than=2_000)) == []
+    assert store.read(digest) == b"again"
+    store.close()
+
+
 # On S3, where there are no locks
 
 

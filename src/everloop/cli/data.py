@@ -24,6 +24,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "what a version's table holds; what shifted since another one",
     ),
     "datasheet": ("everloop.cli.profiles:datasheet", "a datasheet of a version, to be finished by people"),
+    "push": ("everloop.cli.data_stores:push", "bring versions to another store"),
+    "pull": ("everloop.cli.data_stores:pull", "bring versions here from another store"),
+    "gc": ("everloop.cli.data_stores:gc", "free the bytes that nothing needs"),
+    "pin": ("everloop.cli.data_stores:pin", "keep a version whatever a retention says"),
+    "unpin": ("everloop.cli.data_stores:unpin", "leave a version to the retention again"),
+    "fsck": ("everloop.cli.data_stores:fsck", "look for damaged or missing bytes, and heal them"),
 }
 """Command -> (where it is, one line of help). Reading this table imports none of them."""
 

@@ -80,13 +80,12 @@ class Mending(Room):
             )
         before = self.examine(reference, FULL)  # what is to be healed may be damaged in any byte
         healed: list[str] = []
-        # The list of a version's files first: only then it is known what else the version needs.
-        while hurt := sorted({each.digest for each in before.faults if each.digest} - set(healed)):
+        while not before.ok:  # the lists of files come first: only then it is known what else is needed
+            hurt = sorted({each.digest for each in before.faults if each.digest} - set(healed))
             now_whole = [digest for digest in hurt if self._healed(digest, heal)]
-            if not now_whole:
-                break
             healed += now_whole
-            self._discard_damage(before)
+            if not self._discard_damage(before) and not now_whole:
+                break
             before = self.examine(reference, FULL)
         return msgspec.structs.replace(before, healed=healed)
 
@@ -127,13 +126,13 @@ class Mending(Room):
             return False
         return True
 
-    def _discard_damage(self, found: Examined) -> None:
+    def _discard_damage(self, found: Examined) -> list[str]:
         from everloop.store.objects import Fault
         from everloop.store.objects.guards import Busy
 
         faults = [Fault(each.place, each.digest, each.message) for each in found.faults]
         try:
-            self._content_store().discard_damage(faults)
+            return self._content_store().discard_damage(faults)
         except Busy:
             raise Unavailable(
                 "writers are at work in the object store, so damaged files could not be taken out",

@@ -11,7 +11,7 @@ from everloop.data.data import Data
 from everloop.domain.events import Anchor
 from everloop.domain.references import Kind, Reference
 from everloop.domain.run_inputs import LoggedDataset
-from everloop.errors import EverloopError
+from everloop.errors import EverloopError, NotFound
 from everloop.features.features import Features
 from everloop.governance.audit import AuditReport, Governance
 from everloop.governance.chain import AuditFault
@@ -198,7 +198,10 @@ class Provenance(Room):
     def _of_run(self, run: str) -> tuple[Code, Ran, dict[str, str], list[LoggedDataset]]:
         if not run:
             return Code(), Ran(), {}, []
-        detail = self.context.room(Tracking).describe(run)
+        try:
+            detail = self.context.room(Tracking).describe(run)
+        except NotFound:  # it was purged, or is in the workspace that a dataset was pulled from
+            return Code(), Ran(), {}, []
         captured = detail.captured
         code = Code(
             captured.source,

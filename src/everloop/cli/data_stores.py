@@ -1,0 +1,234 @@
+"""Commands about the stores of data: data push, pull, gc, pin, unpin, fsck."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everloop.cli.frame import answer_no, command, emit, human_bytes, say, table, workspace
+from everloop.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everloop.data.transferring import Place
+    from everloop.domain.retention import Collected
+    from everloop.domain.transfers import Damage, Examined, Transferred
+
+WHERE = "a workspace's folder, the address of a server, s3://BUCKET/PREFIX?endpoint=…, or a folder that is to be a shelf"
+SHOWN = 20
+"""How many faults are listed for people; `--json` has all."""
+
+
+@command()
+@click.argument("references", metavar="[REF]...", nargs=-1)
+@click.option("--to", "where", required=True, metavar="WHERE", help=f"Where to: {WHERE}.")
+@click.option("--as", "called", default="", metavar="NAME", help="What the dataset is called there.")
+def push(references: tuple[str, ...], where: str, called: str) -> None:
+    """Bring versions to another store: those of REF, or all.
+
+    Only what is missing there is moved; after an interruption, do it again.
+    """
+    here = workspace().data
+    target = _place(where)
+    _transfer(
+        references or tuple(here.dataset_names()), called, lambda ref: here.push(ref, target, called=called)
+    )
+
+
+@command()
+@click.argument("references", metavar="[REF]...", nargs=-1)
+@click.option("--from", "where", required=True, metavar="WHERE", help=f"Where from: {WHERE}.")
+@click.option("--as", "called", default="", metavar="NAME", help="What the dataset is called here.")
+def pull(references: tuple[str, ...], where: str, called: str) -> None:
+    """Bring versions here from another store: those of REF, or all.
+
+    Only what is missing is moved; after an interruption, do it again.
+    """
+    source = _place(where)
+    here = workspace(write=True).data
+    _transfer(
+        references or tuple(source.dataset_names()), called, lambda ref: here.pull(ref, source, called=called)
+    )
+
+
+@command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and how many bytes.")
+@click.option(
+    "--keep-last", type=click.IntRange(0), metavar="N", help="Take older versions away but the newest N."
+)
+@click.option(
+    "--younger-than", metavar="TIME", help="Take versions away but those younger than this, such as 30d."
+)
+@click.option("--grace", default="1h", show_default=True, help="Leave objects alone that were stored since.")
+@click.option("--thorough", is_flag=True, help="Write every pack anew that holds anything dead.")
+def gc(
+    names: tuple[str, ...],
+    dry_run: bool,
+    keep_last: int | None,
+    younger_than: str | None,
+    grace: str,
+    thorough: bool,
+) -> None:
+    """Free the bytes that nothing needs: of removed versions, purged runs and interrupted work.
+
+    With --keep-last or --younger-than, versions beyond these go first: of the datasets named, or of all. The newest version,
+    pinned ones and those that went into something stay.
+    """
+    from everloop.domain.durations import duration
+    from everloop.domain.retention import Retention
+
+    retention = Retention(
+        keep_last, duration(younger_than) if younger_than is not None else None, list(names)
+    )
+    if names and retention.keeps_all:
+        raise InvalidInput(
+            "objects are freed for all datasets together", hint="leave the names out, or say --keep-last N"
+        )
+    seconds = duration(grace).total_seconds()
+    here = workspace(write=not dry_run)
+    emit(here.data.collect(retention, dry_run=dry_run, grace=seconds, thorough=thorough), _collected)
+
+
+@command()
+@click.argument("reference", required=False)
+@click.option("--reason", default="", help="Why it is kept.")
+def pin(reference: str | None, reason: str) -> None:
+    """Keep a version whatever a retention says; without REFERENCE, list the pinned ones."""
+    if reference is None:
+        pins = workspace().data.pins()
+        rows = [(each.reference, each.reason, each.time, each.user) for each in pins]
+        emit({"pins": pins}, lambda _: table(["version", "reason", "since", "by"], rows))
+        return
+    emit(workspace(write=True).data.pin(reference, reason), lambda done: f"pinned {done.reference}")
+
+
+@command()
+@click.argument("reference")
+def unpin(reference: str) -> None:
+    """Leave a version to the retention again."""
+    was = workspace(write=True).data.unpin(reference)
+    emit({"unpinned": was}, lambda _: "unpinned" if was else "it was not pinned")
+
+
+@command()
+@click.argument("reference", default="")
+@click.option("--full", is_flag=True, help="Read every byte, not only whether all is there in its size.")
+@click.option("--heal", metavar="WHERE", help=f"Take good bytes from there: {WHERE}. Reads every byte.")
+def fsck(reference: str, full: bool, heal: str | None) -> None:
+    """Look for damaged or missing bytes: of a version, a dataset, or all. Exit code 1 when something is wrong."""
+    source = _place(heal) if heal else None
+    found = workspace().data.fsck(reference, full=full, heal=source)
+    emit(found, _examined)
+    if not found.ok:
+        answer_no()
+
+
+def _place(where: str) -> Place:
+    """The other side: the data room of a workspace, or a shelf. It is closed when the command ends."""
+    from everloop.client.ambient import connect
+    from everloop.data.shelves import Shelf
+    from everloop.store.objects import open_objects
+    from everloop.workspace.locations import locate
+
+    context = click.get_current_context()
+    if "://" in where and not where.startswith(("http://", "https://", "s3://")):
+        raise InvalidInput(f"'{where}' is no place for data", hint=f"name {WHERE}")
+    if not where.startswith("s3://"):
+        found = locate(where)
+        if found.url is not None or found.exists:
+            return context.with_resource(connect(where)).data
+        assert found.folder is not None
+        _require_shelf(found.folder)
+        where = str(found.folder)
+    store = open_objects(where)
+    context.call_on_close(store.close)
+    return Shelf(store)
+
+
+def _require_shelf(folder: Path) -> None:
+    """A folder that is no workspace is a shelf, or becomes one when it is empty."""
+    if (
+        not folder.exists()
+        or (folder / "format").is_file()
+        or (folder.is_dir() and not any(folder.iterdir()))
+    ):
+        return
+    raise InvalidInput(
+        f"{folder} holds other things than data of Everloop", hint="name an empty folder, or a workspace"
+    )
+
+
+def _transfer(references: tuple[str, ...], called: str, move: Callable[[str], Transferred]) -> None:
+    if called and len(references) != 1:
+        raise InvalidInput(
+            "one dataset can get another name at a time", hint="name it, and leave the others out"
+        )
+    done = []
+    for reference in references:
+        one = move(reference)
+        done.append(one)
+        say(f"{reference}: {human_bytes(one.bytes)} of {human_bytes(one.of_bytes)} moved")
+    result = {
+        "added": [each for one in done for each in one.added],
+        "present": [each for one in done for each in one.present],
+        "objects": sum(one.objects for one in done),
+        "bytes": sum(one.bytes for one in done),
+        "of_bytes": sum(one.of_bytes for one in done),
+        "by_reference": sum(one.by_reference for one in done),
+    }
+    emit(result, _moved)
+
+
+def _moved(result: dict[str, Any]) -> str:
+    lines = [f"new there: {', '.join(result['added'])}" if result["added"] else "nothing is new there"]
+    if result["present"]:
+        lines.append(f"there before: {len(result['present'])} versions")
+    if result["by_reference"]:
+        lines.append(
+            f"{result['by_reference']} files were added by reference: their bytes stay where they are"
+        )
+    return "\n".join(lines)
+
+
+def _collected(done: Collected) -> str:
+    would = "would be " if done.dry_run else ""
+    lines = [f"{each} {would}taken away" for each in done.versions]
+    lines += [f"{each} stays: it went into something" for each in done.in_use]
+    lines += [f"{each} stays: it is pinned" for each in done.pinned]
+    lines.append(
+        f"{done.freed.objects:,} objects of {human_bytes(done.freed.bytes)} {would}freed: "
+        f"{human_bytes(done.bytes)} on disk, in {done.files:,} files"
+    )
+    if done.young.objects:
+        lines.append(
+            f"{done.young.objects:,} objects of {human_bytes(done.young.bytes)} are needed by nothing, and too young to go"
+        )
+    if done.mentioned.objects:
+        lines.append(
+            f"{done.mentioned.objects:,} objects of {human_bytes(done.mentioned.bytes)} stay because the ledger mentions them"
+        )
+    if done.left:
+        lines.append(f"{human_bytes(done.left)} are dead in packs that hold more: --thorough frees them too")
+    return "\n".join(lines)
+
+
+def _examined(found: Examined) -> Any:
+    from rich.console import Group
+
+    looked = f"{found.versions:,} versions, {found.objects:,} objects"
+    head = f"{looked}: " + ("nothing is wrong" if found.ok else f"{len(found.faults):,} faults")
+    if found.healed:
+        head = f"{len(found.healed):,} objects were healed\n{head}"
+    if found.ok:
+        return head
+    rows = [(each.place, each.message, _used(each)) for each in found.faults[:SHOWN]]
+    return Group(head, table(["where", "what", "used by"], rows))
+
+
+def _used(damage: Damage) -> str:
+    shown = [f"{use.reference} {use.path}".strip() for use in damage.used_by]
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")

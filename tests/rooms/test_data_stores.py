@@ -1,0 +1,554 @@
+"""Stores of data: what gc frees and what it never touches, push and pull, fsck and healing."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.support.servers import KillableServer
+from tests.support.workspaces import FakeClock, served
+
+from everloop.cli.main import main
+from everloop.client.remote import RemoteWorkspace
+from everloop.data.shelves import Shelf
+from everloop.domain.datasets import FileEntry, Manifest, NewVersion
+from everloop.domain.retention import Collected, Retention
+from everloop.errors import Conflict, EverloopError, InvalidInput, NotFound, Unavailable
+from everloop.store.objects import ContentStore, open_objects
+from everloop.store.schema.base import objects_freed, objects_held
+from everloop.workspace.local import LocalWorkspace
+from everloop.workspace.workspace import Workspace
+
+
+def collect(workspace: Workspace, **options: Any) -> Collected:
+    """A thorough collection without a grace."""
+    return workspace.data.collect(**{"grace": 0.0, "thorough": True, **options})
+
+
+def folder_of(tmp_path: Path, name: str, **files: bytes) -> Path:
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    for path, content in files.items():
+        (folder / path).write_bytes(content)
+    return folder
+
+
+def sound(workspace: LocalWorkspace) -> bool:
+    report = workspace.governance.verify()
+    return report.ok and workspace.data.examine(level="full").ok
+
+
+@pytest.fixture
+def other(tmp_path: Path, clock: FakeClock) -> Iterator[LocalWorkspace]:
+    with LocalWorkspace(tmp_path / "other", clock=clock) as made:
+        yield made
+
+
+class TestGc:
+    def test_a_removed_version_frees_its_bytes_and_stays_in_the_audit(
+        self, workspace: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        content = os.urandom(2_000_000)
+        first = workspace.data.add(folder_of(tmp_path, "f", a=content, b=b"kept"), "photos")
+        workspace.data.add(folder_of(tmp_path, "f", a=b"small now"), "photos")
+        workspace.data.remove("photos@v1")
+        promised = collect(workspace, dry_run=True)
+        assert workspace.data.examine(level="full").ok
+        before = size_of(workspace)
+        done = collect(workspace)
+        assert (done.freed, done.bytes) == (promised.freed, promised.bytes)
+        assert done.freed.objects == 2  # the file, and the list of files
+        assert 2_000_000 < before - size_of(workspace) < 2_020_000
+        assert workspace.objects.missing([first.digest]) == {first.digest}
+        assert sound(workspace)
+        said = [event.action for event in workspace.ledger.events(subject="data:photos@v1")]
+        assert said == ["data.added", "data.removed"]
+        again = workspace.data.add(folder_of(tmp_path, "f", a=content), "photos")
+        assert (again.reference, sound(workspace)) == ("data:photos@v3", True)
+
+    def test_what_is_young_stays_for_an_hour(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        workspace.data.add(folder_of(tmp_path, "f", a=b"one"), "photos")
+        workspace.data.remove("photos")
+        done = workspace.data.collect()
+        assert (done.freed.objects, done.young.objects) == (0, 2)
+        for path in workspace.folder.rglob("*.pack"):
+            os.utime(path, (time.time() - 3_700,) * 2)
+        assert workspace.data.collect().freed.objects == 2
+
+    def test_a_dry_run_changes_nothing(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        for number in range(3):
+            workspace.data.add(folder_of(tmp_path, "f", a=os.urandom(300_000)), "photos", f"{number}")
+        before, head = size_of(workspace), workspace.ledger.head()
+        done = collect(workspace, dry_run=True, retention=Retention(keep_last=1))
+        assert done.versions == ["data:photos@v1", "data:photos@v2"]
+        assert (size_of(workspace), workspace.ledger.head()) == (before, head)
+        real = collect(workspace, retention=Retention(keep_last=1))
+        assert (real.versions, real.freed, real.bytes) == (done.versions, done.freed, done.bytes)
+        assert [each.version for each in workspace.data.log("photos")] == [3]
+
+    def test_purged_runs_free_their_artifacts(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        with workspace.tracking.start(name="gone") as run:
+            run.log_text("x" * 5_000, "notes.txt")
+        with workspace.tracking.start(name="stays") as stays:
+            stays.log_text("y" * 5_000, "notes.txt")
+        (gone,) = workspace.tracking.artifacts(run.run_id)
+        assert collect(workspace).freed.objects == 0
+        workspace.tracking.delete_runs([run.run_id])
+        workspace.tracking.purge_runs([run.run_id])
+        collect(workspace)
+        assert workspace.objects.missing([gone.digest]) == {gone.digest}
+        assert stays.run_id
+        assert sound(workspace)
+        with workspace.tracking.start(
+            name="after"
+        ) as after:  # the same code and environment are captured once more
+            after.log_text("x" * 5_000, "notes.txt")
+        assert sound(workspace)
+
+    def test_retention_keeps_pinned_versions_and_those_in_use(
+        self, workspace: LocalWorkspace, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        for number in range(5):
+            workspace.data.add(folder_of(tmp_path, "f", a=b"%d" % number), "photos")
+            clock.advance(days=1)
+        workspace.data.pin("photos@v1", "the paper")
+        with workspace.tracking.start() as run:
+            run.use("data:photos@v2")
+        done = collect(workspace, retention=Retention(keep_last=1))
+        assert done.versions == ["data:photos@v3", "data:photos@v4"]
+        assert (done.pinned, done.in_use) == (["data:photos@v1"], ["data:photos@v2"])
+        assert [pin.reason for pin in workspace.data.pins()] == ["the paper"]
+        assert workspace.data.unpin("photos@v1") is True
+        assert workspace.data.unpin("photos@v1") is False
+        assert collect(workspace, retention=Retention(keep_last=1)).versions == ["data:photos@v1"]
+        assert sound(workspace)
+
+    def test_retention_by_age_and_name(
+        self, workspace: LocalWorkspace, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        for number in range(3):
+            for name in ("a", "b"):
+                workspace.data.add(folder_of(tmp_path, "f", a=b"%d" % number), name)
+            clock.advance(days=10)
+        wanted = Retention(younger_than=timedelta(days=15), names=["a"])
+        assert collect(workspace, retention=wanted).versions == ["data:a@v1", "data:a@v2"]
+        with pytest.raises(NotFound, match="no dataset is called 'c'"):
+            collect(workspace, retention=Retention(keep_last=1, names=["c"]))
+
+    def test_what_the_ledger_mentions_stays_though_nothing_holds_it(
+        self, workspace: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        """Should a room forget to hold what it needs, that is no reason to lose it."""
+        with workspace.tracking.start() as run:
+            run.log_text("x" * 1_000, "notes.txt")
+        (artifact,) = workspace.tracking.artifacts(run.run_id)
+        with workspace.ledger.transaction("test") as tx:
+            tx.execute(sa.delete(objects_held).where(objects_held.c.digest == artifact.digest))
+            tx.event("test.forgot", f"run:{run.run_id}")
+        done = collect(workspace)
+        assert (done.freed.objects, done.mentioned.objects) == (0, 1)
+        assert len(workspace.objects.read(artifact.digest)) == 1_000
+
+    def test_versions_on_a_shelf_in_the_same_store_stay(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        other.data.add(folder_of(tmp_path, "f", a=os.urandom(400_000)), "photos")
+        assert isinstance(workspace.objects, ContentStore)
+        shelf = Shelf(workspace.objects)
+        other.data.push("photos", shelf)
+        assert collect(workspace).freed.objects == 0
+        assert workspace.data.pull("photos", shelf).added == ["data:photos@v1"]
+        assert sound(workspace)
+
+    def test_a_store_of_two_ledgers_is_left_alone(self, tmp_path: Path, clock: FakeClock) -> None:
+        with ExitStack() as stack:
+            both = []
+            for name in ("one", "two"):
+                folder_of(
+                    tmp_path, name, **{"everloop.toml": b'objects = "%s"\n' % bytes(tmp_path / "shared")}
+                )
+                both.append(stack.enter_context(LocalWorkspace(tmp_path / name, clock=clock)))
+            both[0].data.add(folder_of(tmp_path, "f", a=b"1"), "photos")
+            assert collect(both[0]).freed.objects == 0
+            both[1].data.add(folder_of(tmp_path, "f", a=b"2"), "photos")
+            for each in both:
+                with pytest.raises(Conflict, match="keeps its objects in this store too"):
+                    collect(each)
+
+
+class TestNoRace:
+    """Bytes are stored before the ledger says who needs them: between the two, a collection may come."""
+
+    def test_an_object_freed_between_put_and_hold_is_refused_not_lost(
+        self, workspace: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        version = stored_version(workspace, b"content")
+        assert collect(workspace).freed.objects == 2
+        # What would hold it now, however it was stored, is told.
+        with (
+            pytest.raises(Conflict, match="was freed after it was stored"),
+            workspace.ledger.transaction("t") as tx,
+        ):
+            tx.hold(version.digest, 1, "run:x")
+        with pytest.raises((Conflict, InvalidInput, NotFound)):
+            workspace.data.record([version])
+        again = stored_version(workspace, b"content")
+        assert workspace.data.record([again])[0].reference == "data:raced@v1"
+        with workspace.ledger.read() as look:
+            assert look.all(sa.select(objects_freed)) == []
+        assert sound(workspace)
+
+    def test_an_object_that_is_held_while_it_is_being_freed_stays(
+        self, workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The collection has noted what goes; before it removes anything, somebody holds it."""
+        version = stored_version(workspace, b"content")
+        before = type(workspace.data)._remove
+
+        def held_first(self: Any, *arguments: Any) -> Any:
+            if workspace.data.newest("raced") is None:
+                workspace.data.record([version])
+            return before(self, *arguments)
+
+        monkeypatch.setattr(type(workspace.data), "_remove", held_first)
+        assert collect(workspace).freed.objects == 0
+        assert workspace.data.dataset("raced").open("file").read() == b"content"
+        assert sound(workspace)
+
+    def test_a_writer_at_work_makes_it_wait_and_then_say_so(self, workspace: LocalWorkspace) -> None:
+        stored_version(workspace, os.urandom(400_000))
+        with workspace.objects.writer() as writer:
+            writer.add(b"slow")
+            with pytest.raises(Unavailable, match="writers are at work"):
+                collect(workspace, patience=0.0)
+        assert collect(workspace).freed.objects == 3
+
+    def test_adders_and_collectors_at_once(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        """The content of all versions is the same few files, so that everybody relies on what others are about to free."""
+        contents = [os.urandom(size) for size in (10, 1_000, 400_000, 700_000)]
+        done = threading.Event()
+        troubles: list[EverloopError] = []
+        finished: list[Callable[..., None]] = []
+
+        def adder(name: str) -> None:
+            with LocalWorkspace(workspace.project) as mine:
+                for turn in range(6):
+                    parts = {
+                        f"f{n}": each
+                        for n, each in enumerate(contents)
+                        if (turn >> n % 2) & 1 or n == turn % 4
+                    }
+                    folder = folder_of(tmp_path, f"{name}-{turn}", **parts)
+                    reference = mine.data.add(folder, name).reference
+                    if turn % 2:
+                        mine.data.remove(reference)
+
+        def collector() -> None:
+            with LocalWorkspace(workspace.project) as mine:
+                while not done.is_set():
+                    collect(mine)
+
+        def watched(work: Callable[..., None], *arguments: str) -> None:
+            try:
+                work(*arguments)
+            except EverloopError as error:
+                troubles.append(error)
+            else:
+                finished.append(work)
+
+        adders = [threading.Thread(target=watched, args=(adder, name)) for name in ("a", "b")]
+        collectors = [threading.Thread(target=watched, args=(collector,)) for _ in range(2)]
+        for each in (*adders, *collectors):
+            each.start()
+        for each in adders:
+            each.join()
+        done.set()
+        for each in collectors:
+            each.join()
+        assert (troubles, len(finished)) == ([], 4)
+        assert sound(workspace)
+        collect(workspace)
+        assert sound(workspace)
+
+
+class TestPushAndPull:
+    def test_versions_come_with_what_is_known_of_them(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        with workspace.tracking.start() as run:
+            pass
+        (tmp_path / "t.csv").write_text("a,b\n1,x\n2,y\n")
+        first = workspace.data.add(tmp_path / "t.csv", "t", "the first", producer=f"run:{run.run_id}")
+        (tmp_path / "more.csv").write_text("a,b\n3,z\n")
+        second = workspace.data.add(tmp_path / "more.csv", "t", append=True)
+        clock.advance(days=3)
+        moved = workspace.data.push("t", other.data)
+        assert moved.added == [first.reference, second.reference]
+        there = {each.version: each for each in other.data.log("t")}
+        assert (there[1].message, there[1].created, there[1].columns) == (
+            "the first",
+            first.created,
+            first.columns,
+        )
+        assert there[1].producer == f"run:{run.run_id}"
+        assert (there[2].parent, there[2].rows, there[2].user) == ("data:t@v1", 3, second.user)
+        assert ("data:t@v1", "data:t@v2", "appended") in other.ledger.edges_of("data:t@v2", upward=True)
+        assert other.provenance.why("data:t@v1").reference == "data:t@v1"
+        assert other.data.dataset("t").to_arrow()["a"].to_pylist() == [3, 1, 2]
+        assert sound(other)
+        again = workspace.data.push("t", other.data)
+        assert (again.added, again.objects, again.bytes) == ([], 0, 0)
+
+    def test_only_what_is_missing_is_moved(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        shared = os.urandom(300_000)
+        other.data.add(folder_of(tmp_path, "f", a=shared), "elsewhere")
+        workspace.data.add(folder_of(tmp_path, "f", a=shared, b=b"new"), "photos")
+        moved = workspace.data.push("photos", other.data)
+        assert (moved.objects, moved.of_bytes) == (2, 300_003)
+        assert moved.bytes < 1_000
+        assert other.data.version("photos").new_bytes == moved.bytes
+
+    def test_one_number_with_two_meanings_is_refused_before_a_byte_moves(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        workspace.data.add(folder_of(tmp_path, "f", a=b"mine"), "photos")
+        other.data.add(folder_of(tmp_path, "f", a=b"theirs"), "photos")
+        before = set(other.objects.digests())
+        with pytest.raises(Conflict, match=r"data:photos@v1 in .*other is another version") as refused:
+            workspace.data.push("photos", other.data)
+        assert "--as" in (refused.value.hint or "")
+        assert set(other.objects.digests()) == before
+        moved = workspace.data.push("photos", other.data, called="mine/photos")
+        assert moved.added == ["data:mine/photos@v1"]
+        assert other.data.dataset("mine/photos").open("a").read() == b"mine"
+        assert sound(other)
+
+    def test_a_single_version_leaves_its_number_and_the_next_goes_on(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        for content in (b"1", b"2"):
+            workspace.data.add(folder_of(tmp_path, "f", a=content), "photos")
+        assert other.data.pull("photos@v2", workspace.data).added == ["data:photos@v2"]
+        assert other.data.add(folder_of(tmp_path, "f", a=b"3"), "photos").reference == "data:photos@v3"
+        with pytest.raises(NotFound):
+            other.data.pull("phots", workspace.data)
+
+    def test_a_removed_version_comes_back(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        workspace.data.add(folder_of(tmp_path, "f", a=os.urandom(3_000)), "photos")
+        workspace.data.push("photos", other.data)
+        workspace.data.remove("photos")
+        assert collect(workspace).freed.objects == 2
+        assert workspace.data.pull("photos", other.data).added == ["data:photos@v1"]
+        assert sound(workspace)
+
+    def test_through_a_server_both_ways(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        content = os.urandom(500_000)
+        workspace.data.add(folder_of(tmp_path, "f", a=content, b=b"b"), "photos", "hello")
+        with served(other) as url, RemoteWorkspace(url, folder=tmp_path / "client", clock=clock) as remote:
+            assert workspace.data.push("photos", remote.data).added == ["data:photos@v1"]
+            workspace.data.remove("photos")
+            collect(workspace)
+            assert workspace.data.pull("photos", remote.data).objects == 3
+            assert remote.data.fsck(full=True).ok
+            assert remote.data.collect(dry_run=True).freed.objects == 0
+            with pytest.raises(InvalidInput, match="healed where the store is"):
+                remote.data.fsck(heal=workspace.data)
+        assert workspace.data.dataset("photos").open("a").read() == content
+        assert sound(workspace)
+        assert sound(other)
+
+    def test_through_s3_without_a_ledger(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path, s3_address: str
+    ) -> None:
+        content = os.urandom(900_000)
+        workspace.data.add(folder_of(tmp_path, "f", a=content), "photos", "hello")
+        shelf = Shelf(open_objects(s3_address, cache=tmp_path / "cache"))
+        assert workspace.data.push("photos", shelf).added == ["data:photos@v1"]
+        again = workspace.data.push("photos", Shelf(open_objects(s3_address, cache=tmp_path / "cache 2")))
+        assert (again.objects, again.present) == (0, ["data:photos@v1"])
+        assert other.data.pull("photos", shelf).added == ["data:photos@v1"]
+        assert other.data.version("photos").message == "hello"
+        assert other.data.dataset("photos").open("a").read() == content
+        other.data.add(folder_of(tmp_path, "f", a=b"2"), "photos")
+        workspace.data.add(folder_of(tmp_path, "f", a=b"3"), "photos")
+        workspace.data.push("photos", shelf)
+        with pytest.raises(Conflict, match="photos@v2"):
+            other.data.push("photos", shelf)
+        shelf.objects.close()
+
+    def test_a_server_that_dies_meanwhile(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        files = {f"{number}": os.urandom(20_000) for number in range(40)}
+        workspace.data.add(folder_of(tmp_path, "f", **files), "photos")
+        server = KillableServer(tmp_path / "served")
+        server.start()
+        try:
+            with RemoteWorkspace(server.url, folder=tmp_path / "client") as remote:
+                server.kill()
+                with pytest.raises(Unavailable):
+                    workspace.data.push("photos", remote.data)
+                server.start()
+                assert workspace.data.push("photos", remote.data).added == ["data:photos@v1"]
+        finally:
+            server.kill()
+        with LocalWorkspace(tmp_path / "served") as theirs:
+            assert sound(theirs)
+
+
+class TestFsck:
+    @pytest.fixture
+    def healthy(self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path) -> LocalWorkspace:
+        workspace.data.add(folder_of(tmp_path, "f", small=b"s" * 1_000, large=os.urandom(900_000)), "photos")
+        workspace.data.add(folder_of(tmp_path, "f", extra=b"e"), "photos")
+        workspace.data.push("photos", other.data)
+        assert workspace.data.fsck(full=True).ok
+        return workspace
+
+    def test_flipped_bits_are_named_with_version_and_path(self, healthy: LocalWorkspace) -> None:
+        flip(healthy, b"s" * 1_000)
+        assert healthy.data.fsck().ok  # all is there, in its size
+        found = healthy.data.fsck(full=True)
+        assert not found.ok
+        (fault,) = found.faults
+        assert fault.place.startswith("packs/")
+        uses = [(use.reference, use.path) for use in fault.used_by]
+        assert uses == [("data:photos@v1", "small"), ("data:photos@v2", "small")]
+        assert healthy.data.fsck("photos@v1", full=True).versions == 1
+
+    def test_damage_is_healed_from_another_store(
+        self, healthy: LocalWorkspace, other: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        flip(healthy, b"s" * 1_000)
+        for pack in healthy.folder.rglob("*.pack"):
+            if pack.stat().st_size > 800_000:
+                data = bytearray(pack.read_bytes())
+                data[500_000] ^= 1
+                pack.write_bytes(data)
+        done = healthy.data.fsck(heal=other.data)
+        assert (done.ok, len(done.healed)) == (True, 2)
+        assert sound(healthy)
+        assert healthy.data.fsck(heal=other.data).healed == []
+
+    def test_missing_files_and_lists_are_healed(self, healthy: LocalWorkspace, other: LocalWorkspace) -> None:
+        for pack in healthy.folder.rglob("*.pack"):
+            pack.unlink()
+        quick = healthy.data.fsck()
+        assert {(use.reference, use.path) for fault in quick.faults for use in fault.used_by} == {
+            ("data:photos@v1", ""),
+            ("data:photos@v2", ""),
+        }
+        done = healthy.data.fsck(heal=other.data)
+        assert done.ok
+        assert sound(healthy)
+
+    def test_a_truncated_pack(self, healthy: LocalWorkspace, other: LocalWorkspace) -> None:
+        for pack in healthy.folder.rglob("*.pack"):
+            pack.write_bytes(pack.read_bytes()[:-30])
+        assert not healthy.data.fsck(full=True).ok
+        assert healthy.data.fsck(heal=other.data).ok
+        assert sound(healthy)
+
+    def test_what_no_store_has_stays_a_fault(self, healthy: LocalWorkspace, tmp_path: Path) -> None:
+        flip(healthy, b"s" * 1_000)
+        found = healthy.data.fsck(heal=Shelf(open_objects(tmp_path / "empty")))
+        assert (found.ok, found.healed) == (False, [])
+
+    def test_a_level_that_does_not_exist(self, workspace: LocalWorkspace) -> None:
+        with pytest.raises(InvalidInput, match="no level 'deep'"):
+            workspace.data.examine(level="deep")
+
+
+class TestCommands:
+    @pytest.fixture
+    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+        (tmp_path / "project" / ".everloop").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "project")
+
+        def run(*arguments: str) -> tuple[int, Any]:
+            code = main([*arguments, "--json"])
+            return code, json.loads(capsys.readouterr().out)
+
+        return run
+
+    def test_a_shelf_a_workspace_and_back(self, run: Any, tmp_path: Path, capsys: Any) -> None:
+        folder_of(tmp_path, "f", a=b"1", b=os.urandom(400_000))
+        run("data", "add", "../f", "--name", "photos")
+        code, pushed = run("data", "push", "--to", "../shelf")
+        assert (code, pushed["added"], pushed["present"]) == (0, ["data:photos@v1"], [])
+        assert run("data", "push", "photos", "--to", "../shelf")[1]["bytes"] == 0
+        assert run("data", "rm", "photos")[0] == 0
+        code, would = run("data", "gc", "--dry-run", "--grace", "0s")
+        assert (code, would["freed"]["objects"], would["dry_run"]) == (0, 3, True)
+        assert run("data", "gc", "--grace", "0s")[1]["freed"] == would["freed"]
+        assert run("data", "pull", "--from", "../shelf")[1]["added"] == ["data:photos@v1"]
+        assert run("data", "fsck", "--full") == (
+            0,
+            {"ok": True, "level": "full", "versions": 1, "objects": 3, "faults": [], "healed": []},
+        )
+        code, pinned = run("data", "pin", "photos@v1", "--reason", "paper")
+        assert pinned["reference"] == "data:photos@v1"
+        assert [each["reason"] for each in run("data", "pin")[1]["pins"]] == ["paper"]
+        assert run("data", "unpin", "photos@v1")[1] == {"unpinned": True}
+        for path in (tmp_path / "project").rglob("*.pack"):
+            path.unlink()
+        assert run("data", "fsck")[0] == 1
+        assert main(["data", "fsck"]) == 1
+        assert "is missing" in capsys.readouterr().out
+        code, healed = run("data", "fsck", "--heal", "../shelf")
+        assert (code, healed["ok"], len(healed["healed"])) == (0, True, 3)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["push", "--to", "ftp://x/y"], "is no place for data"),
+            (["push", "--to", ".."], "holds other things"),
+            (["push", "nothing", "--to", "../shelf"], "no dataset is called 'nothing'"),
+            (["pull", "x", "--from", "../shelf"], "no dataset in"),
+            (["gc", "photos"], "freed for all datasets together"),
+            (["gc", "--grace", "soon"], "not a length of time"),
+            (["gc", "--keep-last", "-1"], "-1"),
+            (["fsck", "nothing"], "no dataset is called"),
+            (["pin", "nothing"], "no dataset is called"),
+        ],
+    )
+    def test_mistakes_are_told_in_a_sentence(self, run: Any, arguments: list[str], said: str) -> None:
+        code, answer = run("data", *arguments)
+        assert code == 2
+        assert said in answer["error"]["message"]
+
+
+def stored_version(workspace: LocalWorkspace, content: bytes) -> NewVersion:
+    """A version whose bytes are stored, and which nobody has recorded yet."""
+    with workspace.objects.writer() as writer:
+        file = writer.add(content)
+        manifest = Manifest.of([FileEntry("file", file.digest, file.size)])
+        listing = writer.add(manifest.encode())
+    return NewVersion(name="raced", digest=listing.digest, new_bytes=0, rows=None, columns=[], parent=0)
+
+
+def size_of(workspace: LocalWorkspace) -> int:
+    return sum(
+        each.stat().st_size for each in (workspace.folder / "objects").rglob("*") if each.suffix == ".pack"
+    )
+
+
+def flip(workspace: LocalWorkspace, content: bytes) -> None:
+    """Change one bit where this content is stored."""
+    for path in (workspace.folder / "objects").rglob("*"):
+        if path.is_file() and path.suffix == ".pack" and content in (data := path.read_bytes()):
+            at = data.index(content) + 7
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            return
+    raise AssertionError("the content is not stored as it is")
