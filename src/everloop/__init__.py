@@ -51,6 +51,7 @@ _NAMES: dict[str, str] = {
     "gates": "everloop.domain.gates:gates",
     "check": "everloop.domain.checks.declaring",
     "checks": "everloop.domain.checks:checks",
+    "checks_from": "everloop.exchange.checks.opening:checks_from",
     "aggregate": "everloop.domain.featureviews:aggregate",
     "aggregates": "everloop.domain.featureviews:aggregates",
     "on_demand_view": "everloop.client.views:on_demand_view",

@@ -25,19 +25,18 @@ Row = dict[str, Any]
 # Each example opens a DuckDB of its own.
 few = settings(max_examples=max(30, settings().max_examples // 4))
 
-rows = st.lists(
-    st.fixed_dictionaries(
-        {
-            "i": st.none() | st.integers(-3, 3),
-            "x": st.none() | st.just(math.nan) | st.just(math.inf) | st.integers(-6, 6).map(lambda n: n / 2),
-            "s": st.none() | st.text("aB1é٣_\n ", max_size=3),
-            "d": st.none()
-            | st.sampled_from(["2013-01-05", "2013-1-5", "2013-02-30", "05.01.2013", "", "2013-01-05 "]),
-            "t": st.none() | st.integers(0, 5).map(lambda days: NOW - timedelta(days=days)),
-        }
-    ),
-    max_size=12,
+row = st.fixed_dictionaries(
+    {
+        "i": st.none() | st.integers(-3, 3),
+        "x": st.none() | st.just(math.nan) | st.just(math.inf) | st.integers(-3, 3).map(lambda n: n / 2),
+        "s": st.none() | st.text("aB", max_size=3) | st.text("aB1é٣_\n ", max_size=3),
+        "d": st.none()
+        | st.sampled_from(["2013-01-05", "2013-1-5", "2013-02-30", "05.01.2013", "", "2013-01-05 "]),
+        "t": st.none() | st.integers(0, 5).map(lambda days: NOW - timedelta(days=days)),
+    }
 )
+# Few examples, each with enough rows to tell rules apart; and the small ones, where the edges are.
+rows = st.lists(row, min_size=15, max_size=25) | st.lists(row, max_size=4)
 SCHEMA = pa.schema(
     [
         ("i", pa.int64()),
@@ -207,7 +206,7 @@ def test_formats_of_dates(listed: list[Row]) -> None:
         if text is None:
             return None
         try:
-            datetime.strptime(text.strip(), "%Y-%m-%d")  # noqa: DTZ007
+            datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007
         except ValueError:
             return False
         return True
@@ -235,7 +234,6 @@ def test_copies(listed: list[Row], earlier: list[Row] | None, columns: tuple[str
     agree(listed, ev.check.key(*columns), answers(False), earlier)
 
 
-@few
 @given(rows, rows | st.none(), st.booleans(), st.booleans(), st.sampled_from([(), ("i",), ("i", "s")]))
 def test_steps(
     listed: list[Row], earlier: list[Row] | None, decreasing: bool, strictly: bool, by: tuple[str, ...]

@@ -12,7 +12,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("everloop.cli.data_versions:log", "the versions of a dataset, newest first"),
     "show": ("everloop.cli.data_versions:show", "one version: its files, its columns, the verdicts on it"),
     "diff": ("everloop.cli.data_versions:diff", "what differs from one version to another"),
-    "check": ("everloop.cli.data_versions:check", "check a version's rows"),
+    "check": ("everloop.cli.checks:check", "check a version's rows"),
+    "infer": ("everloop.cli.checks:infer", "propose checks that a version passes"),
+    "contract": ("everloop.cli.checks:contract", "checks that every version of a dataset must pass"),
     "checkout": ("everloop.cli.data_versions:checkout", "write a version's files into a folder"),
     "status": (
         "everloop.cli.data_versions:status",

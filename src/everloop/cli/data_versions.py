@@ -1,4 +1,4 @@
-"""Versions: data add, list, log, show, diff, check, checkout, status, rm."""
+"""Versions: data add, list, log, show, diff, checkout, status, rm."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import answer_no, command, emit, facts, human_bytes, table, workspace
+from everloop.cli.checks import CHECKS, told
+from everloop.cli.frame import command, emit, facts, human_bytes, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from everloop.domain.checks import CheckReport, CheckResult
-    from everloop.domain.datasets import Added, DatasetDiff, FolderStatus, VersionRecord
-    from everloop.workspace.workspace import Workspace
-
-CHECKS = "Definitions with the checks: a file or a dotted name; FILE:NAME for one of several."
+    from everloop.domain.checks import CheckReport
+    from everloop.domain.dataset_diffs import DatasetDiff
+    from everloop.domain.datasets import Added, FolderStatus, VersionRecord
 
 
 @command()
@@ -23,7 +22,7 @@ CHECKS = "Definitions with the checks: a file or a dotted name; FILE:NAME for on
 @click.option("--name", required=True, help="The dataset.")
 @click.option("--message", default="", help="What this version is.")
 @click.option("--append", is_flag=True, help="Keep the files of the newest version and add these.")
-@click.option("--checks", help=CHECKS)
+@click.option("--checks", metavar="CHECKS", help=CHECKS)
 @click.option(
     "--without-contract", default="", metavar="REASON", help="Do not make the checks of the contract."
 )
@@ -64,9 +63,9 @@ def add(
     here = workspace(write=True)
     suite = None
     if checks:
-        from everloop.data.suites import find_suite
+        from everloop.exchange.checks.opening import open_checks
 
-        suite = find_suite([checks], name, here.project)
+        suite = open_checks(checks, name, here.project)
     added = here.data.add(
         path if query is None else Query(query, database),
         name,
@@ -137,22 +136,6 @@ def diff(first: str, second: str, key: str) -> None:
 
 @command()
 @click.argument("reference")
-@click.option("--checks", help=CHECKS + " Those of everloop.toml when not given.")
-def check(reference: str, checks: str | None) -> None:
-    """Check a version's rows. Exit code 1 when it does not pass."""
-    from everloop.data.suites import find_suite
-
-    here: Workspace = workspace()
-    dataset = here.data.version(reference).name
-    suite = find_suite([checks] if checks else here.settings.definitions, dataset, here.project)
-    report = here.data.check(reference, suite)
-    emit(report, _report)
-    if not report.passed:
-        answer_no()
-
-
-@command()
-@click.argument("reference")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace what is there, changed or not.")
 @click.option(
@@ -206,7 +189,7 @@ def _added(added: Added) -> str:
     if added.quarantine is not None:
         lines.append(f"{added.quarantined_rows} bad rows went to {added.quarantine}:")
     if added.report is not None:
-        lines += [f"  {_told(result)}" for result in added.report.failed]
+        lines += [f"  {told(result)}" for result in added.report.failed]
     return "\n".join(lines)
 
 
@@ -237,7 +220,7 @@ def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
             (
                 report.time,
                 report.suite,
-                "passed" if report.passed else "; ".join(_told(each) for each in report.failed),
+                "passed" if report.passed else "; ".join(told(each) for each in report.failed),
             )
             for report in reports
         ]
@@ -258,20 +241,6 @@ def shown_diff(found: DatasetDiff) -> Any:
     return "\n".join(lines) if lines else "nothing differs"
 
 
-def _report(report: CheckReport) -> Any:
-    rows = [
-        (
-            "passed" if result.passed else ("warning" if result.severity == "warn" else "FAILED"),
-            result.name,
-            result.failed_rows,
-            result.of,
-            result.error or ", ".join(str(row) for row in result.sample[:2]),
-        )
-        for result in report.checks
-    ]
-    return table(["", "check", "failed", "of", "such as"], rows, right=["failed", "of"])
-
-
 def _status(found: FolderStatus) -> str:
     lines = [
         f"{sign} {path}"
@@ -280,14 +249,6 @@ def _status(found: FolderStatus) -> str:
     ]
     return "\n".join(
         [f"{found.folder} is {found.reference}" + (", unchanged" if found.clean else ", changed:"), *lines]
-    )
-
-
-def _told(result: CheckResult) -> str:
-    return (
-        f"{result.name}: {result.error}"
-        if result.error
-        else f"{result.name}: {result.failed_rows} of {result.of}"
     )
 
 

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from everloop.data import custom
+from everloop.data.cleaning import missing_is_null
 from everloop.data.column_types import is_of_type
 from everloop.data.compiling import NUMBER, Compiler, Copies, Flag, Number, Rule, Steps, described
 from everloop.data.distributions import SIGNIFICANT, distance
@@ -80,7 +81,7 @@ class Examination:
         # A contract's SQL runs wherever somebody adds: it must not read that person's files.
         con.execute("set enable_external_access = false")
         con.execute("set lock_configuration = true")
-        self._types = self._view("rows", rows)
+        self._types = missing_is_null(con, "rows", rows)
         found = (
             rows.schema if hasattr(rows, "schema") else con.sql("from rows limit 0").to_arrow_table().schema
         )
@@ -90,7 +91,7 @@ class Examination:
         )
         self._earlier = earlier is not None
         if self._earlier:
-            self._view("earlier", earlier)
+            missing_is_null(con, "earlier", earlier)
         self._datasets: dict[str, tuple[str, dict[str, str]]] = {}
         self._errors: dict[str, str] = {}
         self._seen: dict[str, _Seen] = {}
@@ -130,26 +131,11 @@ class Examination:
 
     # Making ready
 
-    def _view(self, name: str, rows: Any) -> dict[str, str]:
-        """A table as a view in which NaN is null. Returns its columns and their types."""
-        self._con.register(f"given {name}", rows)
-        kinds = {
-            str(row[0]): str(row[1])
-            for row in self._con.sql(f"describe {quoted(f'given {name}')}").fetchall()
-        }
-        floats = [quoted(column) for column, kind in kinds.items() if kind in ("FLOAT", "DOUBLE")]
-        cleaned = ", ".join(f"case when not isnan({c}) then {c} end as {c}" for c in floats)
-        replaced = f"replace ({cleaned})" if floats else ""
-        self._con.execute(
-            f"create temp view {quoted(name)} as select * {replaced} from {quoted(f'given {name}')}"
-        )
-        return kinds
-
     def _dataset(self, reference: str) -> tuple[str, dict[str, str]]:
         """The view of another dataset, and its columns and types."""
         if reference not in self._datasets:
             name = f"dataset {len(self._datasets)}"
-            self._datasets[reference] = quoted(name), self._view(name, self._fetch(reference))
+            self._datasets[reference] = quoted(name), missing_is_null(self._con, name, self._fetch(reference))
         return self._datasets[reference]
 
     def _compile(self, compiler: Compiler, check: AnyCheck) -> None:

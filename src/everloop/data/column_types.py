@@ -17,6 +17,7 @@ _FAMILIES: dict[str, Callable[[pa.DataType], bool]] = {
     "floating": types.is_floating,
     "number": lambda kind: bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)),
     "text": _is_text,
+    "decimal": types.is_decimal,
     "boolean": types.is_boolean,
     "date": types.is_date,
     "timestamp": types.is_timestamp,

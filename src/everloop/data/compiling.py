@@ -237,7 +237,7 @@ def _unlike(check: declared.Matches, column: str) -> str:
 def _unparsed(check: declared.DateFormat, column: str) -> str:
     parsed = f"try_strptime({column}, {literal(check.format)})"
     if not check.strict:
-        return f"{column} is not null and {parsed} is null"
+        return f"{column} is not null and ({parsed} is null or {column} <> trim({column}))"
     return f"{column} is not null and strftime({parsed}, {literal(check.format)}) is distinct from {column}"
 
 

@@ -150,6 +150,16 @@ class Contracts(Room):
             report = wanted.signed(examination.report(dataset.reference, wanted.name))
         return self.record_check(report)
 
+    def infer(self, reference: str, name: str = "") -> Suite:
+        """Propose checks that a version passes: types, missing shares, ranges with a margin, small sets, keys, order, and the
+        form of texts. A beginning, to be corrected by who knows the data."""
+        from everloop.data.inferring import infer
+        from everloop.data.scanning import connection
+
+        dataset = self.dataset(reference)
+        with connection() as con:
+            return infer(con, dataset.scan(), name or dataset.name, dataset.name)
+
     def fetch(self, reference: str) -> Any:
         """A version as something DuckDB can read, for foreign keys and comparisons."""
         return self.dataset(reference).scan()

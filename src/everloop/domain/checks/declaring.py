@@ -50,18 +50,6 @@ Limit = Bound | date | datetime
 TableSeverity = Literal["fail", "warn"]
 """A check of the table names no rows, so none can go into quarantine."""
 
-FAMILIES = {
-    "integer": "any whole number",
-    "floating": "any floating-point number",
-    "number": "any number",
-    "text": "any text",
-    "boolean": "true or false",
-    "date": "a day",
-    "timestamp": "a time, with a zone or without",
-    "instant": "a time with a zone",
-}
-"""Kinds of types that `has_type` knows beside the names that Arrow prints."""
-
 
 def checks(name: str, *, dataset: str, checks: Iterable[AnyCheck]) -> Suite:
     """Declare the checks of a dataset, for `data check`, `data add` and `data contract bind`. As a contract, `dataset` may end
@@ -294,8 +282,9 @@ def python(
 def has_type(
     column: str, type: str | Sequence[str], *, severity: TableSeverity = "fail", name: str = ""
 ) -> HasType:
-    """The column has this type, or one of these: as Arrow prints it (``int64``, ``timestamp[us, tz=UTC]``), or any ``integer``,
-    ``floating``, ``number``, ``text``, ``boolean``, ``date``, ``timestamp`` or ``instant`` (a timestamp with a zone)."""
+    """The column has this type, or one of these: as Arrow prints it (``int64``, ``timestamp[us, tz=UTC]``), or any of a family:
+    ``integer``, ``floating``, ``decimal``, ``number``, ``text``, ``boolean``, ``date``, ``timestamp``, ``instant`` (a timestamp
+    with a zone)."""
     return HasType(column=column, type=_columns(type), **_of_table(name or f"{column}.has_type", severity))
 
 
