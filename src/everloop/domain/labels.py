@@ -317,8 +317,10 @@ def checked_answers(questions: Iterable[Question], answers: Mapping[str, Any]) -
                 hint=nearest(name, asked) or f"asked: {', '.join(asked)}",
             )
     given = {name: _checked(asked[name], value) for name, value in answers.items() if value is not None}
+    for name, question in asked.items():
+        if question.kind in (Asks.BOXES, Asks.SPANS):
+            given.setdefault(name, [])  # nothing marked is an answer, too
     for question in asked.values():
-        # No box on a picture is an answer; no choice is none.
         missing = question.name not in given or given[question.name] in ("", [])
         if question.required and missing and question.kind not in (Asks.BOXES, Asks.SPANS):
             raise InvalidInput(f"'{question.name}' is not answered", hint="answer it, or skip the item")

@@ -1,6 +1,6 @@
 """Looking for answers that are probably wrong: in a project, or in a column of a dataset."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from everloop.data.labels.judging import LabelErrorReport, chosen_question, judged
@@ -78,7 +78,7 @@ class FindingErrors(Standing, Projects):
         elif model:
             said = {
                 each.item: each.probabilities
-                for each in self._all_suggestions(project, model)
+                for each in self.all_suggestions(project.name, model)
                 if each.probabilities
             }
             if not said:
@@ -114,15 +114,9 @@ class FindingErrors(Standing, Projects):
                 "the table has no column for each class",
                 hint=f"classes are {', '.join(question.choices[:12])}",
             )
-        numbers = rows_by_item(table, self._numbers(project), project.key)
+        numbers = rows_by_item(table, self.all_numbers(project), project.key)
         rows = zip(*(table[each].to_pylist() for each in columns), strict=True)
         return {number: list(row) for number, row in zip(numbers, rows, strict=True)}
-
-    def _all_suggestions(self, project: LabelProject, model: str) -> Iterator[Any]:
-        after = -1
-        while part := self.suggestions(project.name, model, after=after):
-            yield from part
-            after = part[-1].item
 
     def _dataset_errors(
         self, subject: str, column: str, probabilities: Any, columns: Sequence[str], folds: int, seed: int

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from everloop.data.labels.ledger import ENTRIES, LABELLED, entry_of, item_of, project_named
+from everloop.data.labels.ledger import ENTRIES, LABELLED, SKIPPED, entry_of, item_of, project_named
 from everloop.domain.labels import Entry, EntryKind, LabelItem, Policy
 from everloop.domain.references import Kind, Reference
 from everloop.errors import InvalidInput, InvalidReference, NotFound
@@ -21,11 +21,13 @@ AUGMENTED = "data.augmented"
 
 
 class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an item: the entries that count, and the one a reviewer made stand (an annotator's, or a correction)."""
+    """What is known of an item: the entries that count, the one a reviewer made stand (an annotator's, or a correction), and,
+    where they were asked for, the skips."""
 
     item: LabelItem
     entries: list[Entry]
     final: Entry | None = None
+    skips: list[Entry] = []
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +53,10 @@ class Finishing(Room):
     name = "labels"
 
     @operation(Permission.READ)
-    def results(self, project: str, after: int = -1, limit: int = BATCH) -> list[ItemResult]:
-        """Items that have an answer, by number, from number `after` on."""
+    def results(
+        self, project: str, after: int = -1, limit: int = BATCH, skips: bool = False
+    ) -> list[ItemResult]:
+        """Items that have an answer (or, with `skips`, were skipped), by number, from number `after` on."""
         with self.look() as look:
             found = project_named(look, project)
             rows = look.all(
@@ -60,7 +64,11 @@ class Finishing(Room):
                 .where(
                     label_items.c.project == found.name,
                     label_items.c.number > after,
-                    sa.or_(label_items.c.labelled > 0, label_items.c.final.isnot(None)),
+                    sa.or_(
+                        label_items.c.labelled > 0,
+                        label_items.c.final.isnot(None),
+                        (label_items.c.skipped > 0) & sa.literal(skips),
+                    ),
                 )
                 .order_by(label_items.c.number)
                 .limit(max(0, min(limit, BATCH)))
@@ -73,7 +81,8 @@ class Finishing(Room):
                     label_entries.c.project == found.name,
                     within,
                     sa.or_(
-                        label_marks.c.state == LABELLED, label_entries.c.kind == str(EntryKind.CORRECTION)
+                        label_marks.c.state.in_([LABELLED, SKIPPED] if skips else [LABELLED]),
+                        label_entries.c.kind == str(EntryKind.CORRECTION),
                     ),
                 )
             )
@@ -86,6 +95,7 @@ class Finishing(Room):
                 item=item_of(row),
                 entries=[each for each in by_item[row.number] if each.counts],
                 final=next((each for each in by_item[row.number] if each.id == row.final), None),
+                skips=[each for each in by_item[row.number] if each.kind is EntryKind.SKIP],
             )
             for row in rows
         ]

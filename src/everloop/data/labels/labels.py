@@ -99,7 +99,7 @@ class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors):
                 hint="a Label Studio file can bring them: everloop label import",
             )
         table = table_from(self._data, source)
-        numbers = rows_by_item(table, self._numbers(found), found.key)
+        numbers = rows_by_item(table, self.all_numbers(found), found.key)
         columns = columns_of_classes(table.column_names, asked.choices)
         if columns is not None and asked.name != found.questions[0].name:
             raise InvalidInput(

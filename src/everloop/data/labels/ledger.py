@@ -84,7 +84,7 @@ def item_of(row: sa.Row[Any]) -> LabelItem:
 
 
 ENTRIES = (
-    sa.select(label_entries, label_items.c.key, label_marks.c.entry.isnot(None).label("counts"))
+    sa.select(label_entries, label_items.c.key, label_marks.c.state.label("mark"))
     .select_from(
         label_entries.join(
             label_items,
@@ -95,18 +95,17 @@ ENTRIES = (
             (label_marks.c.project == label_entries.c.project)
             & (label_marks.c.item == label_entries.c.item)
             & (label_marks.c.user == label_entries.c.user)
-            & (label_marks.c.entry == label_entries.c.id)
-            & (label_marks.c.state == LABELLED),
+            & (label_marks.c.entry == label_entries.c.id),
         )
     )
     .order_by(label_entries.c.id)
 )
-"""Entries with the key of their item, in the order they were made; `counts` says whether one counts today."""
+"""Entries with the key of their item, in the order they were made; `mark` is that of one which stands today."""
 
 
 def entry_of(row: sa.Row[Any]) -> Entry:
-    fields = {name: value for name, value in row._mapping.items() if name != "project"}
-    return Entry(**fields | {"kind": EntryKind(row.kind), "counts": bool(row.counts)})
+    fields = {name: value for name, value in row._mapping.items() if name not in ("project", "mark")}
+    return Entry(**fields | {"kind": EntryKind(row.kind), "counts": row.mark == LABELLED})
 
 
 def entry_named(look: Reader, project: str, entry: str) -> Entry:
