@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("everloop.cli.why:status", "what is in this workspace"),
     "doctor": ("everloop.cli.doctor:doctor", "what is wrong with this machine and workspace"),
     "data": ("everloop.cli.data:data", "dataset versions: add, compare, check, check out"),
+    "label": ("everloop.cli.labels:label", "labelling: a queue, reviews, agreement, wrong labels, Label Studio"),
     "features": ("everloop.cli.features:features", "feature views: as of a moment, at hand, compared"),
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
     "diff": ("everloop.cli.diff:diff", "what differs between two runs, dataset versions or models"),
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bring in what other tools recorded: MLflow, TensorBoard, CSV",
     ),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
+    "sweep": ("everloop.cli.sweeps:sweep", "search for the parameters with which a pipeline comes out best"),
     "reproduce": (
         "everloop.cli.pipelines:reproduce",
         "rebuild a run or model elsewhere and grade how equal it came out",

@@ -1,0 +1,159 @@
+"""`everloop label` as people and scripts type it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from everloop.cli.main import main
+from everloop.domain.labels import EntryKind
+from everloop.governance.identity import Actor, Role, acting_as
+from everloop.workspace.local import LocalWorkspace
+
+
+@pytest.fixture
+def project(workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch) -> LocalWorkspace:
+    """Six reviews, added and being labelled; commands run in the folder of the workspace."""
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(workspace.project))
+    workspace.project.mkdir(exist_ok=True)
+    monkeypatch.chdir(workspace.project)
+    workspace.data.add(
+        pa.table({"id": list("abcdef"), "text": [f"text {each}" for each in "abcdef"]}), "reviews"
+    )
+    assert (
+        main(
+            [
+                "label",
+                "create",
+                "tone",
+                "--data",
+                "reviews",
+                "--text",
+                "text",
+                "--key",
+                "id",
+                "--choices",
+                "good,bad",
+            ]
+        )
+        == 0
+    )
+    return workspace
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    capsys.readouterr()
+    assert main(["label", *words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_from_the_first_item_to_a_dataset(
+    project: LocalWorkspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [each["name"] for each in asked(capsys, "list")["projects"]] == ["tone"]
+    assert asked(capsys, "queue", "tone", "--limit", "2")["open"] == 6
+    assert asked(capsys, "answer", "tone", "a", "good")["answers"] == {"label": "good"}
+    assert asked(capsys, "answer", "tone", "b", "label=bad")["key"] == "b"
+    assert asked(capsys, "answer", "tone", "#2", "--skip", "--because", "unclear")["kind"] == "skip"
+    assert asked(capsys, "undo", "tone")["kind"] == "undo"
+    shown = asked(capsys, "show", "tone")["progress"]
+    assert (shown["done"], shown["open"]) == (2, 4)
+    assert [each["kind"] for each in asked(capsys, "show", "tone", "c")["history"]] == ["skip", "undo"]
+    made = asked(capsys, "export", "tone", "--name", "reviews/labelled")
+    assert (made["reference"], made["rows"], made["policy"]) == ("data:reviews/labelled@v1", 2, "majority")
+
+
+def test_people_read_tables(project: LocalWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["label", "answer", "tone", "a", "good"])
+    capsys.readouterr()
+    for words in (
+        ["list"],
+        ["show", "tone"],
+        ["show", "tone", "a"],
+        ["queue", "tone"],
+        ["agreement", "tone"],
+    ):
+        assert main(["label", *words]) == 0
+    said = capsys.readouterr().out
+    assert "5 open, 1 answered" in said
+    assert "5 of 6 open, in the order: given" in said
+    assert "no item has two answers yet" in said
+
+
+def test_reviews(project: LocalWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
+    for user in ("ana", "ben"):
+        with acting_as(Actor(user, Role.ENGINEER)):
+            project.labels.annotate("tone", 0, {"label": "good"})
+    error = asked(capsys, "review", "tone", "a", "--accept", code=2)["error"]
+    assert error["hint"] == "say whose answer: --of NAME"
+    assert (
+        asked(capsys, "review", "tone", "a", "--of", "ben", "--correct", "bad")["kind"]
+        == EntryKind.CORRECTION
+    )
+    assert asked(capsys, "review", "tone", "b", "--accept", code=2)["error"]["code"] == "not_found"
+
+
+def test_predictions_order_the_queue_and_find_errors(
+    project: LocalWorkspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    chance = [0.9, 0.1, 0.55, 0.8, 0.2, 0.05]
+    file = tmp_path / "p.csv"
+    pa.csv.write_csv(
+        pa.table({"item": list("abcdef"), "good": chance, "bad": [1 - each for each in chance]}), file
+    )
+    found = asked(capsys, "predictions", "tone", "--from", str(file), "--model", "model:tone@v1")
+    assert found["models"] == {"model:tone@v1": 6}
+    queue = asked(capsys, "queue", "tone", "--order", "margin", "--limit", "1")
+    assert (queue["order"], [each["key"] for each in queue["items"]]) == ("margin", ["c"])
+    for key, given in zip("abcdef", ["good", "bad", "good", "good", "bad", "good"], strict=True):
+        main(["label", "answer", "tone", key, given])
+    by_model = asked(capsys, "errors", "tone", "--model", "model:tone@v1")
+    by_file = asked(capsys, "errors", "tone", "--probabilities", str(file))
+    assert [each["item"] for each in by_model["candidates"]] == ["f"]
+    assert by_file["candidates"] == by_model["candidates"]
+    assert main(["label", "errors", "tone", "--model", "model:tone@v1"]) == 0
+    assert "1 of 6 answers are probably wrong" in capsys.readouterr().out
+
+
+def test_guidelines_and_label_studio(
+    project: LocalWorkspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "g.md").write_text("Be *kind*.")
+    assert asked(capsys, "guidelines", "tone", "--from", str(tmp_path / "g.md"))["version"] == 2
+    assert asked(capsys, "guidelines", "tone")["text"] == "Be *kind*."
+    main(["label", "answer", "tone", "a", "good"])
+    done = asked(capsys, "export", "tone", "--to", str(tmp_path / "out.json"))
+    assert (done["tasks"], done["annotations"]) == (6, 1)
+    back = asked(capsys, "import", "again", done["path"], "--config", done["config"])
+    assert (back["added"], back["skipped"]) == (1, [])
+    assert main(["label", "import", "again", done["path"]]) == 0
+    assert "0 annotations new, 1 here before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["show", "tona"], "not_found"),
+        (["answer", "tone", "a"], "invalid_input"),
+        (["answer", "tone", "a", "god"], "invalid_input"),
+        (["answer", "tone", "zz", "good"], "not_found"),
+        (["export", "tone"], "invalid_input"),
+        (["queue", "tone", "--order", "entropy"], "invalid_input"),
+        (["predictions", "tone", "--model", "m"], "invalid_input"),
+        (["create", "x", "--data", "reviews"], "invalid_input"),
+        (["create", "x", "--data", "nothing", "--choices", "a,b"], "not_found"),
+        (["create", "x", "--data", "reviews", "--boxes", "--choices", "a"], "invalid_input"),
+        (["import", "tone", "/nowhere.json"], "not_found"),
+        (["errors", "tone"], "invalid_input"),
+        (["errors", "reviews@v1"], "invalid_input"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    project: LocalWorkspace, capsys: pytest.CaptureFixture[str], words: list[str], code: str
+) -> None:
+    assert asked(capsys, *words, code=2)["error"]["code"] == code
