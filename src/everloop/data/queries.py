@@ -102,7 +102,7 @@ def _postgres(sql: str, address: str) -> pa.Table:
 
     url = "postgresql+psycopg://" + address.partition("://")[2]
     try:
-        engine = sa.create_engine(url, execution_options={"stream_results": True, "yield_per": 10_000})
+        engine = sa.create_engine(url)
     except ImportError:
         raise MissingExtra(
             "a query to Postgres needs psycopg", hint="install it with: pip install 'everloop[postgres]'"
@@ -111,7 +111,9 @@ def _postgres(sql: str, address: str) -> pa.Table:
         with engine.connect() as con:
             con.exec_driver_sql("set transaction read only")
             con.exec_driver_sql("set local timezone = 'UTC'")
-            answer = con.exec_driver_sql(sql)
+            answer = con.exec_driver_sql(
+                sql, execution_options={"stream_results": True, "max_row_buffer": ROWS}
+            )
             if not answer.returns_rows:
                 raise InvalidInput("the query gives no rows: it is a statement", hint="begin it with select")
             return _table(list(answer.keys()), answer)

@@ -170,9 +170,9 @@ def _words(array: pa.Array) -> Words:
         or types.is_large_list(kind)
         or types.is_fixed_size_list(kind)
     ):
-        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         if types.is_map(kind):
-            array = array.cast(_plain(kind))
+            array = _as_list(array)
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         words = _sequences(_mix(_words(array.flatten())), lengths.astype(np.int64))
     elif not types.is_primitive(kind) and not types.is_decimal(kind):
         words = _texts(array)
@@ -181,6 +181,14 @@ def _words(array: pa.Array) -> Words:
     if array.null_count:
         words[array.is_null().to_numpy(zero_copy_only=False)] = _NULL
     return words
+
+
+def _as_list(array: pa.MapArray) -> pa.ListArray:
+    """A map as a list of its pairs."""
+    if array.offset:  # which `from_arrays` cannot take
+        array = array.take(pa.array(np.arange(len(array))))
+    pairs = pa.StructArray.from_arrays([array.keys, array.items], ["key", "value"])
+    return pa.ListArray.from_arrays(array.offsets, pairs, mask=array.is_null() if array.null_count else None)
 
 
 def _texts(array: pa.Array) -> Words:
