@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,8 @@ CLAIMED_AT_ONCE = 32
 FLUSH_SECONDS = 0.1
 RENEW_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 0.1
+STOP_SECONDS = 1.0
+"""Between two questions whether the run should stop."""
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,23 @@ class _Stopped(Exception):
     """A step failed (or, in a dry run, would have to be executed), so the pipeline's function cannot go on."""
 
 
+class _Cancelled(Exception):
+    """Whoever started the run has asked it to stop, and says why."""
+
+
 def run_pipeline(
     room: Pipelines,
     pipeline: str | Pipeline[..., Any],
     params: Mapping[str, Any],
     *,
-    executor: str,
+    executor: str | Executor,
     dry_run: bool,
     force: bool,
     experiment: str,
     resumed_from: str | None,
+    parent: str | None,
     on_step: Callable[[StepRecord], None] | None,
+    stop: Callable[[Sequence[str]], str] | None,
 ) -> PipelineRun:
     """See `Pipelines.run`."""
     declared, source = find_pipeline(pipeline, room.context.project)
@@ -131,13 +139,18 @@ def run_pipeline(
     newest = Newest(room.context)
     arguments = {name: newest.pinned(value) for name, value in declared.arguments(params).items()}
     root = project_of(declared, room.context.project)
-    chosen = open_executor(executor)
+    chosen = open_executor(executor) if isinstance(executor, str) else executor
     begun = time.perf_counter()
-    driver = _Driver(room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step)
+    driver = _Driver(
+        room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step, stop=stop
+    )
     try:
-        return driver.run(source, arguments, params, experiment or declared.name, resumed_from, begun)
+        return driver.run(source, arguments, params, experiment or declared.name, resumed_from, parent, begun)
     finally:
-        chosen.close()
+        if (
+            isinstance(executor, str) or driver.running
+        ):  # one that was lent keeps its workers, unless they are at work
+            chosen.close()
         shutil.rmtree(driver.logs, ignore_errors=True)
 
 
@@ -181,10 +194,12 @@ class _Driver:
         dry_run: bool,
         force: bool,
         on_step: Callable[[StepRecord], None] | None,
+        stop: Callable[[Sequence[str]], str] | None,
     ) -> None:
         self.room, self.context, self.pipeline, self.root = room, room.context, pipeline, root
         self.executor, self.newest, self.dry_run, self.force = executor, newest, dry_run, force
-        self.on_step = on_step
+        self.on_step, self.stop = on_step, stop
+        self.asked_to_stop_at = time.monotonic()
         self.objects = room.context.objects
         self.keys = Keys(root)
         self.graph = Graph()
@@ -219,6 +234,7 @@ class _Driver:
         params: Mapping[str, Any],
         experiment: str,
         resumed_from: str | None,
+        parent: str | None,
         begun: float,
     ) -> PipelineRun:
         """Call the pipeline and do what it asks for."""
@@ -234,6 +250,7 @@ class _Driver:
             params=arguments,
             root=self.root,
             resumed_from=resumed_from,
+            parent=parent,
         )
         self.run_id = run.run_id
         status = FAILED
@@ -254,11 +271,14 @@ class _Driver:
             self._declare(source)
             output = self._trace(arguments)
             status = FINISHED if not self.failure else FAILED
+        except _Cancelled as cancelled:
+            status, self.failure = INTERRUPTED, str(cancelled)
         except KeyboardInterrupt:
             status = INTERRUPTED
             raise
         finally:
-            self.executor.close()
+            if self.running:
+                self.executor.close()
             self._flush()
             if self.held:
                 self.room.release(sorted(self.held), self.run_id)
@@ -397,6 +417,7 @@ class _Driver:
                 self.to_claim.extend(self.elsewhere)
                 self.elsewhere.clear()
             self._renew()
+            self._ask_whether_to_stop()
             if not (moved or outcomes or self.running or self.to_claim):
                 break
         self._flush()
@@ -773,6 +794,15 @@ class _Driver:
             self.unrecorded.clear()
             self.room.commit(self.run_id, batch)
             self.held.difference_update(each.record.key for each in batch if each.record.status == "executed")
+
+    def _ask_whether_to_stop(self) -> None:
+        now = time.monotonic()
+        if self.stop is None or not self.running or now - self.asked_to_stop_at < STOP_SECONDS:
+            return
+        self.asked_to_stop_at = now
+        reason = self.stop([node.run for node in self.running.values() if node.run is not None])
+        if reason:
+            raise _Cancelled(reason)
 
     def _renew(self) -> None:
         if time.monotonic() - self.renewed_at > RENEW_SECONDS:

@@ -1,6 +1,6 @@
 """The room: what the ledger knows of pipelines, and the way to run and reproduce them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +25,7 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.pipelines import recording
+from everloop.pipelines.sweeps.room import Sweeps
 from everloop.store.ledger import Reader
 from everloop.store.schema.base import edges
 from everloop.store.schema.pipelines import (
@@ -38,11 +39,12 @@ from everloop.store.schema.pipelines import (
 )
 
 if TYPE_CHECKING:
+    from everloop.engine.contract import Executor
     from everloop.pipelines.driver import PipelineRun
     from everloop.pipelines.steps import Pipeline
 
 
-class Pipelines(Room):
+class Pipelines(Sweeps, Room):
     """Runs of pipelines. `run` and `reproduce` work where the caller is; the operations are what they record and ask."""
 
     name = "pipelines"
@@ -54,19 +56,22 @@ class Pipelines(Room):
         pipeline: "str | Pipeline[..., Any]",
         params: Mapping[str, Any] | None = None,
         *,
-        executor: str = "",
+        executor: "str | Executor" = "",
         dry_run: bool = False,
         force: bool = False,
         experiment: str = "",
         resumed_from: str | None = None,
+        parent: str | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
+        stop: Callable[[Sequence[str]], str] | None = None,
     ) -> "PipelineRun":
         """Run a pipeline: a declared one, or ``FILE:NAME`` / ``MODULE:NAME``.
 
         Steps whose key is known return their stored result; the others are executed. `executor`: ``local`` (worker
-        processes, the default), ``inline`` (this process). `dry_run` executes nothing and says what would be and why. `force`
-        executes every step. `on_step` is told of each step when it is over. A step that fails does not raise: see
-        `PipelineRun.status`.
+        processes, the default), ``inline`` (this process), or one that is open already and stays so. `dry_run` executes nothing
+        and says what would be and why. `force` executes every step. `parent`: the tracking run that this one belongs to.
+        `on_step` is told of each step when it is over. `stop` is asked every second, with the tracking runs of the steps at work:
+        when it gives a reason, the run ends as interrupted. A step that fails does not raise: see `PipelineRun.status`.
         """
         from everloop.pipelines.driver import run_pipeline
 
@@ -79,7 +84,9 @@ class Pipelines(Room):
             force=force,
             experiment=experiment,
             resumed_from=resumed_from,
+            parent=parent,
             on_step=on_step,
+            stop=stop,
         )
 
     def resume(self, run_id: str, *, executor: str = "") -> "PipelineRun":

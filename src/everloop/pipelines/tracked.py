@@ -50,6 +50,8 @@ def begin_whole(
     source: str,
     root: Path,
     resumed_from: str | None,
+    parent: str | None = None,
+    tags: Mapping[str, str] = {},
 ) -> tuple[Run, Captured]:
     """Start the tracking run of a pipeline's run, with the whole project's code and not only its entry."""
     tracking = context.room(Tracking)
@@ -72,7 +74,8 @@ def begin_whole(
         name=name,
         start_time=context.clock(),
         params=texts(params),
-        tags={"everloop.pipeline": name},
+        parent=parent,
+        tags=dict(tags) or {"everloop.pipeline": name},
         captured=captured,
         owner=this_process(),
         resumed_from=resumed_from,

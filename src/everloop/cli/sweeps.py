@@ -1,0 +1,224 @@
+"""`sweep`: a search over the parameters of a pipeline, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everloop.cli.frame import answer_no, as_json, command, emit, human_number, say, table, workspace
+from everloop.cli.pipelines import parameters
+from everloop.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from everloop.domain.sweeps import Objective, Repeat, SweepResult, Trial
+
+MOST_SHOWN = 20
+
+
+@command()
+@click.argument("pipeline")
+@click.option(
+    "--space",
+    "space_file",
+    type=click.Path(path_type=Path),
+    help="A TOML file: [space] with the parameters and their ranges, [objective] with metric and direction.",
+)
+@click.option(
+    "--trials", type=int, help="How many trials in all; a sweep that goes on has those it was begun with."
+)
+@click.option("--metric", default="", help="What is looked for, when the file does not say.")
+@click.option("--direction", default="", help="minimize or maximize.")
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter that stays the same."
+)
+@click.option("--sampler", default="", help="tpe (the default), random, grid, cmaes, nsga2.")
+@click.option(
+    "--pruner", default="", help="Stops hopeless trials: none (the default), median, halving, hyperband."
+)
+@click.option("--seed", type=int, help="The same seed asks for the same trials.")
+@click.option(
+    "--repeat", default="", metavar="NAME=V1,V2,…", help="Run each trial once for each value: seeds, folds."
+)
+@click.option("--executor", default="", help="As for run.")
+@click.option(
+    "--resume", "resumed", default="", metavar="RUN", help="Go on with a sweep, or give it more trials."
+)
+def sweep(
+    pipeline: str,
+    space_file: Path | None,
+    trials: int | None,
+    metric: str,
+    direction: str,
+    params: tuple[str, ...],
+    sampler: str,
+    pruner: str,
+    seed: int | None,
+    repeat: str,
+    executor: str,
+    resumed: str,
+) -> None:
+    """Search for the parameters with which a pipeline (FILE.py:NAME or MODULE:NAME) comes out best."""
+    room = workspace(write=True).pipelines
+    told = None if as_json() else _say_trial
+    if resumed:
+        result = room.resume_sweep(resumed, trials=trials, executor=executor, told=told)
+    else:
+        if space_file is None or trials is None:
+            raise InvalidInput(
+                "a sweep needs --space and --trials",
+                hint="everloop sweep train.py:train --space s.toml --trials 20",
+            )
+        space, objectives, settings = _read(space_file)
+        result = room.sweep(
+            pipeline,
+            space,
+            trials=trials,
+            objective=_objectives(objectives, metric, direction),
+            params=parameters(params),
+            sampler=sampler or str(settings.get("sampler", "")),
+            pruner=pruner or str(settings.get("pruner", "none")),
+            seed=seed if seed is not None else int(settings.get("seed", 0)),
+            repeat=_repeat(repeat) if repeat else _repeat_of(settings),
+            executor=executor,
+            told=told,
+        )
+    emit(sweep_answer(result), lambda _: _told(result))
+    if result.best is None:
+        answer_no()
+
+
+def sweep_answer(result: SweepResult) -> dict[str, Any]:
+    """The JSON of a sweep: `best` is the whole trial, with its interval and those tied with it."""
+    from msgspec import to_builtins
+
+    found: dict[str, Any] = to_builtins(result)
+    if result.best is not None:
+        found["best"] = to_builtins(result.trial(result.best)) | {
+            "score": found["score"],
+            "tied": found["tied"],
+        }
+    return found
+
+
+def _read(path: Path) -> tuple[Any, tuple[Objective, ...], dict[str, Any]]:
+    from everloop.domain.sweeps import parse_space
+    from everloop.errors import nearest
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    space, objectives, settings = parse_space(text, str(path))
+    known = ("sampler", "pruner", "seed", "repeat")
+    for name in settings:
+        if name not in known:
+            raise InvalidInput(
+                f"{path}: '{name}' is not known",
+                hint=nearest(name, known) or f"settings are: {', '.join(known)}",
+            )
+    if not isinstance(settings.get("seed", 0), int):
+        raise InvalidInput(f"{path}: seed is a whole number")
+    return space, objectives, settings
+
+
+def _objectives(read: tuple[Objective, ...], metric: str, direction: str) -> tuple[Objective, ...]:
+    from everloop.domain.sweeps import Objective
+
+    if metric:
+        wanted: Any = direction or "minimize"  # the plan says so when it is neither
+        return (Objective(metric, wanted),)
+    if direction:
+        raise InvalidInput("a direction without a metric", hint="name it: --metric log_loss")
+    return read
+
+
+def _repeat(given: str) -> Repeat:
+    from everloop.domain.sweeps import Repeat
+
+    name, equals, values = given.partition("=")
+    if not equals or not name or not values:
+        raise InvalidInput(f"'{given}' does not say what is repeated", hint="write --repeat seed=0,1,2")
+    return Repeat(name, tuple(parameters((f"value={each}",))["value"] for each in values.split(",")))
+
+
+def _repeat_of(settings: dict[str, Any]) -> Repeat | None:
+    from everloop.domain.sweeps import Repeat
+
+    given = settings.get("repeat")
+    if given is None:
+        return None
+    if not isinstance(given, dict) or len(given) != 1 or not isinstance(next(iter(given.values())), list):
+        raise InvalidInput(
+            "repeat names one parameter and its values", hint="write: repeat = {seed = [0, 1, 2]}"
+        )
+    ((name, values),) = given.items()
+    return Repeat(name, tuple(values))
+
+
+def _say_trial(trial: Trial) -> None:
+    came_out = ", ".join(human_number(each) for each in trial.means) if trial.values else trial.status
+    shown = ", ".join(f"{name}={_value(value)}" for name, value in trial.params.items())
+    say(f"trial {trial.number}: {came_out}  ({shown})" + (f"  {trial.error}" if trial.error else ""))
+
+
+def _told(result: SweepResult) -> Any:
+    from rich.console import Group
+
+    first = result.objectives[0]
+    reverse = first.direction == "maximize"
+    ranked = sorted(
+        result.trials,
+        key=lambda each: (
+            not each.values,
+            (-each.means[0] if reverse else each.means[0]) if each.values else each.number,
+        ),
+    )
+    names = list(result.trials[0].params) if result.trials else []
+    columns = ("trial", "status", *(each.metric for each in result.objectives), *names, "seconds")
+    rows = [
+        (
+            each.number,
+            each.status,
+            *(map(human_number, each.means) if each.values else [""] * len(result.objectives)),
+            *(_value(each.params[name]) for name in names),
+            f"{each.seconds:.1f}",
+        )
+        for each in ranked[:MOST_SHOWN]
+    ]
+    parts: list[Any] = [
+        table(columns, rows, right=("trial", "seconds", *(each.metric for each in result.objectives)))
+    ]
+    if len(ranked) > MOST_SHOWN:
+        parts.append(f"and {len(ranked) - MOST_SHOWN} more: everloop runs list, or --json")
+    counts = ", ".join(
+        f"{sum(each.status == status for each in result.trials)} {status}"
+        for status in dict.fromkeys(each.status for each in result.trials)
+    )
+    parts.append(f"run:{result.run} {result.status}: {counts or 'no trials'}")
+    parts.append(_verdict(result))
+    if result.front:
+        parts.append(f"no other trial beats in all objectives: {', '.join(map(str, result.front))}")
+    if result.importance:
+        parts.append(
+            "what mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in result.importance.items())
+        )
+    return Group(*(part for part in parts if part))
+
+
+def _verdict(result: SweepResult) -> str:
+    if result.best is None or result.score is None:
+        return "no trial came to its end"
+    score, metric = result.score, result.objectives[0].metric
+    said = f"best: trial {result.best}, {metric} {human_number(score.value)}"
+    if score.low is None or result.tied is None:
+        return f"{said}; run once each, so nobody can say whether it is surely better: see --repeat"
+    said += f" ({human_number(score.low)} to {human_number(score.high)})"
+    if not result.tied:
+        return f"{said}, surely better than every other"
+    return f"{said}; a tie with {', '.join(map(str, result.tied[:10]))}{' and more' if len(result.tied) > 10 else ''}"
+
+
+def _value(value: Any) -> str:
+    return human_number(value) if isinstance(value, float) else str(value)
