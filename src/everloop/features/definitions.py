@@ -113,9 +113,12 @@ class FeatureDefinitions(Room):
         record = self.on_demand(reference)
         names = [FeatureName.parse(each.name) for each in record.view.inputs]
         views = list(dict.fromkeys(str(Reference(Kind.FEATURE, each.view, each.version)) for each in names))
-        with self.change() as tx:
-            for view in views:
-                tx.edge(view, record.reference, "input")
+        known = {source for source, _, _ in self.context.ledger.edges_of(record.reference, upward=True, depth=1)}
+        if not known.issuperset(views):
+            with self.change() as tx:
+                for view in views:
+                    tx.edge(view, record.reference, "input")
+                tx.event("feature.linked", record.reference, {"inputs": views})
         return views
 
     def _require_one_kind(self, views: list[AnyView]) -> None:

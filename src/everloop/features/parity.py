@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 from everloop.data.tables import arrow_table
 from everloop.domain.featureviews import ColumnParity, ParityReport
 from everloop.errors import InvalidInput, nearest
+from everloop.features.causes import Numbers, cause_of_instants, cause_of_numbers, cause_of_text
+from everloop.features.moments import OtherMoments
 
 if TYPE_CHECKING:
     from everloop.features.composed import ComposedReader
@@ -38,11 +41,17 @@ def compare(
     for name in reader.columns:
         if name not in table.column_names:
             raise InvalidInput(f"the feature '{name}' was not logged", hint=nearest(name, table.column_names))
-    again = reader.history(table.drop(reader.columns), time=time)
+    asked = table.drop(reader.columns)
+    again = reader.history(asked, time=time)
+    elsewhen = OtherMoments(reader, asked, time)
     different = np.zeros(table.num_rows, bool)
     columns = []
     for name in reader.columns:
-        result, rows = _column(name, _one_array(table[name]), _one_array(again[name]), table[time], tolerance)
+        logged_values, history = _one_array(table[name]), _one_array(again[name])
+        result, rows = _column(name, logged_values, history, table[time], tolerance)
+        if result.rows_different:
+            cause = _cause(name, logged_values, history, rows, elsewhen, tolerance)
+            result = msgspec.structs.replace(result, cause=cause)
         columns.append(result)
         different |= rows
     return ParityReport(
@@ -57,29 +66,13 @@ def compare(
 def _column(
     name: str, logged: Any, again: Any, times: Any, tolerance: float | None
 ) -> tuple[ColumnParity, Mask]:
-    mine, theirs = _missing(logged), _missing(again)
-    one_sided: Mask = mine != theirs
-    largest = None
-    if _is_number(again.type) and (_is_number(logged.type) or pa.types.is_null(logged.type)):
-        a, b = _floats(logged), _floats(again)
-        both = ~(mine | theirs)
-        distance = np.zeros(len(a))
-        with np.errstate(invalid="ignore"):
-            distance[both] = np.where(a[both] == b[both], 0.0, np.abs(a[both] - b[both]))
-        allowed = _tolerance(logged.type, again.type) if tolerance is None else tolerance
-        rows = one_sided | (both & ~(distance <= allowed * np.abs(b)))
-        apart = distance[rows & both]
-        largest = float(apart.max()) if len(apart) else None
-    else:
-        try:
-            equal = pc.fill_null(pc.equal(logged.cast(again.type), again), False)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise InvalidInput(
-                f"'{name}' was logged as {logged.type}; from history it is {again.type}"
-            ) from None
-        rows = one_sided | (~(mine & theirs) & ~equal.to_numpy(zero_copy_only=False))
+    rows = _different(name, logged, again, tolerance)
+    one_sided = _missing(logged) != _missing(again)
     places = np.flatnonzero(rows)
-    first = pc.min(times.take(pa.array(places))).as_py() if len(places) else None
+    largest, moments = None, times.take(pa.array(places))
+    if len(both := np.flatnonzero(rows & ~one_sided)) and _are_numbers(logged, again):
+        apart = np.abs(_floats(logged)[both] - _floats(again)[both])
+        largest = float(apart.max())
     sample = [
         {
             "row": int(row),
@@ -94,10 +87,46 @@ def _column(
         rows_different=len(places),
         missing=int(one_sided.sum()),
         max_abs=largest,
-        first_time=first,
+        first_time=pc.min(moments).as_py() if len(places) else None,
+        last_time=pc.max(moments).as_py() if len(places) else None,
         sample=sample,
     )
     return report, rows
+
+
+def _different(name: str, logged: Any, again: Any, tolerance: float | None) -> Mask:
+    """The rows in which two columns differ."""
+    mine, theirs = _missing(logged), _missing(again)
+    rows: Mask = mine != theirs
+    if _are_numbers(logged, again):
+        a, b = _floats(logged), _floats(again)
+        both = ~(mine | theirs)
+        allowed = _tolerance(logged.type, again.type) if tolerance is None else tolerance
+        with np.errstate(invalid="ignore"):
+            near = (a == b) | (np.abs(a - b) <= allowed * np.abs(b))
+        return rows | (both & ~near)
+    try:
+        equal = pc.fill_null(pc.equal(logged.cast(again.type), again), False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InvalidInput(f"'{name}' was logged as {logged.type}; from history it is {again.type}") from None
+    return rows | (~(mine & theirs) & ~equal.to_numpy(zero_copy_only=False))
+
+
+def _cause(
+    name: str, logged: Any, again: Any, rows: Mask, elsewhen: OtherMoments, tolerance: float | None
+) -> str:
+    if _are_numbers(logged, again):
+        told = cause_of_numbers(Numbers(_floats(logged), _floats(again), rows, name))
+    elif pa.types.is_timestamp(logged.type) and pa.types.is_timestamp(again.type):
+        told = cause_of_instants(_seconds(logged)[rows], _seconds(again)[rows])
+    else:
+        places = pa.array(np.flatnonzero(rows))
+        told = cause_of_text(logged.take(places).to_pylist(), again.take(places).to_pylist())
+    return told or elsewhen.cause(name, logged, rows, lambda a, b: _different(name, a, b, tolerance))
+
+
+def _are_numbers(logged: Any, again: Any) -> bool:
+    return _is_number(again.type) and (_is_number(logged.type) or pa.types.is_null(logged.type))
 
 
 def _missing(column: Any) -> Mask:
@@ -110,6 +139,11 @@ def _missing(column: Any) -> Mask:
 def _floats(column: Any) -> npt.NDArray[np.float64]:
     numbers: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return numbers
+
+
+def _seconds(column: Any) -> npt.NDArray[np.float64]:
+    micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    return _floats(micros) / 1e6
 
 
 def _is_number(kind: Any) -> bool:
