@@ -38,7 +38,7 @@ def lateness(flights: pa.Table) -> pa.Array:
     return pc.cast(pc.greater(flights["arr_delay"], 15), pa.int8())
 
 
-@ev.step(resources={"cpus": 2})
+@ev.step
 def examples(flights: str, weather: str, since: str, until: str) -> pa.Table:
     """One row for each flight scheduled in the days from `since` to before `until` that arrived: its schedule, what was
     known before its departure, whether it was late (`late`), and its `day`."""
@@ -52,7 +52,7 @@ def examples(flights: str, weather: str, since: str, until: str) -> pa.Table:
     return known.append_column("late", lateness(rows)).append_column("day", day)
 
 
-@ev.step(seed=0, resources={"cpus": 2})
+@ev.step(seed=0)
 def fit(table: pa.Table, recipe: str):
     """Train one recipe on all rows of a table."""
     from sklearn.compose import make_column_transformer
@@ -89,7 +89,7 @@ def fit(table: pa.Table, recipe: str):
     return model.fit(frame, table["late"].to_numpy())
 
 
-@ev.step(resources={"cpus": 2})
+@ev.step
 def judge(model, recipe: str, trained_on: pa.Table, table: pa.Table) -> dict[str, float]:
     """Score a model on later days, whole and in slices, and keep model, scores and rows with the run."""
     from everloop.stats import metrics
