@@ -12,7 +12,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -63,12 +63,12 @@ class FileCache:
         """One file, checked."""
         return Path(self.paths([file])[file.digest])
 
-    def has(self, file: FileEntry) -> bool:
-        """Whether a file is here already, and can be trusted without reading it."""
+    def holds(self, digests: Collection[str]) -> bool:
+        """Whether all of these are here already, and can be trusted without reading them."""
         if not self._index.exists():
             return False
         with self._open() as index:
-            return file.digest in self._trusted(index, {file.digest})
+            return len(self._trusted(index, digests)) == len(digests)
 
     def paths(self, files: Sequence[FileEntry]) -> dict[str, str]:
         """Where the content of each digest is, checked. What is not here yet is fetched."""

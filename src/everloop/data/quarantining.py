@@ -44,7 +44,7 @@ def incoming(parts: list[Part]) -> Any:
     """All parts as one table in their order, which pyarrow and DuckDB can scan."""
     if isinstance(parts[0].source, pa.Table):
         return parts[0].source
-    return table_of([(part.path, part.source.place, part.shape) for part in parts])
+    return table_of([(part.path, part.source.place) for part in parts])
 
 
 def content_of(parts: list[Part], columns: list[str]) -> str | None:

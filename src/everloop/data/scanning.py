@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -36,40 +36,53 @@ def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
     listed = list(files)
     large = [file for file in listed if file.size >= NATIVE and not file.source]
     taken_out = contents.cache.paths(large) if large else {}
+
+    def held(file: FileEntry) -> Path | bytes:
+        if file.digest in taken_out:
+            return Path(taken_out[file.digest])
+        return contents.path(file) if file.source else contents.read(file)
+
+    return table_of([(file.path, held(file)) for file in listed])
+
+
+def scan_pieces(contents: FileContents, files: Sequence[FileEntry]) -> pds.Dataset | None:
+    """The files as a dataset that fetches, of large Parquet files that are not on this machine yet, only what is read: a few
+    columns of them cost these columns' bytes. None where there is nothing to gain. For Arrow's own reading only, never to be
+    registered with DuckDB (see `scan`)."""
+    if format_of(files[0].path) is not Format.PARQUET or any(file.source for file in files):
+        return None
+    large = {file.digest for file in files if file.size >= NATIVE}
+    if not large or contents.cache.holds(large):
+        return None
     return table_of(
-        [
-            (
-                file.path,
-                Path(taken_out[file.digest])
-                if file.digest in taken_out
-                else contents.path(file)
-                if file.source
-                else contents.read(file),
-                None,
-            )
-            for file in listed
-        ]
+        [(file.path, contents.open(file) if file.digest in large else contents.read(file)) for file in files]
     )
 
 
-def table_of(files: Sequence[tuple[str, Path | bytes, tuple[pa.Schema, int] | None]]) -> pds.Dataset:
-    """Files of one format as one table: for each its name, where it is or what it holds, and (where known) schema and rows. What
-    the names of folders spell (``month=1/``) are columns too."""
+def table_of(files: Sequence[tuple[str, Path | bytes | BinaryIO]]) -> pds.Dataset:
+    """Files of one format as one table: for each its name, and where it is or what it holds. What the names of folders spell
+    (``month=1/``) are columns too."""
     fmt = format_of(files[0][0])
-    spelled = partitions.columns_of(path for path, _, _ in files)
+    spelled = partitions.columns_of(path for path, _ in files)
     if fmt in (Format.JSON, Format.LINES):
-        tables = [with_partitions(_rows(path, held), path, spelled) for path, held, _ in files]
+        tables = [
+            with_partitions(_rows(path, held), path, spelled)
+            for path, held in files
+            if isinstance(held, Path | bytes)
+        ]
         return pds.dataset(pa.concat_tables(tables))
     kind = _file_format(fmt)
     system = pa.fs.LocalFileSystem()
     fragments = []
-    for path, held, _ in files:
+    for path, held in files:
         values = partitions.typed(partitions.values_of(path), spelled)
         known = {} if not spelled else {"partition_expression": _expression(values, spelled)}
         if isinstance(held, bytes):
             # Arrow takes a header that no line end follows for nothing at all.
             ended = held + b"\n" if fmt is Format.CSV and b"\n" not in held else held
             fragments.append(kind.make_fragment(pa.py_buffer(ended), **known))
+        elif not isinstance(held, Path):
+            fragments.append(kind.make_fragment(pa.PythonFile(held, mode="r"), **known))
         elif fmt is Format.CSV and held.stat().st_size < NATIVE and b"\n" not in (text := held.read_bytes()):
             fragments.append(kind.make_fragment(pa.py_buffer(text + b"\n"), **known))
         else:

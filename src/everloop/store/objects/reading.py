@@ -17,6 +17,9 @@ READ_AHEAD = 4 * 1024 * 1024
 GAP = 32 * 1024
 """Bytes nobody asked for that are fetched rather than asking twice."""
 
+LARGE_REQUEST = 1024 * 1024
+"""Bytes asked for at once that are not from a reader who goes through the object."""
+
 FetchRun = Callable[[Sequence[Chunk]], list[bytes]]
 """Given consecutive chunks: the verified bytes of the first, and of as many more as come with it at no cost.
 """
@@ -56,7 +59,7 @@ class ChunkedReader(io.RawIOBase):
             return 0
         number = bisect.bisect_right(self._starts, self._position) - 1
         inside = self._position - self._starts[number]
-        data = self._chunk(number)[inside : inside + len(view)]
+        data = self._chunk(number, self._position + len(view))[inside : inside + len(view)]
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -70,15 +73,19 @@ class ChunkedReader(io.RawIOBase):
             self._position += len(piece)
         return b"".join(pieces)
 
-    def _chunk(self, number: int) -> bytes:
+    def _chunk(self, number: int, until: int = 0) -> bytes:
+        """A chunk's bytes. `until` is where the reader's request ends: it is fetched at once, as far as that is allowed."""
         if not 0 <= number - self._held_from < len(self._held):
             follows = number == self._held_from + len(self._held)
-            wanted = [self._chunks[number]]
-            # The first access reads ahead too; after a jump only what was asked for is fetched.
-            for chunk in self._chunks[number + 1 :] if follows else ():
-                if sum(each.length for each in wanted) + chunk.length > READ_AHEAD:
+            # The first access reads ahead too; after a jump only what was asked for is fetched. Who asks for much at once knows
+            # what comes next, and is not read ahead for.
+            ahead = follows and until - self._starts[number] < LARGE_REQUEST
+            last, start = number, self._starts[number]
+            while last + 1 < len(self._chunks) and (ahead or self._starts[last + 1] < until):
+                if self._starts[last + 2] - start > READ_AHEAD:
                     break
-                wanted.append(chunk)
+                last += 1
+            wanted = self._chunks[number : last + 1]
             try:
                 self._held = self._fetch(wanted)
             except (NotFound, Corrupted) as error:
