@@ -1,4 +1,4 @@
-"""Commands that bring other tools' stores in: import mlflow, tensorboard, csv."""
+"""Commands that bring other tools' stores in: import mlflow, tensorboard, csv, feast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import command, emit, human_bytes, say, table, workspace
+from everloop.cli.frame import as_json, command, emit, human_bytes, say, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -76,6 +76,30 @@ def csv_(path: Path, experiment: str, params: str, metrics: str) -> None:
     from everloop.exchange.csvruns import CsvFile
 
     _import(CsvFile(path, experiment, params=_listed(params), metrics=_listed(metrics)))
+
+
+@command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The definitions file to write; feast_features.py in the project's folder when not given.",
+)
+def feast(path: Path, out: Path | None) -> None:
+    """Bring in a Feast repository: the folder with feature_store.yaml.
+
+    Its Python files are run in a process of their own, as `feast apply` runs them; Feast need not be installed. Parquet files
+    become datasets, views, services and on-demand views become definitions, written to a file and recorded.
+    """
+    from everloop.exchange.feast.bringing import bring_in_feast
+    from everloop.exchange.feast.reading import read_config, read_repository
+
+    config = read_config(path)
+    repository = read_repository(config)
+    report = bring_in_feast(workspace(write=True), config, repository, out=out, say=say)
+    emit(report, _reported)
+    if not as_json():
+        click.echo(f"definitions: {', '.join(report.definitions)}")
 
 
 def _listed(given: str) -> list[str]:
@@ -149,5 +173,5 @@ def _reported(report: Report) -> Any:
     return Group(*parts)
 
 
-for each in (mlflow, tensorboard, csv_):
+for each in (mlflow, tensorboard, csv_, feast):
     import_.add_command(each)
