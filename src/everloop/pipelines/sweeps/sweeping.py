@@ -18,7 +18,7 @@ import msgspec
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, RUNNING
 from everloop.domain.sweeps import Objective, SweepPlan, SweepResult, Trial, checked_plan
 from everloop.engine.executors import open_executor
-from everloop.errors import InvalidInput, nearest
+from everloop.errors import InvalidInput, NotFound, nearest
 from everloop.pipelines.sweeps.asking import ask, hopeless, require_optuna
 from everloop.pipelines.tracked import begin_whole
 from everloop.tracking.tracking import Tracking
@@ -176,7 +176,10 @@ class _Watch:
 
         metric = self._sweeping.plan.objectives[0].metric
         for run in running:
-            points = history_table(self._sweeping.tracking.history(run, metric))
+            try:
+                points = history_table(self._sweeping.tracking.history(run, metric))
+            except NotFound:  # its worker has not begun it yet
+                continue
             found = list(zip(points["step"].to_pylist(), points["value"].to_pylist(), strict=True))
             if len(found) > len(self.reports):
                 self.reports = [(step, value) for step, value in found if math.isfinite(value)]
