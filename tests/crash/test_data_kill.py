@@ -90,3 +90,57 @@ def test_a_full_disk_is_said_and_nothing_is_added(tmp_path: Path, photos: Path) 
         assert workspace.data.newest("photos") is None
         assert workspace.governance.verify().ok
         assert workspace.data.add(photos, "photos").files == 300
+
+
+CHECKOUT = """
+import sys
+from pathlib import Path
+from everloop.workspace.local import LocalWorkspace
+with LocalWorkspace(Path(sys.argv[1])) as workspace:
+    workspace.data.newest("photos")
+    print("writing", flush=True)
+    workspace.data.checkout(sys.argv[2], sys.argv[3], link=sys.argv[4])
+"""
+
+
+@pytest.mark.parametrize("link", ["copy", "hardlink"])
+def test_a_checkout_that_is_killed_leaves_the_folder_as_one_version(
+    tmp_path: Path, photos: Path, link: str
+) -> None:
+    project, out = tmp_path / "project", tmp_path / "out"
+    with LocalWorkspace(project) as workspace:
+        workspace.data.add(photos / "0", "photos")
+        workspace.data.add(photos, "photos")
+        workspace.data.checkout("photos@v1", out)
+    wholes = {
+        version: {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*.bin")}
+        for version, source in ((1, photos / "0"), (2, photos))
+    }
+    wanted = 2
+    for delay in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHECKOUT, str(project), f"photos@v{wanted}", str(out), link],
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(delay)  # not a wait for something to happen: the moment of the kill is what varies
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        held = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.bin")}
+        version = next(number for number, files in wholes.items() if files == held)
+        with LocalWorkspace(project) as workspace:
+            status = workspace.data.status(out)
+            assert (status.clean, status.reference) == (True, f"data:photos@v{version}"), (
+                "and it is known which"
+            )
+        if version == wanted:
+            wanted = 3 - wanted
+    with LocalWorkspace(project) as workspace:
+        for version in (1, 2):
+            workspace.data.checkout(f"photos@v{version}", out, link=link)
+            held = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.bin")}
+            assert held == wholes[version]
+        assert workspace.governance.verify().ok
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "project"]
