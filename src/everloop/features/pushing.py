@@ -181,7 +181,7 @@ class PushedFeatures(OnlineFeatures):
 
 
 def _is_by_row(view: FeatureView) -> bool:
-    return not view.sql and getattr(view, "python", None) is None
+    return not view.sql and view.python is None
 
 
 def _require_rows(record: ViewRecord) -> None:

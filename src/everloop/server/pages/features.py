@@ -1,17 +1,51 @@
-"""Feature views: what they compute, from which rows, as known when; and who uses them."""
+"""Feature views: what they compute, from which rows, as known when; what is at hand for serving; and who uses them."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from everloop.domain.featureviews import ViewRecord
+from everloop.domain.featureviews import OnDemandRecord, ViewRecord
+from everloop.domain.online import FeatureListRecord, OnlineView
+from everloop.errors import EverloopError
 from everloop.server.pages import lineage
 from everloop.server.pages.rendering import Pages, link_to
 from everloop.workspace.workspace import Workspace
+
+VERSIONS = 50
+FILLINGS = 20
+"""Materialisations that a page lists."""
+
+
+class Online(msgspec.Struct, frozen=True):
+    """What the online store has, by view version. failed: why it cannot be asked."""
+
+    views: dict[str, OnlineView]
+    failed: EverloopError | None = None
+
+
+class Filling(msgspec.Struct, frozen=True):
+    """One materialisation, as its event tells it."""
+
+    time: datetime
+    user: str
+    until: datetime
+    entities: int
+    written: int | None
+    removed: int | None
+    sources: dict[str, str]
+
+
+class VersionRow(msgspec.Struct, frozen=True):
+    """A version of a view, and whether it is at hand for serving."""
+
+    record: ViewRecord | OnDemandRecord
+    online: OnlineView | None
 
 
 def routes(pages: Pages) -> list[BaseRoute]:
@@ -32,25 +66,29 @@ def feature_reference(text: str) -> str:
 
 
 def views(request: Request, workspace: Workspace) -> dict[str, Any]:
-    found: list[ViewRecord] = workspace.features.views()
-    kept = {each.reference: each for each in workspace.features.materialized()}
+    room = workspace.features
     return {
         "crumbs": [("Features", None)],
-        "views": found,
-        "kept": kept,
+        "views": room.views(),
+        "on_demand": room.on_demand_views(),
+        "lists": room.feature_lists(),
+        "kept": {each.reference: each for each in room.materialized()},
+        "online": online(workspace),
+        "now": workspace.clock(),
         "command": "everloop features list",
     }
 
 
 def newest(request: Request, workspace: Workspace) -> Response:
     """A name without a version means the newest."""
-    return RedirectResponse(link_to(workspace.features.view(request.path_params["name"]).reference), 303)
+    return RedirectResponse(link_to(workspace.features.recorded(request.path_params["name"]).reference), 303)
 
 
 def view(request: Request, workspace: Workspace) -> dict[str, Any]:
     name, version = request.path_params["name"], request.path_params["version"]
-    record: ViewRecord = workspace.features.view(f"{name}@v{version}")
-    latest: ViewRecord = workspace.features.view(name)
+    record = workspace.features.recorded(f"{name}@v{version}")
+    latest = workspace.features.recorded(name)
+    at_hand = online(workspace)
     models = [
         each
         for model in workspace.registry.models()
@@ -67,11 +105,60 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
         "subject": record.reference,
         "record": record,
         "view": record.view,
+        "on_demand": isinstance(record, OnDemandRecord),
         "latest": latest,
+        "versions": versions_of(workspace, latest, at_hand),
+        "online": at_hand,
+        "stored": at_hand.views.get(record.reference),
+        "fillings": materializations(workspace, record.reference),
+        "lists": lists_with(workspace, record.reference),
+        "now": workspace.clock(),
         "models": models[:20],
         "graph": lineage.graph(workspace, record.reference),
-        "kept": next(
-            (each for each in workspace.features.materialized() if each.reference == record.reference), None
-        ),
         "command": f"everloop why feature:{record.name}@v{version}",
     }
+
+
+def lists_with(workspace: Workspace, reference: str) -> list[FeatureListRecord]:
+    """The lists that name features of a view version."""
+    return [
+        each
+        for each in workspace.features.feature_lists()
+        if reference in {feature_reference(text) for text in each.features}
+    ]
+
+
+def online(workspace: Workspace) -> Online:
+    """What is at hand for serving. A store that is away is a fact for the page, not the end of it."""
+    try:
+        return Online({each.reference: each for each in workspace.features.online_views()})
+    except EverloopError as error:
+        return Online({}, error)
+
+
+def materializations(workspace: Workspace, reference: str) -> list[Filling]:
+    """The last materialisations of a view version, newest first."""
+    events = workspace.governance.log(
+        subject=reference, actions=["features.materialized"], newest_first=True, limit=FILLINGS
+    )
+    return [
+        Filling(
+            time=each.time,
+            user=each.actor,
+            until=datetime.fromisoformat(each.payload["until"]),
+            entities=each.payload["entities"],
+            written=each.payload.get("written"),
+            removed=each.payload.get("removed"),
+            sources=each.payload["sources"],
+        )
+        for each in events
+    ]
+
+
+def versions_of(
+    workspace: Workspace, latest: ViewRecord | OnDemandRecord, at_hand: Online
+) -> list[VersionRow]:
+    """All versions of a view, newest first."""
+    numbers = range(latest.version, max(latest.version - VERSIONS, 0), -1)
+    records = [workspace.features.recorded(f"{latest.name}@v{number}") for number in numbers]
+    return [VersionRow(each, at_hand.views.get(each.reference)) for each in records]
