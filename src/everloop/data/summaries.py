@@ -43,7 +43,7 @@ def summarise(
 ) -> Profile:
     """The profile of a version. `stored`: the object that holds the state."""
     types = {column.name: column.type for column in record.columns}
-    columns = [_column(name, types.get(name, ""), sketch) for name, sketch in state.columns.items()]
+    columns = [column_profile(name, types.get(name, ""), sketch) for name, sketch in state.columns.items()]
     return Profile(
         reference=record.reference,
         digest=record.digest,
@@ -59,7 +59,7 @@ def summarise(
     )
 
 
-def _column(name: str, type_: str, sketch: ColumnSketch) -> ColumnProfile:
+def column_profile(name: str, type_: str, sketch: ColumnSketch) -> ColumnProfile:
     sample = sketch.sample.values if sketch.sample is not None else []
     personal = find_personal(name, sample, integers=sketch.kind == "number")
     hides = any(each.matching and each.confidence != "low" for each in personal)

@@ -113,7 +113,9 @@ class FeatureDefinitions(Room):
         record = self.on_demand(reference)
         names = [FeatureName.parse(each.name) for each in record.view.inputs]
         views = list(dict.fromkeys(str(Reference(Kind.FEATURE, each.view, each.version)) for each in names))
-        known = {source for source, _, _ in self.context.ledger.edges_of(record.reference, upward=True, depth=1)}
+        known = {
+            source for source, _, _ in self.context.ledger.edges_of(record.reference, upward=True, depth=1)
+        }
         if not known.issuperset(views):
             with self.change() as tx:
                 for view in views:

@@ -64,6 +64,10 @@ class FeatureReader:
         """The view versions that answer: ``feature:weather@v2``."""
         return list(self._views)
 
+    def timeline(self, reference: str) -> Timeline:
+        """The rows of a view version that answers."""
+        return self._timelines[reference]
+
     @property
     def columns(self) -> list[str]:
         """The columns of the answer, in order."""

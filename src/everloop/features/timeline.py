@@ -104,6 +104,10 @@ class Timeline:
         """The keys of all entities, in the order of their codes."""
         return self._codes.table()
 
+    def moments(self) -> tuple[Codes, Times]:
+        """Of each row of a known entity: which entity, and when the row became known."""
+        return self._entity, self._known
+
     def event_times(self, rows: Positions) -> Times:
         """Event times of rows of the data; meaningless for -1."""
         return self._by_row[np.maximum(rows, 0)]

@@ -22,6 +22,7 @@ set sees its future. Three kinds of features stand on that:
 - `on_demand`: views that are computed at request time
 - `asked`: features by name, views as they are recorded, what the online store answers
 - `parity`: logged values against recomputed ones, as a report
+- `changes`: what differs between two versions of a view, what bringing one about will cost, what its values are like
 """
 
 from everloop.domain.featureviews.asked import (
