@@ -76,7 +76,7 @@ def test_the_life_of_a_dataset(run: Run, project: Path) -> None:
     shown = run("data", "show", "weather@v2")[1]
     assert [file["path"] for file in shown["file_list"]] == ["a.parquet", "b.parquet"]
     assert not shown["checks"][0]["passed"]
-    diff = run("data", "diff", "weather@v1", "weather@v2", "--key", "origin,time")[1]
+    diff = run("data", "diff", "weather@v1", "weather@v2", "--key", "origin,time,wind")[1]
     assert (diff["added"], diff["rows_added"], diff["rows_changed"]) == (["b.parquet"], 1, 0)
     assert run("data", "check", "weather", *checks)[0] == 0
     code, report = run("data", "check", "weather/quarantine", "--checks", "weather_definitions.py:weather")

@@ -122,9 +122,20 @@ class TestParts:
         whole = workspace.data.profile("whole")
         for name in ("flight", "carrier", "wind", "day", "contact"):
             one, other = column(profile, name), column(whole, name)
-            assert (one.distinct, one.nulls, one.time) == (other.distinct, other.nulls, other.time)
+            assert (one.distinct, one.nulls, one.unique) == (other.distinct, other.nulls, other.unique)
         assert column(profile, "carrier").top == column(whole, "carrier").top
         assert profile.duplicates == whole.duplicates
+
+    def test_columns_that_folders_spell_are_profiled_too(
+        self, workspace: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        for month in ("1", "2", "x"):
+            folder = tmp_path / "t" / f"month={month}"
+            folder.mkdir(parents=True)
+            pq.write_table(pa.table({"id": [1, 2]}), folder / "x.parquet")
+        workspace.data.add(tmp_path / "t", "t")
+        month_ = column(workspace.data.profile("t"), "month")
+        assert (month_.kind, month_.distinct) == ("text", 3)
 
     def test_a_damaged_or_collected_part_is_made_again(
         self, workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch

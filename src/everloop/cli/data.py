@@ -11,7 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("everloop.cli.data_versions:list_", "all datasets, each with its newest version"),
     "log": ("everloop.cli.data_versions:log", "the versions of a dataset, newest first"),
     "show": ("everloop.cli.data_versions:show", "one version: its files, its columns, the verdicts on it"),
-    "diff": ("everloop.cli.data_versions:diff", "what differs from one version to another"),
+    "diff": ("everloop.cli.data_diff:diff", "what differs from one version to another"),
     "check": ("everloop.cli.checks:check", "check a version's rows"),
     "infer": ("everloop.cli.checks:infer", "propose checks that a version passes"),
     "contract": ("everloop.cli.checks:contract", "checks that every version of a dataset must pass"),
@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("everloop.cli.data_stores:gc", "free the bytes that nothing needs"),
     "pin": ("everloop.cli.data_stores:pin", "keep a version whatever a retention says"),
     "unpin": ("everloop.cli.data_stores:unpin", "leave a version to the retention again"),
+    "export-dvc": ("everloop.cli.data_stores:export_dvc", "write a version into a DVC repository"),
     "fsck": ("everloop.cli.data_stores:fsck", "look for damaged or missing bytes, and heal them"),
 }
 """Command -> (where it is, one line of help). Reading this table imports none of them."""

@@ -13,7 +13,6 @@ from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from everloop.domain.checks import CheckReport
-    from everloop.domain.dataset_diffs import DatasetDiff
     from everloop.domain.datasets import Added, FolderStatus, VersionRecord
 
 
@@ -126,15 +125,6 @@ def show(reference: str) -> None:
 
 
 @command()
-@click.argument("first")
-@click.argument("second")
-@click.option("--key", default="", help="Columns, by comma, that tell a row: changed rows are found then.")
-def diff(first: str, second: str, key: str) -> None:
-    """What differs from one version to another: files, columns, rows."""
-    emit(workspace().data.diff(first, second, key=_names(key)), shown_diff)
-
-
-@command()
 @click.argument("reference")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace what is there, changed or not.")
@@ -226,19 +216,6 @@ def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
         ]
         parts.append(table(["checked", "checks", "verdict"], verdicts))
     return Group(*parts)
-
-
-def shown_diff(found: DatasetDiff) -> Any:
-    lines = [
-        f"{sign} {path}"
-        for sign, paths in (("+", found.added), ("-", found.removed), ("~", found.changed))
-        for path in paths
-    ]
-    lines += [f"column {c.name}: {c.before or 'absent'} → {c.after or 'absent'}" for c in found.columns]
-    if found.rows_added is not None:
-        changed = f", {found.rows_changed:,} changed" if found.key else ""
-        lines.append(f"rows: {found.rows_added:,} added, {found.rows_removed or 0:,} removed{changed}")
-    return "\n".join(lines) if lines else "nothing differs"
 
 
 def _status(found: FolderStatus) -> str:

@@ -28,7 +28,7 @@ def diff(first: str, second: str) -> None:
         raise InvalidInput(f"a {kinds[0]} cannot be compared with a {kinds[1]}", hint="name two of one kind")
     here = workspace()
     if kinds[0] is Kind.DATA:
-        from everloop.cli.data_versions import shown_diff
+        from everloop.cli.data_diff import shown_diff
 
         emit(here.data.diff(first, second), shown_diff)
         return

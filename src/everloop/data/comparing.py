@@ -1,88 +1,247 @@
-"""Rows that differ between two versions of a table. Files that both have are equal and are not read."""
+"""Rows that differ between two tables, by key or by content.
+
+Whole rows are hashed first, and of most tables nothing else is looked at: only rows whose hashes differ are compared cell by
+cell. By content two hashes of 64 bits stand for a row; by key one does, and is only ever compared with that of the other row of
+its key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from everloop.data.scanning import connection, quoted, sql_errors
+import duckdb
+import pyarrow as pa
+import pyarrow.types as pt
+
+from everloop.data.scanning import connection, literal, quoted, sql_errors
+from everloop.domain.dataset_diffs import CellChange, ChangedRow, RowSample
 from everloop.errors import InvalidInput
+
+MEMORY = "2GB"
+"""What a comparison takes at most; what does not fit goes to files."""
+
+_FAILED = "the rows cannot be compared"
 
 
 class RowDiff(NamedTuple):
     added: int
     removed: int
     changed: int
+    cells: dict[str, int]
+    sample: RowSample
 
 
-def diff_by_content(first: Any, second: Any, columns: Sequence[str]) -> RowDiff:
-    """Rows of each that the other has not, repeated rows counted; `first` or `second` is None where it has no rows."""
-    listed = ", ".join(map(quoted, columns))
-    with connection() as con, sql_errors("the rows cannot be compared"):
-        _register(con, "first", first, listed)
-        _register(con, "second", second, listed)
-        if first is None or second is None:
-            counts = [
-                0 if rows is None else _scalar(con, f"select count(*) from {name}")
-                for name, rows in _both(first, second)
-            ]
-            return RowDiff(added=counts[1], removed=counts[0], changed=0)
-        # How often each distinct row occurs on either side: one pass over both, where two `except all` would make four.
-        query = f"""
-            select coalesce(sum(greatest(n, 0)), 0), coalesce(sum(greatest(-n, 0)), 0)
-            from (select sum(side) as n from (
-                select {listed}, 1 as side from second union all select {listed}, -1 from first
-            ) group by {listed})"""
-        added, removed = con.sql(query).fetchall()[0]
-        return RowDiff(int(added), int(removed), 0)
+class Tables:
+    """Two tables on one connection, in the columns that both have, and what both have that need not be compared.
 
+    first, second: anything DuckDB reads as Arrow, with a schema; None where a side has nothing but what both have. both: rows
+    that are on both sides, of which only keys are ever looked at. A column whose type differs is compared, and shown, as what
+    both can be: two kinds of numbers as numbers, anything else as text.
+    """
 
-def diff_by_key(first: Any, second: Any, columns: Sequence[str], key: Sequence[str]) -> RowDiff:
-    """Keys that are only in the second, only in the first, or in both with another value. A key that repeats in one version is
-    InvalidInput: what changed could not be told."""
-    absent = [name for name in key if name not in columns]
-    if absent:
-        raise InvalidInput(
-            f"both versions need the key column '{absent[0]}'",
-            hint=f"shared columns are {', '.join(columns)}",
+    def __init__(self, con: duckdb.DuckDBPyConnection, first: Any, second: Any, both: Any = None) -> None:
+        self._con = con
+        tables = {"first": first, "second": second, "shared": both}
+        schemas = {name: rows.schema for name, rows in tables.items() if rows is not None}
+        every = list(schemas.values())
+        self.columns = [name for name in every[0].names if all(name in schema.names for schema in every)]
+        # Columns are called c0, c1, … here, so that no name of a user's collides with one of ours.
+        self._places = {name: f"c{place}" for place, name in enumerate(self.columns)}
+        for name, rows in tables.items():
+            schema = schemas.get(name, every[0])
+            con.register(f"{name}_rows", rows if rows is not None else schema.empty_table())
+            listed = ", ".join(
+                f"{_comparable(quoted(column), [each.field(column).type for each in every])} as {place}"
+                for column, place in self._places.items()
+            )
+            con.execute(f"create temp view {name} as select {listed} from {name}_rows")
+
+    def by_content(self, sample: int) -> RowDiff:
+        """Rows of each that the other has not, repeated rows counted."""
+        listed = ", ".join(self._places.values())
+        hashes = f"hash({listed}) as h, hash(1, {listed}) as g"
+        with sql_errors(_FAILED):
+            self._con.execute(
+                f"""create temp table differing as select h, g, sum(side)::bigint as n from (
+                    select {hashes}, 1 as side from second union all select {hashes}, -1 from first
+                ) group by h, g having sum(side) <> 0"""
+            )
+            added, removed = self._one(
+                "select coalesce(sum(greatest(n, 0)), 0), coalesce(sum(greatest(-n, 0)), 0) from differing"
+            )
+            rows = {}
+            for side, sign in (("second", ">"), ("first", "<")):
+                query = f"""select distinct {listed} from (select *, {hashes} from {side}) natural join
+                    (select h, g from differing where n {sign} 0 order by h, g limit {int(sample)}) order by all"""
+                rows[side] = self._rows(query) if sample else []
+        return RowDiff(int(added), int(removed), 0, {}, RowSample(rows["second"], rows["first"], []))
+
+    def by_key(self, key: Sequence[str], sample: int) -> RowDiff:
+        """Keys that are only in the second, only in the first, or in both with another cell. Raises InvalidInput for a key that
+        repeats and under which rows differ: what changed could not be told."""
+        absent = [name for name in key if name not in self.columns]
+        if absent:
+            raise InvalidInput(
+                f"both versions need the key column '{absent[0]}'",
+                hint=f"shared columns are {', '.join(self.columns[:30])}",
+            )
+        keys = ", ".join(self._places[name] for name in key)
+        rest = [name for name in self.columns if name not in key]
+        row = f"hash({', '.join(self._places[name] for name in rest) or '1'})"
+        with sql_errors(_FAILED):
+            # `often` rows have a key, `more` of them in the first than in the second.
+            self._con.execute(
+                f"""create temp table differing as
+                select {keys}, count(*) as often, sum(side)::bigint as more from (
+                    select {keys}, {row} as h, 1 as side from first union all select {keys}, {row}, -1 from second
+                ) group by {keys} having often <> 2 or more <> 0 or bit_xor(h) <> 0"""
+            )
+            self._refuse_repeated(key, row)
+            added, removed = self._one(
+                "select count(*) filter (more < 0), count(*) filter (more > 0) from differing where often = 1"
+            )
+            changed, cells = self._cells(key, rest)
+            shown = RowSample(
+                added=self._alone("second", key, sample),
+                removed=self._alone("first", key, sample),
+                changed=self._changed(key, rest, sample) if changed else [],
+            )
+        return RowDiff(int(added), int(removed), changed, cells, shown)
+
+    def _refuse_repeated(self, key: Sequence[str], row: str) -> None:
+        keys = ", ".join(self._places[name] for name in key)
+        repeated = "select * from differing where often > 2 or often = 2 and more <> 0"
+        same = self._same(key, "a", "b")
+        query = f"""select {keys} from (
+            select a.* from (select {keys}, {row} as h, 1 as side from first union all select {keys}, {row}, -1 from second) a
+            where exists (from ({repeated}) b where {same})
+        ) group by {keys}, h having sum(side) <> 0 limit 1"""
+        found = self._first(query) if self._first(f"{repeated} limit 1") else None
+        if found is None:
+            # Rows that repeat alike on both sides differ in nothing.
+            self._con.execute("delete from differing where often > 2 or often = 2 and more <> 0")
+            # A key of a row that differs may have another row among those that both sides have.
+            listed = ", ".join(f"a.{self._places[name]}" for name in key)
+            found = self._first(
+                f"select {listed} from shared a where exists (from differing b where {same}) limit 1"
+            )
+        if found is not None:
+            where = ", ".join(f"{name} = {value}" for name, value in zip(key, found, strict=True))
+            raise InvalidInput(
+                f"the key {', '.join(key)} repeats where rows differ: {where}",
+                hint="name more columns of the key",
+            )
+
+    def _cells(self, key: Sequence[str], rest: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """How many rows changed, and how many in each column."""
+        if not rest:
+            return 0, {}
+        differs = [_distinct(self._places[name]) for name in rest]
+        counts = ", ".join(f"count(*) filter ({each})" for each in differs)
+        changed, *cells = self._one(
+            f"select count(*) filter ({' or '.join(differs)}), {counts} from {self._pairs(key)}"
         )
-    listed, keys = ", ".join(map(quoted, columns)), ", ".join(map(quoted, key))
-    rest = [name for name in columns if name not in key]
-    with connection() as con, sql_errors("the rows cannot be compared"):
-        for name, rows in _both(first, second):
-            _register(con, name, rows, listed)
-            if rows is not None and _scalar(
-                con, f"select count(*) - count(distinct row({keys})) from {name}"
-            ):
-                raise InvalidInput(
-                    f"the key {', '.join(key)} repeats in the {name} version",
-                    hint="name more columns of the key",
-                )
-        if first is None or second is None:
-            counts = [
-                0 if rows is None else _scalar(con, f"select count(*) from {name}")
-                for name, rows in _both(first, second)
+        return int(changed), {name: int(n) for name, n in zip(rest, cells, strict=True) if n}
+
+    def _pairs(self, key: Sequence[str]) -> str:
+        """Rows of both sides under keys where they differ, as `a` and `b`."""
+        sides = [
+            f"(from {side} r where exists (from differing k where k.often = 2 and {self._same(key, 'r', 'k')})) {name}"
+            for side, name in (("first", "a"), ("second", "b"))
+        ]
+        return f"{sides[0]} join {sides[1]} on {self._same(key, 'a', 'b')}"
+
+    def _alone(self, side: str, key: Sequence[str], sample: int) -> list[dict[str, Any]]:
+        if not sample:
+            return []
+        keys = ", ".join(self._places[name] for name in key)
+        more = "more < 0" if side == "second" else "more > 0"
+        few = f"select {keys} from differing where often = 1 and {more} order by {keys} limit {int(sample)}"
+        listed = ", ".join(self._places.values())
+        same = self._same(key, "r", "k")
+        return self._rows(
+            f"select {listed} from {side} r where exists (from ({few}) k where {same}) order by {keys}"
+        )
+
+    def _changed(self, key: Sequence[str], rest: Sequence[str], sample: int) -> list[ChangedRow]:
+        if not sample:
+            return []
+        differs = [_distinct(self._places[name]) for name in rest]
+        listed = [f"a.{self._places[name]}" for name in key]
+        for name, each in zip(rest, differs, strict=True):
+            listed += [each, f"a.{self._places[name]}", f"b.{self._places[name]}"]
+        order = ", ".join(f"a.{self._places[name]}" for name in key)
+        query = f"select {', '.join(listed)} from {self._pairs(key)} where {' or '.join(differs)} order by {order}"
+        rows = []
+        for row in self._fetched(f"{query} limit {int(sample)}"):
+            cells = [
+                CellChange(name, told(row[at + 1]), told(row[at + 2]))
+                for name, at in zip(rest, range(len(key), len(row), 3), strict=True)
+                if row[at]
             ]
-            return RowDiff(added=counts[1], removed=counts[0], changed=0)
-        same = " and ".join(f"a.{quoted(name)} is not distinct from b.{quoted(name)}" for name in key)
-        other = " or ".join(f"a.{quoted(name)} is distinct from b.{quoted(name)}" for name in rest) or "false"
-        query = f"""
-            select count(*) filter (a.side is null), count(*) filter (b.side is null),
-                   count(*) filter (a.side is not null and b.side is not null and ({other}))
-            from (select *, 1 as side from first) a full join (select *, 1 as side from second) b on {same}"""
-        added, removed, changed = con.sql(query).fetchall()[0]
-        return RowDiff(int(added), int(removed), int(changed))
+            rows.append(ChangedRow(dict(zip(key, map(told, row), strict=False)), cells))
+        return rows
+
+    def _same(self, key: Sequence[str], one: str, other: str) -> str:
+        places = [self._places[name] for name in key]
+        return " and ".join(f"{one}.{place} is not distinct from {other}.{place}" for place in places)
+
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        """Whole rows, by the names of their columns."""
+        return [dict(zip(self.columns, map(told, row), strict=True)) for row in self._fetched(query)]
+
+    def _first(self, query: str) -> list[Any] | None:
+        return next(iter(self._fetched(query)), None)
+
+    def _fetched(self, query: str) -> list[list[Any]]:
+        """Rows of a query, by way of Arrow: DuckDB's own way needs a package more for instants with a time zone."""
+        table = self._con.sql(query).to_arrow_table()
+        return [list(row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._con.sql(query).fetchall()[0]
+        return row
 
 
-def _both(first: Any, second: Any) -> list[tuple[str, Any]]:
-    return [("first", first), ("second", second)]
+@contextmanager
+def comparing(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that takes no more memory than `MEMORY`, and puts what does not fit below `folder` for the time being."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix="compare-") as spill, connection() as con:
+        con.execute(f"set memory_limit = {literal(MEMORY)}")
+        con.execute(f"set temp_directory = {literal(spill)}")
+        yield con
 
 
-def _register(con: Any, name: str, rows: Any, columns: str) -> None:
-    if rows is not None:
-        con.register(f"all_{name}", rows)
-        con.execute(f"create temp view {name} as select {columns} from all_{name}")
+def told(value: Any) -> Any:
+    """A cell as JSON can say it.
+
+    >>> told(float("nan")), told(1.5), told(b"\\x00")
+    ('NaN', 1.5, '00')
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Decimal) and value == value.to_integral_value() and value.as_tuple().exponent == 0:
+        return int(value)  # whole numbers of two types were compared as wide ones
+    return value.hex() if isinstance(value, bytes) else value
 
 
-def _scalar(con: Any, query: str) -> int:
-    return int(con.sql(query).fetchall()[0][0])
+def _distinct(place: str) -> str:
+    return f"a.{place} is distinct from b.{place}"
+
+
+def _comparable(column: str, types: Sequence[pa.DataType]) -> str:
+    """A column as an expression that is of one type on both sides."""
+    if all(each.equals(types[0]) for each in types):
+        return column
+    if all(pt.is_integer(each) for each in types):
+        return f"{column}::hugeint"
+    if all(pt.is_integer(each) or pt.is_floating(each) or pt.is_decimal(each) for each in types):
+        return f"{column}::double"
+    return f"{column}::varchar"

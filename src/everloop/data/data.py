@@ -1,6 +1,6 @@
 """The data room: versions of datasets, whole or absent, compared, checked and checked out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from everloop.data import records
 from everloop.data.collecting import Collecting
 from everloop.data.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
+from everloop.data.differences import Differences
 from everloop.data.mending import Mending
 from everloop.data.profiles import Profiles
 from everloop.data.transferring import Transferring
@@ -19,7 +20,6 @@ from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.datasets import (
     Added,
     Checkout,
-    DatasetDiff,
     DatasetSummary,
     FolderStatus,
     Link,
@@ -27,8 +27,6 @@ from everloop.domain.datasets import (
     NewVersion,
     VersionRecord,
     as_link,
-    diff_columns,
-    diff_files,
 )
 from everloop.domain.names import checked_name
 from everloop.domain.references import Kind, Reference
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from everloop.data.file_contents import FileContents
 
 
-class Data(Contracts, Collecting, Transferring, Mending, Profiles):
+class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences):
     """Datasets: their versions, what differs, whether they pass their checks."""
 
     name = "data"
@@ -211,26 +209,6 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles):
         """The list of a version's files."""
         return Manifest.decode(self.objects.read(record.digest))
 
-    def diff(self, first: str, second: str, key: Sequence[str] = ()) -> DatasetDiff:
-        """What differs from `first` to `second`: files, columns, and rows by `key` or by content. Equal files are not read."""
-        a, b = self.dataset(first), self.dataset(second)
-        files = diff_files(a.manifest, b.manifest)
-        result = DatasetDiff(
-            first=a.reference,
-            second=b.reference,
-            added=files.added,
-            removed=files.removed,
-            changed=files.changed,
-            key=list(key),
-        )
-        if a.rows is None or b.rows is None:
-            if key:
-                raise InvalidInput(
-                    "rows can be compared by key when both versions are tables", hint="leave the key out"
-                )
-            return result
-        return self._diff_tables(result, a, b, key)
-
     def checkout(
         self,
         reference: str,
@@ -282,31 +260,6 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles):
         from everloop.data.file_contents import FileContents
 
         return FileContents(self.objects, self.context.folder)
-
-    def _diff_tables(self, result: DatasetDiff, a: Dataset, b: Dataset, key: Sequence[str]) -> DatasetDiff:
-        from everloop.data.comparing import diff_by_content, diff_by_key
-        from everloop.data.scanning import scan
-
-        # A file that both have, under whatever name, has the same rows: it is left out on both sides, once each.
-        mine, theirs = list(a.manifest.files), list(b.manifest.files)
-        for file in list(mine):
-            twin = next((other for other in theirs if other.digest == file.digest), None)
-            if twin is not None:
-                mine.remove(file)
-                theirs.remove(twin)
-        shared = [column.name for column in a.schema if column.name in {other.name for other in b.schema}]
-        if not shared:
-            raise InvalidInput(f"{a.reference} and {b.reference} share no column")
-        first = scan(self.contents, mine) if mine else None
-        second = scan(self.contents, theirs) if theirs else None
-        rows = diff_by_key(first, second, shared, key) if key else diff_by_content(first, second, shared)
-        return msgspec.structs.replace(
-            result,
-            columns=diff_columns(a.schema, b.schema),
-            rows_added=rows.added,
-            rows_removed=rows.removed,
-            rows_changed=rows.changed,
-        )
 
     def _stored_manifest(self, digest: str) -> Manifest:
         manifest = Manifest.decode(self.objects.read(digest))

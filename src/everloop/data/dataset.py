@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from everloop.domain.checks import AnyCheck, CheckReport, Suite
 from everloop.domain.consumption import note
-from everloop.domain.datasets import Column, DatasetDiff, FileEntry, Manifest, VersionRecord
+from everloop.domain.dataset_diffs import DatasetDiff
+from everloop.domain.datasets import Column, FileEntry, Manifest, VersionRecord
 from everloop.errors import InvalidInput, NotFound, nearest
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data import records
+from everloop.domain import partitions
 from everloop.domain.canonical import canonical
 from everloop.domain.checks import CheckReport
 from everloop.domain.datasets import FileEntry, VersionRecord
@@ -153,8 +154,10 @@ class Profiles(Room):
                 f"the files of {record.reference} are not one table", hint="profiles are made of tables"
             )
         schema = _schema_digest(record)
-        large = [file for file in dataset.files() if file.size >= KEPT_FROM]
-        small = [file for file in dataset.files() if file.size < KEPT_FROM]
+        # What the names of folders spell is typed by all of them: such a file has no sketches of its own.
+        spelled = bool(partitions.columns_of(file.path for file in dataset.files()))
+        large = [file for file in dataset.files() if file.size >= KEPT_FROM and not spelled]
+        small = [file for file in dataset.files() if file.size < KEPT_FROM or spelled]
         kept = {} if again else self._kept_states({file.digest for file in large}, schema)
         states = [kept[file.digest] for file in large if file.digest in kept]
         reused, parts = len(states), []

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from everloop.data.tables import PARQUET
+from everloop.domain import partitions
 from everloop.domain.datasets import FileEntry
 from everloop.errors import InvalidInput
 from everloop.stats.arrays import Counts
@@ -42,9 +43,10 @@ _NULL, _NAN = np.uint64(0x6E756C6C), np.uint64(0x6E616E)
 def profile_files(contents: FileContents, files: Sequence[FileEntry], scanned: Scanned) -> TableSketch:
     """The state of the table that these files make up, read once: a batch at a time, of Parquet the bytes of a batch only.
 
-    scanned: how files that are not Parquet are read.
+    scanned: how other files are read, and those whose folders spell columns.
     """
-    if not files[0].path.lower().endswith(PARQUET):
+    spelled = partitions.columns_of(file.path for file in files)
+    if spelled or not files[0].path.lower().endswith(PARQUET):
         source = scanned(files)
         rows = _rows(source.schema)
         batches = source.to_batches(batch_size=rows, batch_readahead=2, fragment_readahead=1)

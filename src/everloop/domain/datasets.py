@@ -185,39 +185,12 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
 
 
-class FileDiff(msgspec.Struct, frozen=True):
-    """Paths that are only in the second, only in the first, or in both with other content."""
-
-    added: list[str]
-    removed: list[str]
-    changed: list[str]
-
-
 class ColumnChange(msgspec.Struct, frozen=True):
     """A column whose type differs; `before` or `after` is None where it does not exist."""
 
     name: str
     before: str | None
     after: str | None
-
-
-class DatasetDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between two versions: files, and for two tables columns and rows (None where either is no table).
-
-    Without a key, rows are equal when all columns are, and a changed row is one removed and one added. With a key,
-    `rows_changed` counts keys on both sides with another value in any shared column.
-    """
-
-    first: str
-    second: str
-    added: list[str]
-    removed: list[str]
-    changed: list[str]
-    columns: list[ColumnChange] = []
-    key: list[str] = []
-    rows_added: int | None = None
-    rows_removed: int | None = None
-    rows_changed: int | None = None
 
 
 class FolderStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,23 +257,6 @@ def quarantine_of(name: str) -> str:
     'flights/quarantine'
     """
     return f"{name}/{QUARANTINE}"
-
-
-def diff_files(first: Manifest, second: Manifest) -> FileDiff:
-    """What differs by path and digest; nothing is read.
-
-    >>> a = Manifest.of([FileEntry("x", "1" * 64, 1), FileEntry("y", "2" * 64, 1)])
-    >>> b = Manifest.of([FileEntry("y", "3" * 64, 1), FileEntry("z", "4" * 64, 1)])
-    >>> diff_files(a, b)
-    FileDiff(added=['z'], removed=['x'], changed=['y'])
-    """
-    before = {file.path: file.digest for file in first.files}
-    after = {file.path: file.digest for file in second.files}
-    return FileDiff(
-        added=[path for path in after if path not in before],
-        removed=[path for path in before if path not in after],
-        changed=[path for path, digest in after.items() if before.get(path, digest) != digest],
-    )
 
 
 def diff_columns(first: Iterable[Column], second: Iterable[Column]) -> list[ColumnChange]:
