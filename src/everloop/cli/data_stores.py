@@ -1,4 +1,4 @@
-"""Commands about the stores of data: data push, pull, gc, pin, unpin, fsck."""
+"""Commands about the stores of data: data push, pull, gc, pin, unpin, fsck, export-dvc."""
 
 from __future__ import annotations
 
@@ -125,6 +125,22 @@ def fsck(reference: str, full: bool, heal: str | None) -> None:
     emit(found, _examined)
     if not found.ok:
         answer_no()
+
+
+@command("export-dvc")
+@click.argument("reference")
+@click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--path", default="", help="What it is called there; the dataset's name when not given.")
+@click.option("--force", is_flag=True, help="Replace a .dvc file that names other content.")
+def export_dvc(reference: str, repository: Path, path: str, force: bool) -> None:
+    """Write a version into a DVC repository: a .dvc file, and its content in the cache. `dvc checkout` does the rest."""
+    from everloop.exchange.dvc import exporting
+
+    done = exporting.export_dvc(workspace().data, reference, repository, path, force=force)
+    emit(
+        done,
+        lambda d: f"{d.reference} is {d.path} in {repository}; get its files with: dvc checkout {d.path}",
+    )
 
 
 def _place(where: str) -> Place:

@@ -1,4 +1,4 @@
-"""Commands that bring other tools' stores in: import mlflow, tensorboard, csv, feast."""
+"""Commands that bring other tools' stores in: import mlflow, tensorboard, csv, feast, dvc."""
 
 from __future__ import annotations
 
@@ -102,6 +102,25 @@ def feast(path: Path, out: Path | None) -> None:
         click.echo(f"definitions: {', '.join(report.definitions)}")
 
 
+@command()
+@click.argument("folder", metavar="PATH", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--rev", "revision", default="HEAD", help="The branch, tag or commit whose history is read.")
+@click.option(
+    "--prefix",
+    default="",
+    help="What goes before an output's path to make the dataset's name, such as photos/",
+)
+def dvc(folder: Path, revision: str, prefix: str) -> None:
+    """Bring in a DVC repository: each commit that changed a tracked file or folder becomes a version of a dataset.
+
+    Content comes from its cache and from remotes that are folders; for another remote run `dvc fetch --all-commits` first.
+    """
+    from everloop.exchange.dvc.importing import DvcImport
+
+    source = DvcImport(workspace(write=True).data, folder, revision=revision, prefix=prefix, say=say)
+    emit(source.run(), _reported)
+
+
 def _listed(given: str) -> list[str]:
     return [each.strip() for each in given.split(",") if each.strip()]
 
@@ -173,5 +192,5 @@ def _reported(report: Report) -> Any:
     return Group(*parts)
 
 
-for each in (mlflow, tensorboard, csv_, feast):
+for each in (mlflow, tensorboard, csv_, feast, dvc):
     import_.add_command(each)

@@ -98,15 +98,28 @@ class Transferring(Room):
     @operation(Permission.WRITE)
     def receive(self, versions: list[SentVersion]) -> Received:
         """Record versions of another store, whose files are stored here: under their own numbers, with the time, user and
-        producer they have there; all of them or none. Raises Conflict when a number is taken by another version."""
+        producer they have there; all of them or none. Version 0 stands for the next number, after the newest version.
+
+        Raises Conflict when a number is taken by another version.
+        """
         manifests = {sent.version.digest: self._manifest_of(sent.version) for sent in versions}
         added: list[str] = []
         present: list[str] = []
         with self.change() as tx:
             for sent in versions:
-                is_new = _received(tx, sent, manifests[sent.version.digest], self.label)
-                (added if is_new else present).append(sent.version.reference)
+                numbered = sent if sent.version.version else _next(tx, sent)
+                is_new = _received(tx, numbered, manifests[sent.version.digest], self.label)
+                (added if is_new else present).append(numbered.version.reference)
         return Received(added, present)
+
+    @operation(Permission.READ)
+    def ever(self, name: str) -> list[VersionRecord]:
+        """All versions that a dataset ever had, removed ones too, oldest first; none for a dataset that never was."""
+        with self.look() as look:
+            query = sa.select(dataset_versions).where(
+                dataset_versions.c.name == checked_name(name, "dataset name")
+            )
+            return [records.record(row) for row in look.all(query.order_by(dataset_versions.c.version))]
 
     def push(self, reference: str, target: Place, *, called: str = "") -> Transferred:
         """Bring a version, or all versions of a dataset, to another store. `called`: the name of the dataset there."""
@@ -230,6 +243,21 @@ def _move(source: "Objects", target: "Objects", digests: list[str]) -> None:
                 stored = writer.add(stream)
             if stored.digest != digest:
                 raise Corrupted(f"object {digest} did not arrive whole", hint="try again")
+
+
+def _next(tx: "Transaction", sent: SentVersion) -> SentVersion:
+    name = checked_name(sent.version.name, "dataset name")
+    number = (tx.scalar(sa.select(datasets.c.last).where(datasets.c.name == name)) or 0) + 1
+    before = tx.first(records.newest(name))
+    return msgspec.structs.replace(
+        sent,
+        version=msgspec.structs.replace(
+            sent.version,
+            version=number,
+            reference=reference_of(name, number),
+            parent=None if before is None else reference_of(name, before.version),
+        ),
+    )
 
 
 def _received(tx: "Transaction", sent: SentVersion, manifest: Manifest, here: str) -> bool:
