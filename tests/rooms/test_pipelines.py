@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -326,6 +331,131 @@ def test_retries_try_again_and_count(project: Project, tmp_path: Path) -> None:
     run = project.run("flaky.py:main")
     assert run.status == "finished"
     assert run.step("flaky").attempts == 3
+
+
+def test_a_step_that_returns_nothing_can_be_passed_on(project: Project) -> None:
+    project.write(
+        "effects.py",
+        """
+        from everloop.pipelines.steps import pipeline, step
+
+        @step
+        def effect(): pass
+
+        @step
+        def after(done, more): return [done, more]
+
+        @pipeline
+        def main(): return after(effect(), {"nested": [effect()]}), effect()
+        """,
+    )
+    run = project.run("effects.py:main")
+    assert run.status == "finished", run.error
+    assert run.value() == ([None, {"nested": [None]}], None)
+
+
+def test_a_retry_waits_and_others_go_on_meanwhile(project: Project, tmp_path: Path) -> None:
+    project.write(
+        "flaky.py",
+        f"""
+        import time
+        from pathlib import Path
+        from everloop.pipelines.steps import pipeline, step
+
+        @step(retries=2, wait="300ms")
+        def flaky():
+            mark = Path({str(tmp_path / "mark")!r})
+            with mark.open("a") as out:
+                out.write(f"{{time.monotonic()}}\\n")
+            if len(mark.read_text().split()) < 3:
+                raise OSError("not yet")
+            return 1
+
+        @step
+        def other():
+            Path({str(tmp_path / "other")!r}).write_text(str(time.monotonic()))
+
+        @pipeline
+        def main(): return [flaky(), other()]
+        """,
+    )
+    run = project.run("flaky.py:main")
+    assert run.status == "finished"
+    first, second, third = map(float, (tmp_path / "mark").read_text().split())
+    assert second - first >= 0.3
+    assert third - second >= 0.6, "twice as long before each further one"
+    assert float((tmp_path / "other").read_text()) < third
+
+
+def test_a_result_may_be_used_for_so_long(project: Project, clock: FakeClock) -> None:
+    project.write(
+        "rates.py",
+        """
+        from everloop.pipelines.steps import pipeline, step
+
+        @step(cache="7d")
+        def rates(): return 3
+
+        @pipeline
+        def main(): return rates()
+        """,
+    )
+    assert project.run("rates.py:main").executed == 1
+    clock.advance(days=6)
+    assert project.run("rates.py:main").executed == 0
+    clock.advance(days=2)
+    planned = project.run("rates.py:main", dry_run=True)
+    assert "too old" in planned.step("rates").reason
+    late = project.run("rates.py:main")
+    assert late.executed == 1
+    assert "is too old" in late.step("rates").reason
+    clock.advance(days=6)
+    assert project.run("rates.py:main").executed == 0, "the new result is as young as it is"
+
+
+INTERRUPTED = """
+    import time
+    from pathlib import Path
+    from everloop.pipelines.steps import pipeline, step
+
+    @step
+    def slow(number: int):
+        Path(f"begun{number}").touch()
+        time.sleep(1.5)
+        Path(f"ended{number}").touch()
+        return number
+
+    @pipeline
+    def main():
+        return [slow(slow(0)), slow(1)]
+    """
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_once_finishes_what_is_at_work_and_twice_stops_it(tmp_path: Path, times: int) -> None:
+    (tmp_path / "slow.py").write_text(textwrap.dedent(INTERRUPTED))
+    command = [sys.executable, "-m", "everloop", "run", "slow.py:main"]
+    environment = os.environ | {"EVERLOOP_WORKSPACE": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun0").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if "once more: stop now" in line:
+            break
+    if times == 2:
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (tmp_path / "ended0").exists() == (times == 1)
+    assert "Traceback" not in said
+    again = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, check=True
+    )
+    steps = {each["name"]: each["status"] for each in json.loads(again.stdout)["steps"]}
+    assert steps["slow"] == ("cached" if times == 1 else "executed")
 
 
 def test_an_exception_that_cannot_be_rebuilt_crosses_as_text(project: Project) -> None:

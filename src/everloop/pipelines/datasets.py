@@ -11,15 +11,16 @@ from everloop.domain.pipelines import Read
 from everloop.domain.references import Kind, Reference
 from everloop.errors import InvalidReference, NotFound
 from everloop.governance.rooms import Context
+from everloop.pipelines.values.encoding import NOT_SPECIAL
 
 _VERSION = re.compile(r"data:[^@:]+@v[1-9][0-9]*\Z")
 
 
 def lowered_dataset(value: Any) -> Any:
-    """The tree of a dataset handle, None for anything else. Its content counts in keys, its version does not."""
+    """The tree of a dataset handle, `NOT_SPECIAL` for anything else. Its content counts in keys, its version does not."""
     module = sys.modules.get("everloop.data.dataset")
     if module is None or not isinstance(value, module.Dataset):
-        return None
+        return NOT_SPECIAL
     return {"~dataset": {"reference": value.reference, "name": value.name, "content": value.digest}}
 
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,13 +149,42 @@ def run_pipeline(
         room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step, stop=stop
     )
     try:
-        return driver.run(source, arguments, params, experiment or declared.name, resumed_from, parent, begun)
+        with _interrupted_gently(driver):
+            return driver.run(
+                source, arguments, params, experiment or declared.name, resumed_from, parent, begun
+            )
     finally:
         if (
             isinstance(executor, str) or driver.running
         ):  # one that was lent keeps its workers, unless they are at work
             chosen.close()
         shutil.rmtree(driver.logs, ignore_errors=True)
+
+
+@contextmanager
+def _interrupted_gently(driver: _Driver) -> Iterator[None]:
+    """Ctrl-C once: the steps at work are finished and recorded, no other is begun. Twice: they are killed. Only a main thread is
+    told of signals; and one that Python was told to ignore (a job in the background) stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupted(number: int, frame: object) -> None:
+        if driver.stopping or not driver.running:
+            raise KeyboardInterrupt
+        driver.stopping = True
+        names = ", ".join(node.name for node in driver.running.values())
+        print(f"stopping when {names} has finished; once more: stop now", file=sys.stderr)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipeline[..., Any], str]:
@@ -199,6 +232,7 @@ class _Driver:
         self.room, self.context, self.pipeline, self.root = room, room.context, pipeline, root
         self.executor, self.newest, self.dry_run, self.force = executor, newest, dry_run, force
         self.on_step, self.stop = on_step, stop
+        self.stopping = False
         self.asked_to_stop_at = time.monotonic()
         self.objects = room.context.objects
         self.keys = Keys(root)
@@ -418,8 +452,14 @@ class _Driver:
                 self.elsewhere.clear()
             self._renew()
             self._ask_whether_to_stop()
-            if not (moved or outcomes or self.running or self.to_claim):
+            if self.stopping and not self.running:
+                raise KeyboardInterrupt
+            if not (
+                moved or outcomes or self.running or self.to_claim or (self.claimed and not self.failure)
+            ):
                 break
+            if self.claimed and not moved and not outcomes and not self.running:
+                time.sleep(ASK_AGAIN_SECONDS)  # all that is left waits for its next try
         self._flush()
 
     def _prepare(self) -> int:
@@ -497,7 +537,16 @@ class _Driver:
             for each in self.room.results(keys[start : start + 500]):
                 if each.key not in found and self.newest.still(each.reads):
                     found[each.key] = each
-        return found
+        return {
+            node.key: found[node.key]
+            for node in nodes
+            if node.key in found and self._young(node, found[node.key])
+        }
+
+    def _young(self, node: Node, result: CachedResult) -> bool:
+        """Whether a result may still be used, by its age."""
+        keep = node.step.options.keep
+        return keep is None or self.context.clock() - result.time <= timedelta(seconds=keep)
 
     def _reason(self, node: Node) -> str:
         """Why a step whose result is not known has to be executed."""
@@ -510,6 +559,8 @@ class _Driver:
         after = (*parts.other_components, *parts.code_components)
         if before is not None and not changes(before, after):
             stored = self.room.results([node.key])
+            if stored and not self._young(node, stored[0]):
+                return f"its result of {stored[0].time:%Y-%m-%d %H:%M} is too old"
             moved = [read for each in stored[:1] for read in each.reads if not self.newest.still([read])]
             if moved:
                 return "; ".join(
@@ -530,7 +581,7 @@ class _Driver:
 
     def _claim(self) -> int:
         """Ask for the right to compute; what somebody else computes is waited for."""
-        if not self.to_claim or self.failure or len(self.claimed) >= 4:
+        if not self.to_claim or self.failure or self.stopping or len(self.claimed) >= 4:
             return 0
         now = time.monotonic()
         asked = [self.to_claim.popleft() for _ in range(min(len(self.to_claim), CLAIMED_AT_ONCE))]
@@ -565,7 +616,11 @@ class _Driver:
                 self.held.add(node.key)
                 self.claimed.append(node)
                 granted += 1
-            elif claim.result is not None and self.newest.still(claim.result.reads):
+            elif (
+                claim.result is not None
+                and self.newest.still(claim.result.reads)
+                and self._young(node, claim.result)
+            ):
                 self._hit(node, claim.result)
                 granted += 1
             elif claim.result is not None:
@@ -588,8 +643,13 @@ class _Driver:
 
     def _submit(self) -> int:
         count = 0
-        while self.claimed and not self.failure and self.executor.room(self.claimed[0].step.options.cpus):
+        for _ in range(len(self.claimed)):
+            if self.failure or self.stopping or not self.executor.room(self.claimed[0].step.options.cpus):
+                break
             node = self.claimed.popleft()
+            if node.not_before > time.monotonic():  # it failed, and is tried again in a while
+                self.claimed.append(node)
+                continue
             if any(each in self.unrecorded for each in node.needs):
                 self._flush()  # a step begins when its inputs are recorded: what is killed with it is its own work alone
             self._start(node)
@@ -665,6 +725,7 @@ class _Driver:
         if node.attempts <= node.step.options.retries and not self.failure:
             node.previous = node.run
             node.run = self.context.ids() if node.run is not None else None
+            node.not_before = time.monotonic() + node.step.options.wait * 2 ** (node.attempts - 1)
             self.claimed.appendleft(node)
             return
         self._failed(node, outcome, outcome.failure)

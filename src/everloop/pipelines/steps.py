@@ -31,6 +31,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
+from everloop.domain.durations import Duration, duration
 from everloop.domain.names import checked_name
 from everloop.errors import InvalidDefinition, InvalidInput
 from everloop.pipelines.code.memory import unwrapped
@@ -42,13 +43,16 @@ T = TypeVar("T")
 class StepOptions(msgspec.Struct, frozen=True):
     """How a step is run. None of it but the seed is part of what the step's result depends on.
 
-    cache: whether an earlier result may be used. retries: how often it is tried again after a failure.
+    cache: whether an earlier result may be used; keep: seconds after which it may not any more, None: for ever.
+    retries: how often it is tried again after a failure; wait: seconds before the first retry, doubled for each further one.
     timeout: seconds after which it is stopped. seed: of `random`, numpy and torch when the step begins.
     cpus: processors it uses: so many threads are given to its libraries.
     """
 
     cache: bool = True
+    keep: float | None = None
     retries: int = 0
+    wait: float = 0.0
     timeout: float | None = None
     seed: int | None = None
     cpus: int = 1
@@ -256,8 +260,9 @@ def step(function: Callable[P, T], /) -> Step[P, T]: ...
 def step(
     *,
     name: str = "",
-    cache: bool = True,
+    cache: bool | Duration = True,
     retries: int = 0,
+    wait: Duration = "0s",
     timeout: float | None = None,
     seed: int | None = None,
     resources: Mapping[str, int] | None = None,
@@ -269,13 +274,15 @@ def step(
     /,
     *,
     name: str = "",
-    cache: bool = True,
+    cache: bool | Duration = True,
     retries: int = 0,
+    wait: Duration = "0s",
     timeout: float | None = None,
     seed: int | None = None,
     resources: Mapping[str, int] | None = None,
 ) -> Any:
-    """Declare a step: ``@step`` or ``@step(retries=2)``; the options are those of `StepOptions`, `resources` is ``{"cpus": 2}``.
+    """Declare a step: ``@step`` or ``@step(retries=2, wait="5s")``; the options are those of `StepOptions`. `cache`: False, or
+    how long a result may be used (``"7d"``); `resources` is ``{"cpus": 2}``.
 
     >>> @step(seed=0)
     ... def double(x: int) -> int:
@@ -309,7 +316,11 @@ def step(
             raise InvalidDefinition(
                 f"{function!r} cannot be a step", hint="a step is a plain function that returns its result"
             )
-        return Step(function, name or function.__name__, StepOptions(cache, retries, timeout, seed, cpus))
+        keep = None if isinstance(cache, bool) else duration(cache).total_seconds()
+        options = StepOptions(
+            cache is not False, keep, retries, duration(wait).total_seconds(), timeout, seed, cpus
+        )
+        return Step(function, name or function.__name__, options)
 
     for wrong, message, hint in problems:
         if wrong:

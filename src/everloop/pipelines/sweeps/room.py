@@ -70,7 +70,9 @@ class Sweeps(Room):
         wanted = _objectives(objective)
         plan = SweepPlan(
             source=source,
-            space=dict(sorted(space.items())),  # the order in which the ledger gives it back: Optuna draws in order
+            space=dict(
+                sorted(space.items())
+            ),  # the order in which the ledger gives it back: Optuna draws in order
             objectives=wanted,
             params=dict(params or {}),
             sampler=sampler or ("tpe" if len(wanted) == 1 else "nsga2"),

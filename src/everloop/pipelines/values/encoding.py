@@ -17,7 +17,10 @@ INLINE = 8 * 1024
 """A tree of up to this many characters stays in the ledger; a longer one becomes an object."""
 
 Special = Callable[[Any], Any]
-"""Given a value that belongs to the workspace (a dataset handle): its tree, or None."""
+"""Given a value that belongs to the workspace (a dataset handle, a reference to a result): its tree, or `NOT_SPECIAL`. None is
+the tree of a step that returned nothing."""
+
+NOT_SPECIAL: Any = object()
 
 
 def encode(value: Any, objects: Objects, where: str, special: Special | None = None) -> StoredValue:
@@ -31,8 +34,8 @@ def encode(value: Any, objects: Objects, where: str, special: Special | None = N
             return plain.lower(each, lower, place, types)
         except plain.NotPlain:
             pass
-        tree = special(each) if special is not None else None
-        if tree is not None:
+        tree = special(each) if special is not None else NOT_SPECIAL
+        if tree is not NOT_SPECIAL:
             return tree
         chosen = format_for(each, place)
         data, content, label = chosen.dump(each)
