@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 import everloop as ev
 from everloop.cli.main import main
+from everloop.data import file_cache, stat_index
 from everloop.errors import InvalidInput, Refused
+from everloop.store.objects import packs
 from everloop.workspace.local import LocalWorkspace
 
 MANY = 300_000
@@ -137,3 +141,52 @@ def test_a_table_in_memory_is_no_file(workspace: LocalWorkspace) -> None:
 
     with pytest.raises(InvalidInput, match="no file"):
         workspace.data.add(pa.table({"a": [1]}), "given", as_file=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "cannot be written or read: Read-only file system"),
+        (errno.EACCES, "cannot be written or read: Permission denied"),
+    ],
+)
+@pytest.mark.parametrize("place", ["packs", "index", "cache"])
+def test_a_store_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".everloop").mkdir()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.bin").write_bytes(b"a" * 1000)
+    assert main(["data", "add", "d", "--name", "before", "--json"]) == 0
+    (tmp_path / "d" / "a.bin").write_bytes(b"b" * 1000)
+    capsys.readouterr()
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    if place == "packs":
+        monkeypatch.setattr(packs.PackFile, "append", refuses)
+    elif place == "index":
+        monkeypatch.setattr(stat_index.Path, "touch", refuses)
+    else:
+        monkeypatch.setattr(file_cache.os, "rename", refuses)
+    command = ["add", "d", "--name", "given"]
+    if place == "cache":
+        command = ["checkout", "before", "out", "--link", "hardlink"]
+    assert main(["data", *command, "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert said in error["message"]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".everloop", "d"]
+    capsys.readouterr()
+    assert main(["data", "list", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)["datasets"]] == ["before"]
+    assert main(["data", *command, "--json"]) == 0
