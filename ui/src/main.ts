@@ -22,6 +22,10 @@ async function enliven(part: ParentNode): Promise<void> {
     const lineage = await import("./lineage");
     lineage.drawLineage(part);
   }
+  if (part.querySelector("[data-labelling], form[data-undo]") !== null) {
+    const labelling = await import("./labelling");
+    labelling.enableLabelling(part);
+  }
 }
 
 followMlflowLinks();

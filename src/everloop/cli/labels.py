@@ -362,7 +362,8 @@ def import_(
     )
 
     def told(_: object) -> str:
-        counts = f"{done.tasks:,} tasks, {done.added:,} annotations new, {done.known:,} here before, {done.predictions:,} predictions"
+        annotations = f"{done.added:,} annotations new, {done.known:,} here before"
+        counts = f"{done.tasks:,} tasks, {annotations}, {done.predictions:,} predictions"
         left = [f"left: {each.where}: {each.reason}" for each in done.skipped[:SHOWN]]
         more = [f"left: {len(done.skipped):,} in all; --json lists them"] if len(done.skipped) > SHOWN else []
         return "\n".join([f"{done.project}: {counts}", *left, *more])

@@ -17,6 +17,7 @@ class NavigationEntry(msgspec.Struct, frozen=True):
 NAVIGATION = (
     NavigationEntry("overview", "Overview", "/", "o"),
     NavigationEntry("data", "Data", "/data", "d"),
+    NavigationEntry("labels", "Labels", "/labels", "l"),
     NavigationEntry("features", "Features", "/features", "f"),
     NavigationEntry("runs", "Runs", "/runs", "r"),
     NavigationEntry("pipelines", "Pipelines", "/pipelines", "p"),

@@ -244,6 +244,7 @@ def asset(name: str) -> str:
 
 _ROOMS = {
     "data": "/data",
+    "labels": "/labels",
     "feature": "/features",
     "run": "/runs",
     "pipeline": "/pipelines",
