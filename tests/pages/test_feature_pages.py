@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from tests.support.workspaces import FakeClock, served
 
@@ -129,3 +130,34 @@ def test_a_store_that_is_away_is_said_and_the_page_stands(
 def test_what_is_not_there(pages: httpx.Client) -> None:
     for path in ("/features/wether", "/features/weather@v9"):
         assert pages.get(path, follow_redirects=True).status_code == 404
+
+
+class TestParity:
+    @pytest.fixture
+    def compared(self, filled: LocalWorkspace) -> list[str]:
+        """One report that is well, and a later one of values in another unit."""
+        at = pa.array([NOON + timedelta(minutes=m) for m in (5, 20, 50)], INSTANT)
+        frame = pa.table({"origin": ["JFK", "EWR", "JFK"], "at": at})
+        features = ["weather@v1:temp", "weather@v1:temp_3h"]
+        logged = filled.features.history(frame, features, time="at")
+        for table in (logged, logged.set_column(2, "temp", pc.add(logged["temp"], 1000.0))):
+            filled.features.record_parity(filled.features.parity(table, features, time="at"))
+        return [each.id for each in filled.features.parity_reports("weather")]
+
+    def test_reports_are_listed_and_read(self, compared: list[str], pages: httpx.Client) -> None:
+        shown = text(pages, "/features/weather@v1")
+        assert all(f"/parity/{each}" in shown for each in compared)
+        newest = text(pages, f"/parity/{compared[0]}")
+        assert "1,010" in newest  # logged
+        assert "Largest difference" in newest
+        assert newest.index(">temp<") < newest.index(">temp_3h<")
+        assert "Rows of temp that differ" not in text(pages, f"/parity/{compared[-1]}")
+        assert pages.get("/parity/none").status_code == 404
+
+
+def test_what_values_are_like(pages: httpx.Client, filled: LocalWorkspace) -> None:
+    assert "Nobody has described its values" in text(pages, "/features/weather@v1")
+    filled.features.describe("weather@v1")
+    shown = text(pages, "/features/weather@v1")
+    assert "moments at which something became known" in shown
+    assert ">Greatest<" in shown

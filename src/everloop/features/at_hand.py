@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from everloop.data.data import Data
 from everloop.domain.featureviews import Materialized, OnlineRow, ViewRecord
 from everloop.domain.online import Filled, OnlineAnswer, OnlineView
 from everloop.domain.references import Kind, Reference
@@ -22,6 +23,7 @@ from everloop.governance.rooms import Room
 from everloop.store.schema.features import materializations
 
 if TYPE_CHECKING:
+    from everloop.domain.featureviews.changes import Work
     from everloop.features.reader import FeatureReader
 
 READERS = 200
@@ -41,6 +43,8 @@ class OnlineFeatures(Room):
             self, reference: str, *, at: Mapping[str, int | str] | None = None
         ) -> FeatureReader: ...
 
+        def note_work(self, work: str, reference: str, rows: int, bytes: int, seconds: float) -> Work: ...
+
     # Filling
 
     def materialize(
@@ -59,7 +63,16 @@ class OnlineFeatures(Room):
             layout, rows = reader.packed(record.reference, moment)
             sources = {name: reader.sources[name] for name in record.view.sources}
             kept = self._replace(record.reference, layout, sources, moment, rows)
-            written.append(msgspec.structs.replace(kept, seconds=monotonic() - begun))
+            seconds = monotonic() - begun
+            versions = [self.context.room(Data).version(each) for each in sources.values()]
+            self.note_work(
+                "materialize",
+                record.reference,
+                rows=sum(each.rows or 0 for each in versions),
+                bytes=sum(each.bytes for each in versions),
+                seconds=seconds,
+            )
+            written.append(msgspec.structs.replace(kept, seconds=seconds))
         return written
 
     def _replace(

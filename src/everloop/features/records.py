@@ -109,7 +109,10 @@ class FeatureRecords(Room):
         )
         with self.look() as look:
             rows = look.all(query)
-        return [msgspec.convert(dict(row._mapping), FeatureStatistics) for row in rows]
+        return [
+            msgspec.convert({str(name): value for name, value in row._mapping.items()}, FeatureStatistics)
+            for row in rows
+        ]
 
     # Parity
 

@@ -11,15 +11,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from everloop.domain.featureviews import OnDemandRecord, ViewRecord
+from everloop.domain.featureviews.changes import FeatureStatistics
 from everloop.domain.online import FeatureListRecord, OnlineView
 from everloop.errors import EverloopError
-from everloop.server.pages import lineage
+from everloop.server.pages import lineage, parity
 from everloop.server.pages.rendering import Pages, link_to
 from everloop.workspace.workspace import Workspace
 
 VERSIONS = 50
 FILLINGS = 20
 """Materialisations that a page lists."""
+REPORTS = 20
 
 
 class Online(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class VersionRow(msgspec.Struct, frozen=True):
 
 def routes(pages: Pages) -> list[BaseRoute]:
     return [
+        pages.page("/parity/{report}", "features/parity.html", parity.report, active="features"),
         pages.page("/features", "features/list.html", views, active="features"),
         pages.page("/features/{name:path}@v{version:int}", "features/view.html", view, active="features"),
         pages.page("/features/{name:path}", "features/view.html", newest, active="features"),
@@ -111,12 +114,21 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
         "online": at_hand,
         "stored": at_hand.views.get(record.reference),
         "fillings": materializations(workspace, record.reference),
+        "statistics": statistics(workspace, record),
+        "reports": workspace.features.parity_reports(record.reference, limit=REPORTS),
         "lists": lists_with(workspace, record.reference),
         "now": workspace.clock(),
         "models": models[:20],
         "graph": lineage.graph(workspace, record.reference),
         "command": f"everloop why feature:{record.name}@v{version}",
     }
+
+
+def statistics(workspace: Workspace, record: ViewRecord | OnDemandRecord) -> FeatureStatistics | None:
+    """What was last said of the values of a stored view."""
+    if isinstance(record, OnDemandRecord):
+        return None
+    return next(iter(workspace.features.statistics(record.reference)), None)
 
 
 def lists_with(workspace: Workspace, reference: str) -> list[FeatureListRecord]:
