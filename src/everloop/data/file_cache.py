@@ -76,7 +76,8 @@ class FileCache:
         with self._storage_errors(), self._open() as index:
             there = self._trusted(index, wanted.keys())
             intact = {digest for digest in wanted.keys() - there if self._intact(digest)}
-            absent = [file for digest, file in wanted.items() if digest not in there | intact]
+            present = there | intact
+            absent = [file for digest, file in wanted.items() if digest not in present]
             if absent:
                 sweep(self._staging, self._clock())
                 self._staging.mkdir(exist_ok=True)
