@@ -10,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from tests.support.servers import KillableServer
 from tests.support.workspaces import FakeClock, served
 
+import everloop as ev
 from everloop.cli.main import main
 from everloop.client.remote import RemoteWorkspace
 from everloop.data.shelves import Shelf
@@ -23,6 +25,7 @@ from everloop.domain.retention import Collected, Retention
 from everloop.errors import Conflict, EverloopError, InvalidInput, NotFound, Unavailable
 from everloop.store.objects import ContentStore, open_objects
 from everloop.store.schema.base import objects_freed, objects_held
+from everloop.store.schema.tracking import runs
 from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
 
@@ -110,6 +113,47 @@ class TestGc:
             name="after"
         ) as after:  # the same code and environment are captured once more
             after.log_text("x" * 5_000, "notes.txt")
+        assert sound(workspace)
+
+    def test_a_process_that_believes_its_code_is_stored_stores_it_again(
+        self, workspace: LocalWorkspace
+    ) -> None:
+        with workspace.tracking.start() as run:
+            pass
+        workspace.tracking.delete_runs([run.run_id])
+        workspace.tracking.purge_runs([run.run_id])
+        assert collect(workspace).freed.objects >= 1
+        with workspace.tracking.start():
+            pass
+        assert sound(workspace)
+
+    def test_steps_of_a_purged_pipeline_run_are_executed_again(
+        self, workspace: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        """Their results went with the run: a cache that still named them would hand out what is not there."""
+
+        @ev.step
+        def numbers() -> Any:
+            return np.arange(100_000)
+
+        @ev.pipeline
+        def count() -> Any:
+            return numbers()
+
+        first = workspace.pipelines.run(count, executor="inline")
+        collect(workspace)  # what was captured beside the project's code
+        assert workspace.pipelines.run(count, executor="inline").steps[0].status == "cached"
+        assert sound(workspace)
+        held = len(list(workspace.objects.digests()))
+        with workspace.ledger.read() as look:
+            whole = [row.id for row in look.all(sa.select(runs.c.id))]
+        workspace.tracking.delete_runs(whole)
+        workspace.tracking.purge_runs(whole)
+        assert collect(workspace).freed.objects >= held
+        assert len(list(workspace.objects.digests())) == 0
+        again = workspace.pipelines.run(count, executor="inline")
+        assert (first.status, again.status, again.steps[0].status) == ("finished", "finished", "executed")
+        assert again.value().sum() == 4_999_950_000
         assert sound(workspace)
 
     def test_retention_keeps_pinned_versions_and_those_in_use(

@@ -13,10 +13,10 @@ import msgspec
 
 from everloop.domain.canonical import canonical
 from everloop.domain.runs import MAX_PARAM, Captured, HeldObject, flat_params
-from everloop.errors import NotFound
+from everloop.errors import Conflict, NotFound
 from everloop.governance.rooms import Context
 from everloop.store.objects import Objects
-from everloop.tracking.capture import Code, CodeFile, capture
+from everloop.tracking.capture import Code, CodeFile, capture, forget_stored
 from everloop.tracking.places import this_process
 from everloop.tracking.run import Run
 from everloop.tracking.tracking import Tracking
@@ -56,31 +56,43 @@ def begin_whole(
     """Start the tracking run of a pipeline's run, with the whole project's code and not only its entry."""
     tracking = context.room(Tracking)
     tracking.settle()
-    captured = capture(tracking.objects, project=root, seeds={}, leave_out=[context.folder])
-    code = keep_code(tracking.objects, root)
+    arguments: dict[str, Any] = {
+        "run_id": context.ids(),
+        "experiment": experiment,
+        "name": name,
+        "start_time": context.clock(),
+        "params": texts(params),
+        "parent": parent,
+        "tags": dict(tags) or {"everloop.pipeline": name},
+        "owner": this_process(),
+        "resumed_from": resumed_from,
+    }
+    captured = _captured(context, root, source or name)
+    try:
+        record = tracking.create_run(**arguments, captured=captured)
+    except Conflict:
+        # What this process stored for an earlier run may have gone with that run.
+        forget_stored(tracking.objects)
+        _kept.clear()
+        captured = _captured(context, root, source or name)
+        record = tracking.create_run(**arguments, captured=captured)
+    return Run(tracking, record).begin(), captured
+
+
+def _captured(context: Context, root: Path, source: str) -> Captured:
+    objects = context.objects
+    captured = capture(objects, project=root, seeds={}, leave_out=[context.folder])
+    code = keep_code(objects, root)
     commit, branch, dirty = _revision(root)
-    captured = msgspec.structs.replace(
+    return msgspec.structs.replace(
         captured,
-        source=source or name,
+        source=source,
         commit=commit,
         branch=branch,
         dirty=dirty,
         code=code[0].digest,
         holds=[*captured.holds[:1], *dict.fromkeys(code)],
     )
-    record = tracking.create_run(
-        run_id=context.ids(),
-        experiment=experiment,
-        name=name,
-        start_time=context.clock(),
-        params=texts(params),
-        parent=parent,
-        tags=dict(tags) or {"everloop.pipeline": name},
-        captured=captured,
-        owner=this_process(),
-        resumed_from=resumed_from,
-    )
-    return Run(tracking, record).begin(), captured
 
 
 @contextmanager

@@ -162,6 +162,11 @@ class _Memory:
 _memories: "WeakKeyDictionary[Objects | Spool, _Memory]" = WeakKeyDictionary()
 
 
+def forget_stored(objects: "Objects | Spool") -> None:
+    """Believe no more that an object store has what this process put there: it was freed since, for nothing needed it then."""
+    _memories.pop(objects, None)
+
+
 class _Kept:
     """Gathers what must be in the object store, and puts what is new there in one go."""
 

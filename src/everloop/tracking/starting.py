@@ -17,7 +17,7 @@ from everloop.domain.runs import (
 )
 from everloop.errors import Conflict, EverloopError, StorageError, Unavailable
 from everloop.governance.identity import current_actor
-from everloop.tracking.capture import capture
+from everloop.tracking.capture import capture, forget_stored
 from everloop.tracking.errands import BEGIN, Errand, Spool
 from everloop.tracking.leftbehind import journal_folder
 from everloop.tracking.places import this_process
@@ -69,7 +69,14 @@ def start(
         if within:
             arguments["parent"] = within.run_id if isinstance(within, Run) else tracking.resolve(within)
         arguments["captured"] = _captured(tracking, tracking.objects, seeds)
-        return Run(tracking, tracking.create_run(**arguments)).begin(seen=seen)
+        try:
+            record = tracking.create_run(**arguments)
+        except Conflict:
+            # What this process stored for an earlier run may have gone with that run.
+            forget_stored(tracking.objects)
+            arguments["captured"] = _captured(tracking, tracking.objects, seeds)
+            record = tracking.create_run(**arguments)
+        return Run(tracking, record).begin(seen=seen)
     except (Unavailable, StorageError) as error:
         if resumed is not None:
             raise
