@@ -104,26 +104,26 @@ class Checkouts:
             try:
                 beside.mkdir()
                 way = contents.chosen_link(link, beside)
-                self._fill(contents, way, manifest.files, beside, folder, clean)
+                reused = self._fill(contents, way, manifest.files, beside, folder, clean)
                 known = self._known(reference, manifest, beside, only, shared=way is Link.HARDLINK)
                 self.index.prepare(folder, beside, known)
                 self._change_places(beside, folder, identifier)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
-            self.index.put(folder, self._after_removal(folder, known))
+            self.index.put(folder, self._after_removal(folder, known) if reused else known)
         return way
 
     def _fill(
         self,
         contents: FileContents,
         way: Link,
-        files: Iterable[FileEntry],
+        files: Sequence[FileEntry],
         beside: Path,
         folder: Path,
         clean: dict[str, str],
-    ) -> None:
+    ) -> bool:
         """Make every file. One that the folder holds already, unchanged, only gets a second name: so to go from one version to
-        the next costs what differs."""
+        the next costs what differs. Returns whether there were such files."""
         rest: list[FileEntry] = []
         for place in sorted({file.path.rpartition("/")[0] for file in files} - {""}):
             os.makedirs(f"{beside}/{place}", exist_ok=True)
@@ -140,6 +140,7 @@ class Checkouts:
             except OSError:  # no hard links here
                 rest.append(file)
         contents.write(rest, beside, way)
+        return len(rest) < len(files)
 
     def _clean_files(self, folder: Path, force: bool) -> dict[str, str]:
         """Path and content of the folder's files that are as they were. Raises Conflict when there is anything that is not."""

@@ -83,30 +83,68 @@ class Dataset:
         return scan(self._room.contents, self.manifest.files)
 
     def to_arrow(self, columns: Sequence[str] | None = None, filter: Any = None) -> pa.Table:
-        """The table, or some of it, in memory.
+        """The table, or some of it, in memory. Of Parquet that is not on this machine yet, only the bytes of the columns that are
+        asked for, or that the filter names, are fetched.
 
         filter: an SQL condition (``"month = 1 and origin = 'JFK'"``) or a `pyarrow.dataset.Expression`.
         """
         from everloop.data.scanning import connection, quoted, sql_errors
 
-        self._require_columns(columns or ())
-        source = self.scan()
+        wanted = None if columns is None else list(columns)
+        self._require_columns(wanted or ())
+        source = self._pieces(wanted, filter) or self.scan()
         if not isinstance(filter, str):
-            return source.to_table(columns=None if columns is None else list(columns), filter=filter)
-        wanted = "*" if columns is None else ", ".join(map(quoted, columns))
+            return source.to_table(columns=wanted, filter=filter)
+        chosen = "*" if wanted is None else ", ".join(map(quoted, wanted))
         with connection() as con, sql_errors(f"the filter {filter!r}"):
             con.register("source", source)
-            table = con.sql(f"select {wanted} from source where {filter}").to_arrow_table()
+            table = con.sql(f"select {chosen} from source where {filter}").to_arrow_table()
         return table.cast(_typed_as(table.schema, source.schema))
 
-    def relation(self, con: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
-        """The table as a DuckDB relation, on the connection given or on a new one in UTC, which closes with the relation."""
+    def relation(
+        self, con: duckdb.DuckDBPyConnection | None = None, columns: Sequence[str] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """The table as a DuckDB relation, on the connection given or on a new one in UTC, which closes with the relation.
+
+        columns: only these; of Parquet that is not on this machine yet, only their bytes are fetched, into memory.
+        """
+        from everloop.data.scanning import quoted
+
         if con is None:
             import duckdb
 
             con = duckdb.connect()
             con.execute("set TimeZone = 'UTC'")
-        return con.from_arrow(self.scan())
+        self._require_columns(columns or ())
+        if columns is None:
+            return con.from_arrow(self.scan())
+        names = ", ".join(map(quoted, columns))
+        pieces = self._pieces(list(columns), "")
+        return con.from_arrow(self.scan() if pieces is None else pieces).project(names)
+
+    def _pieces(self, columns: list[str] | None, filter: Any) -> Any:
+        """The columns that are needed, in memory or as what Arrow can read piece by piece, where that is less than the files."""
+        from everloop.data.scanning import scan_pieces
+
+        if columns is None:
+            return None
+        # A condition can only name a column by spelling it; one that spells more than it means costs bytes, no more.
+        said = str(filter).casefold() if filter is not None else ""
+        named = {
+            column.name for column in self.schema if column.name.casefold() in said or '"' in column.name
+        }
+        needed = [
+            column.name
+            for column in self.schema
+            if column.name in columns or column.name in named or "columns(" in said
+        ]
+        if len(needed) == len(self.schema):
+            return None
+        source = scan_pieces(self._room.contents, self.manifest.files)
+        if source is None:
+            return None
+        note(self.reference)
+        return source.to_table(columns=needed) if isinstance(filter, str) else source
 
     def diff(self, other: str | Dataset, key: Sequence[str] = ()) -> DatasetDiff:
         """What differs from this version to another one: ``old.diff(new)``."""

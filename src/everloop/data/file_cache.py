@@ -53,6 +53,7 @@ class FileCache:
     ) -> None:
         self.folder = folder / "cache"
         self._files = folder / "cache" / "files"
+        self._top = str(self._files)
         self._staging = folder / "cache" / "staging"
         self._index = folder / "cache" / "files.sqlite"
         self._objects = objects
@@ -187,7 +188,7 @@ class FileCache:
         return f"{self._staging}/{os.getpid()}-{digest}"
 
     def _place(self, digest: str) -> str:
-        return f"{self._files}/{digest[:2]}/{digest[2:]}"
+        return f"{self._top}/{digest[:2]}/{digest[2:]}"
 
     # The index
 
