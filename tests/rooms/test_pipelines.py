@@ -19,7 +19,7 @@ from tests.support.workspaces import FakeClock
 
 from everloop.domain.runs import Owner
 from everloop.errors import Failed, InvalidDefinition, InvalidInput
-from everloop.pipelines.driver import PipelineRun
+from everloop.pipelines.outcome import PipelineRun
 from everloop.pipelines.pipelines import Pipelines
 from everloop.tracking.tracking import Tracking
 from everloop.workspace.local import LocalWorkspace

@@ -11,7 +11,7 @@ from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from everloop.domain.pipelines import Reproduction, StepRecord
-    from everloop.pipelines.driver import PipelineRun
+    from everloop.pipelines.outcome import PipelineRun
 
 
 @command()

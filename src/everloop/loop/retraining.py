@@ -12,7 +12,7 @@ from everloop.domain.rollouts import TERMINAL, Verdict
 from everloop.errors import EverloopError, InvalidReference
 from everloop.governance.rooms import Context
 from everloop.loop.records import Outcome, Retraining, Status
-from everloop.pipelines.driver import PipelineRun
+from everloop.pipelines.outcome import PipelineRun
 from everloop.pipelines.pipelines import Pipelines
 from everloop.registry.registry import Registry
 from everloop.rollout.rollout import GATED_BEFORE, Rollouts

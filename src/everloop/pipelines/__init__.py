@@ -3,7 +3,9 @@
 - `steps`: `@step`, `@pipeline`, and the references that calls return inside a pipeline
 - `code`: everything a step's behaviour depends on, found by itself
 - `values`: what may pass between steps, and how it is stored and compared
-- `driver`: a run from the first step to the last: keys, cache, executors, failures
+- `locating`: which pipeline is meant; `driver`: its run from the first step to the last: keys, cache, executors, failures;
+  `interrupting`: Ctrl-C meanwhile; `outcome`: what came of it
+- `sweeps`: a search over the parameters of a pipeline
 - `worker`: one step, in this process or another one
 - `pipelines`: the room: what the ledger knows of runs, results and claims
 - `reproduce`: rebuilding a result elsewhere, and how equal it came out

@@ -11,15 +11,11 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -44,12 +40,14 @@ from everloop.domain.pipelines import (
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, Captured
 from everloop.engine.contract import Executor, Failure, Job, Outcome, tail
 from everloop.engine.executors import open_executor
-from everloop.errors import EverloopError, Failed, InvalidInput
+from everloop.errors import EverloopError, InvalidInput
 from everloop.governance.audit import Governance
-from everloop.governance.definitions import load, pick
 from everloop.pipelines.datasets import Newest, lifted_datasets, lowered_dataset, references_in
 from everloop.pipelines.graph import Graph, Node
+from everloop.pipelines.interrupting import interrupted_gently
 from everloop.pipelines.keys import Keys
+from everloop.pipelines.locating import find_pipeline, project_of
+from everloop.pipelines.outcome import PipelineRun, failed_pipeline, is_ours, own_frames
 from everloop.pipelines.steps import Mapped, Pipeline, Result, Step, conducted_by
 from everloop.pipelines.tracked import StepRun, begin_whole
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
@@ -69,50 +67,6 @@ RENEW_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 0.1
 STOP_SECONDS = 1.0
 """Between two questions whether the run should stop."""
-
-
-@dataclass(frozen=True)
-class PipelineRun:
-    """What came of a run. `status`: finished, failed, interrupted, or planned for a dry run.
-
-    steps: every step with status, seconds and reason. error: what failed, with the step's last lines of output.
-    """
-
-    run_id: str
-    pipeline: str
-    status: str
-    steps: tuple[StepRecord, ...]
-    seconds: float
-    error: str = ""
-    notes: tuple[str, ...] = ()
-    resumed_from: str | None = None
-    output: StoredValue | None = None
-    _read: Callable[[StoredValue], Any] | None = None
-
-    @property
-    def reference(self) -> str:
-        return f"run:{self.run_id}"
-
-    @property
-    def executed(self) -> int:
-        """How many steps were executed."""
-        return sum(each.status == "executed" for each in self.steps)
-
-    def step(self, name: str) -> StepRecord:
-        """A step by its name in the run (``fit``, ``fit[3]``, ``fit#2``)."""
-        for each in self.steps:
-            if each.name == name:
-                return each
-        raise InvalidInput(
-            f"the run has no step '{name}'", hint=f"it has {', '.join(each.name for each in self.steps[:20])}"
-        )
-
-    def value(self, step: str = "") -> Any:
-        """What the pipeline returned, or one of its steps. Raises Failed when the run did."""
-        stored = self.step(step).value if step else self.output
-        if stored is None or self._read is None:
-            raise Failed(self.error or f"the run is {self.status}: there is no result")
-        return self._read(stored)
 
 
 class _Stopped(Exception):
@@ -149,7 +103,7 @@ def run_pipeline(
         room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step, stop=stop
     )
     try:
-        with _interrupted_gently(driver):
+        with interrupted_gently(driver):
             return driver.run(
                 source, arguments, params, experiment or declared.name, resumed_from, parent, begun
             )
@@ -159,58 +113,6 @@ def run_pipeline(
         ):  # one that was lent keeps its workers, unless they are at work
             chosen.close()
         shutil.rmtree(driver.logs, ignore_errors=True)
-
-
-@contextmanager
-def _interrupted_gently(driver: _Driver) -> Iterator[None]:
-    """Ctrl-C once: the steps at work are finished and recorded, no other is begun. Twice: they are killed. Only a main thread is
-    told of signals; and one that Python was told to ignore (a job in the background) stays ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupted(number: int, frame: object) -> None:
-        if driver.stopping or not driver.running:
-            raise KeyboardInterrupt
-        driver.stopping = True
-        names = ", ".join(node.name for node in driver.running.values())
-        print(f"stopping when {names} has finished; once more: stop now", file=sys.stderr)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipeline[..., Any], str]:
-    """A declared pipeline, or the one that ``FILE:NAME`` names; and that text, relative to the project, to find it again."""
-    if isinstance(given, Pipeline):
-        file, _, name = given.source.rpartition(":")
-        return given, f"{_relative(Path(file), project)}:{name}" if file else ""
-    if not isinstance(given, str):
-        raise InvalidInput(
-            f"{given!r} is not a pipeline", hint="decorate the function with @everloop.pipeline"
-        )
-    file, colon, name = given.rpartition(":")
-    if not colon or not file or not name:
-        raise InvalidInput(f"'{given}' does not name a pipeline", hint="write FILE.py:NAME or MODULE:NAME")
-    module = load(file, project)
-    return pick(module, name, Pipeline, "pipeline"), given if not file.endswith(
-        ".py"
-    ) else f"{_relative(Path(module.__file__ or file), project)}:{name}"
-
-
-def project_of(pipeline: Pipeline[..., Any], project: Path) -> Path:
-    """The folder that code is relative to: the workspace's project, or that of a file outside of it."""
-    file = pipeline.source.rpartition(":")[0]
-    if not file or Path(file).resolve().is_relative_to(project.resolve()):
-        return project.resolve()
-    return Path(file).resolve().parent
 
 
 class _Driver:
@@ -342,9 +244,9 @@ class _Driver:
             except _Stopped:
                 returned = None
             except Exception as error:
-                if isinstance(error, EverloopError) or _is_ours(error):
+                if isinstance(error, EverloopError) or is_ours(error):
                     raise
-                raise _failed_pipeline(self.pipeline, error) from error
+                raise failed_pipeline(self.pipeline, error) from error
             self._skip_rest()
             if self.failure or self.dry_run:
                 return None
@@ -368,6 +270,11 @@ class _Driver:
             output=output,
             _read=lambda stored: decode(stored, self.objects, special),
         )
+
+    @property
+    def at_work(self) -> list[str]:
+        """The names of the steps that are being executed."""
+        return [node.name for node in self.running.values()]
 
     # What references ask of their conductor
 
@@ -766,7 +673,7 @@ class _Driver:
     def _failed(self, node: Node, outcome: Outcome, failure: Failure) -> None:
         lines = tail(node.log)
         said = f"{failure.kind}: {failure.message}" if outcome.status == "failed" else failure.message
-        own = _own_frames(failure.traceback)
+        own = own_frames(failure.traceback)
         error = f"step {node.name} failed: {said}"
         if failure.hint:
             error += f" ({failure.hint})"
@@ -881,19 +788,6 @@ class _Gate:
     worst: str = "done"
 
 
-def _own_frames(trace: str) -> str:
-    """A traceback without the frames of Everloop's own machinery."""
-    kept, skipping = [], False
-    for line in trace.splitlines():
-        if line.startswith('  File "'):
-            skipping = "/everloop/pipelines/" in line or "/everloop/engine/" in line
-        if line.startswith("    ") and skipping:
-            continue
-        if not (skipping and line.startswith("  ")):
-            kept.append(line)
-    return "\n".join(kept)
-
-
 def _shown(tree: Any) -> str:
     """A parameter as the run shows it: text as it is, anything else as Python or JSON writes it, not too long."""
     text = (
@@ -904,28 +798,3 @@ def _shown(tree: Any) -> str:
         else canonical(tree).decode()
     )
     return text if len(text) <= 500 else text[:499] + "…"
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether an exception comes out of Everloop rather than out of the user's code."""
-    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(innermost).is_relative_to(Path(__file__).parents[1])
-
-
-def _failed_pipeline(pipeline: Pipeline[..., Any], error: Exception) -> Failed:
-    from everloop.engine.contract import failure_of
-
-    own = _own_frames(failure_of(error).traceback)
-    return Failed(
-        f"pipeline {pipeline.name} failed: {type(error).__name__}: {error}\n{own}",
-        hint="mend the pipeline's function",
-    )
-
-
-def _relative(path: Path, project: Path) -> str:
-    resolved = path.resolve()
-    return (
-        resolved.relative_to(project.resolve()).as_posix()
-        if resolved.is_relative_to(project.resolve())
-        else str(resolved)
-    )

@@ -40,7 +40,7 @@ from everloop.store.schema.pipelines import (
 
 if TYPE_CHECKING:
     from everloop.engine.contract import Executor
-    from everloop.pipelines.driver import PipelineRun
+    from everloop.pipelines.outcome import PipelineRun
     from everloop.pipelines.steps import Pipeline
 
 

@@ -64,7 +64,7 @@ class Sweeps(Room):
         ``hyperband``: a trial whose reports of the metric, logged with steps, say that it is hopeless is stopped. repeat: each
         trial is run once for each of these values. `told` hears of each trial when it is over.
         """
-        from everloop.pipelines.driver import find_pipeline
+        from everloop.pipelines.locating import find_pipeline
 
         _, source = find_pipeline(pipeline, self.context.project)
         wanted = _objectives(objective)
@@ -112,7 +112,7 @@ class Sweeps(Room):
         told: Callable[[Trial], None] | None,
         resumed_from: str | None = None,
     ) -> SweepResult:
-        from everloop.pipelines.driver import find_pipeline, project_of
+        from everloop.pipelines.locating import find_pipeline, project_of
         from everloop.pipelines.sweeps.sweeping import Sweeping
 
         if trials < 1:

@@ -24,7 +24,7 @@ from everloop.pipelines.tracked import begin_whole
 from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
-    from everloop.pipelines.driver import PipelineRun
+    from everloop.pipelines.outcome import PipelineRun
     from everloop.pipelines.pipelines import Pipelines
     from everloop.pipelines.steps import Pipeline
 
