@@ -1,4 +1,5 @@
-"""Commands of the features room: features list, apply, history, materialize, parity; `online` has get, push, forget."""
+"""Commands of the features room: features list, history, materialize, parity; `online` has get, push, forget,
+`feature_definitions` apply, describe, impact, unused."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from everloop.cli.feature_definitions import apply, describe, impact, unused
 from everloop.cli.frame import answer_no, command, emit, table, workspace
 from everloop.cli.instants import Instant
 from everloop.cli.online import forget, get, push
-from everloop.errors import InvalidDefinition, InvalidInput
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,41 +66,30 @@ def list_() -> None:
         )
         for record in records
     ]
+    for made in room.on_demand_views():
+        request = [each.column for each in made.view.request]
+        inputs = [each.name for each in made.view.inputs]
+        views.append(
+            {
+                "name": made.name,
+                "reference": made.reference,
+                "request": request,
+                "inputs": inputs,
+                "features": made.view.names,
+            }
+        )
+        rows.append(
+            (
+                made.reference,
+                ", ".join(request),
+                ", ".join(inputs),
+                ", ".join(made.view.names),
+                "",
+                "on demand",
+            )
+        )
     columns = ["view", "keys", "from", "features", "lives", "online as of"]
     emit({"views": views}, lambda _: table(columns, rows))
-
-
-@command()
-@click.argument("definitions", nargs=-1)
-def apply(definitions: tuple[str, ...]) -> None:
-    """Record the views in definitions (files or dotted names; those of everloop.toml when none is named)."""
-    from everloop.domain.featureviews import FeatureView
-    from everloop.domain.online import FeatureList
-    from everloop.governance.definitions import declared, load
-
-    here = workspace(write=True)
-    specs = definitions or here.settings.definitions
-    if not specs:
-        raise InvalidInput(
-            "no definitions are named", hint="name a file, or set definitions in everloop.toml"
-        )
-    modules = [load(spec, here.project) for spec in specs]
-    views = [view for module in modules for view in declared(module, FeatureView)]
-    lists = [each for module in modules for each in declared(module, FeatureList)]
-    if not views and not lists:
-        raise InvalidDefinition(
-            f"{', '.join(specs)} declares no feature view", hint="declare one with ev.feature_view(…)"
-        )
-    recorded = here.features.apply(views)
-    listed = here.features.apply_lists(lists)
-    names = [each.reference for each in recorded] + [f"list {each.name} v{each.version}" for each in listed]
-    emit(
-        {
-            "views": [{"reference": each.reference, "digest": each.digest} for each in recorded],
-            "lists": [{"name": each.name, "version": each.version} for each in listed],
-        },
-        lambda _: "\n".join(names),
-    )
 
 
 @command()
@@ -158,21 +148,64 @@ def materialize(views: tuple[str, ...], until: datetime | None, at: tuple[str, .
 @TIME
 @AT
 @click.option("--tolerance", type=float, help="Greatest relative difference of two equal numbers.")
+@click.option("--record", is_flag=True, help="Keep the report with the views.")
 def parity(
-    logged: Path, features: tuple[str, ...], time: str, at: tuple[str, ...], tolerance: float | None
+    logged: Path,
+    features: tuple[str, ...],
+    time: str,
+    at: tuple[str, ...],
+    tolerance: float | None,
+    record: bool,
 ) -> None:
     """Recompute logged features from history and compare. Exit code 1 when any differs."""
     from everloop.data.tables import read_table
 
-    report = workspace().features.parity(
-        read_table(logged), list(features), time=time, at=_pinned(at), tolerance=tolerance
-    )
+    room = workspace(write=record).features
+    report = room.parity(read_table(logged), list(features), time=time, at=_pinned(at), tolerance=tolerance)
+    if record:
+        room.record_parity(report)
     emit(report, _parity)
     if report.different:
         answer_no()
 
 
-for each in (list_, apply, history, materialize, get, push, forget, parity):
+@command("parity-reports")
+@click.argument("view", required=False, default="")
+@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+def parity_reports(view: str, limit: int) -> None:
+    """Reports of parity that were kept, of all views or of one."""
+    found = workspace().features.parity_reports(view, limit)
+    rows = [
+        (
+            each.id,
+            each.time,
+            ", ".join(each.views),
+            each.report.compared,
+            each.report.different,
+            "; ".join(
+                f"{c.column}: {c.cause or 'unexplained'}" for c in each.report.columns if c.rows_different
+            ),
+        )
+        for each in found
+    ]
+    columns = ["report", "when", "views", "rows", "differ", "what it looks like"]
+    emit({"reports": found}, lambda _: table(columns, rows, right=["rows", "differ"]))
+
+
+for each in (
+    list_,
+    apply,
+    history,
+    materialize,
+    get,
+    push,
+    forget,
+    parity,
+    parity_reports,
+    describe,
+    impact,
+    unused,
+):
     features.add_command(each)
 
 
@@ -180,12 +213,12 @@ def _parity(report: ParityReport) -> Any:
     if not report.different:
         return f"{report.compared:,} rows: all {len(report.columns)} features are as history has them"
     rows = [
-        (c.column, c.rows_different, c.missing, c.max_abs, c.first_time)
+        (c.column, c.rows_different, c.missing, c.max_abs, c.first_time, c.cause)
         for c in report.columns
         if c.rows_different
     ]
     title = f"{report.different:,} of {report.compared:,} rows differ"
-    columns = ["feature", "rows", "one side missing", "largest difference", "since"]
+    columns = ["feature", "rows", "one side missing", "largest difference", "since", "what it looks like"]
     return table(columns, rows, right=columns[1:4], title=title)
 
 

@@ -1,6 +1,6 @@
 """Declared views on their way into the ledger: versions, and what an on-demand view's inputs stand for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -38,11 +38,13 @@ class FeatureDefinitions(Room):
         governance = self.context.room(Governance)
         listed = list(views)
         self._require_one_kind(listed)
+        for view in listed:
+            if isinstance(view, OnDemandView):
+                self._prove(view)
         done: dict[int, AnyRecord] = {}
         for number, view in sorted(enumerate(listed), key=lambda each: isinstance(each[1], OnDemandView)):
             if isinstance(view, OnDemandView):
                 view = self.pinned(view)
-                self._prove(view)
             definition = governance.record_definition(KIND, view.name, _declaration(view))
             record = done[number] = _record(definition)
             if isinstance(record, OnDemandRecord) and record.view.inputs:
@@ -82,6 +84,32 @@ class FeatureDefinitions(Room):
         """A view of either kind: its newest version when the reference names none."""
         wanted = Reference.parse(reference, Kind.FEATURE)
         return _record(self.context.room(Governance).definition(KIND, wanted.name, wanted.version))
+
+    def comparable(self, feature: str, logged: Sequence[str]) -> list[str]:
+        """Of a feature, or of all features of a view, those that a log with the columns `logged` can be held against: that were
+        logged, with the keys, and the request fields, that they are computed from."""
+        name = FeatureName.parse(feature)
+        record = self.recorded(str(Reference(Kind.FEATURE, name.view, name.version)))
+        needed = self._needed(record)
+        known = (
+            record.view.names
+            if isinstance(record, OnDemandRecord)
+            else [each.name for each in record.view.features]
+        )
+        if not needed <= set(logged):
+            return []
+        head = name.view if name.version is None else f"{name.view}@v{name.version}"
+        return [f"{head}:{each}" for each in known if each in logged and name.feature in ("", each)]
+
+    def _needed(self, record: AnyRecord) -> set[str]:
+        """Columns that a view's features cannot be computed without: the keys of its entity, or of all that it is made from."""
+        if isinstance(record, ViewRecord):
+            return set(record.view.entity.keys)
+        needed = {each.column for each in record.view.request}
+        for each in record.view.inputs:
+            name = FeatureName.parse(each.name)
+            needed |= self._needed(self.recorded(str(Reference(Kind.FEATURE, name.view, name.version))))
+        return needed
 
     def pinned(self, view: OnDemandView) -> OnDemandView:
         """The view with each input of a version that is recorded, the newest where it names none."""

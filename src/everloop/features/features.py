@@ -7,8 +7,10 @@ from everloop.data.data import Data
 from everloop.domain.featureviews import ParityReport
 from everloop.errors import InvalidInput, nearest
 from everloop.features.definitions import FeatureDefinitions
-from everloop.features.lists import ListedFeatures
+from everloop.features.plans import FeaturePlans
 from everloop.features.pushing import PushedFeatures
+from everloop.features.records import FeatureRecords
+from everloop.features.served import ServedFeatures
 
 if TYPE_CHECKING:
     from everloop.data.dataset import Dataset
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     AnyReader = FeatureReader | ComposedReader
 
 
-class Features(FeatureDefinitions, PushedFeatures, ListedFeatures):
+class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures, ServedFeatures):
     """Feature views: what was known of an entity at a moment, the same for training and for serving."""
 
     name = "features"

@@ -166,7 +166,7 @@ class FeatureReader:
         layout = Layout(
             keys=view.entity.keys,
             key_types=tuple(str(table.schema.field(name).type) for name in view.entity.keys),
-            names=tuple(each.name for each in (*view.columns, *view.aggregates)),
+            names=(*(each.name for each in view.columns), *(each.name for each in view.aggregates)),
             columns=len(view.columns),
             ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
             types=lost_types(kinds),

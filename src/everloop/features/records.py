@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from everloop.data.data import Data
 from everloop.domain.canonical import digest_of
 from everloop.domain.featureviews import ParityRecord, ParityReport, ViewRecord
 from everloop.domain.featureviews.changes import FeatureStatistics, Work
@@ -42,6 +43,12 @@ class FeatureRecords(Room):
 
     # Work
 
+    def measured(self, work: str, reference: str, sources: Mapping[str, str], seconds: float) -> Work:
+        """Keep how long work on a view version took, whose datasets were read at these versions."""
+        records = [self.context.room(Data).dataset(each).record for each in sources.values()]
+        rows, size = sum(each.rows or 0 for each in records), sum(each.bytes for each in records)
+        return self.note_work(work, reference, rows, size, seconds)
+
     @operation(Permission.WRITE)
     def note_work(self, work: str, reference: str, rows: int, bytes: int, seconds: float) -> Work:
         """Keep how long it took to compute a view version from so many rows and bytes of its datasets."""
@@ -75,7 +82,7 @@ class FeatureRecords(Room):
             reference=record.reference, sources=reader.sources, rows=rows, columns=columns
         )
         kept = self.record_statistics(statistics)
-        self.note_work("describe", record.reference, rows, 0, monotonic() - begun)
+        self.measured("describe", record.reference, reader.sources, monotonic() - begun)
         return kept
 
     @operation(Permission.WRITE)

@@ -9,7 +9,6 @@ import msgspec
 
 from everloop.domain.canonical import digest_of
 from everloop.domain.deployments import Arm, Mode
-from everloop.domain.featureviews import FeatureName
 from everloop.domain.monitors import DAY, window_start
 from everloop.domain.names import shown
 from everloop.domain.references import Kind, Reference
@@ -519,16 +518,8 @@ class Rollouts(Room):
 
     def _comparable(self, model: str, logged: Sequence[str]) -> list[str]:
         """The model's features that the log can be held against: those logged, of views whose keys are logged too."""
-        room, found = self.context.room(Features), []
-        for each in self._features(model):
-            name = FeatureName.parse(each)
-            view = room.view(str(Reference(Kind.FEATURE, name.view, version=name.version))).view
-            if not set(view.entity.keys) <= set(logged):
-                continue
-            head = name.view if name.version is None else f"{name.view}@v{name.version}"
-            names = [name.feature] if name.feature else [feature.name for feature in view.features]
-            found += [f"{head}:{feature}" for feature in names if feature in logged]
-        return found
+        room = self.context.room(Features)
+        return [name for each in self._features(model) for name in room.comparable(each, logged)]
 
 
 def _parity_due(record: RolloutRecord, moment: datetime) -> bool:

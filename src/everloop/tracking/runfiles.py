@@ -28,6 +28,7 @@ class RunFiles:
 
     _tracking: "Tracking"
     _record: "RunRecord"
+    _seen: dict[str, None]
 
     @property
     def run_id(self) -> str:
@@ -121,15 +122,18 @@ class RunFiles:
     ) -> Any:
         """Keep a model as a folder of the run, in the format of its library, with signature and environment; from there it can
         be registered. `example`: a few rows of input, which the signature is read from. `features`: references of the feature
-        views that its inputs come from. Returns the `ModelFile`."""
+        views that its inputs come from; of a view that was read within the run, the version that was read counts from now on.
+        Returns the `ModelFile`."""
         try:
             from everloop.tracking.formats import save_model
         except ModuleNotFoundError as error:
             raise MissingExtra(
                 f"models cannot be saved: {error.name} is missing", hint="pip install 'everloop[sklearn]'"
             ) from error
+        from everloop.domain.featureviews import as_read
+
         with tempfile.TemporaryDirectory(prefix="everloop-model-") as folder:
-            saved = save_model(model, Path(folder), example=example, features=features)
+            saved = save_model(model, Path(folder), example=example, features=as_read(features, self._seen))
             kept = self.log_artifacts(folder, name)
         files = [ArtifactRecord(each.path[len(name) + 1 :], each.digest, each.size) for each in kept]
         self._say_or_note("log_run_model", name=logged_name(name), kind=saved.flavour, files=files)

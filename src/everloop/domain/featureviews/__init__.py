@@ -30,6 +30,7 @@ from everloop.domain.featureviews.asked import (
     Materialized,
     OnlineRow,
     ViewRecord,
+    as_read,
     declaration,
 )
 from everloop.domain.featureviews.declaring import (
@@ -65,6 +66,7 @@ __all__ = [
     "ViewRecord",
     "aggregate",
     "aggregates",
+    "as_read",
     "declaration",
     "entity",
     "feature",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,6 +33,28 @@ class FeatureName(msgspec.Struct, frozen=True, order=True):
         except InvalidReference as error:
             raise InvalidReference(error.message, hint="write view:feature, such as weather:temp") from None
         return cls(found.name, found.version, feature)
+
+
+def as_read(features: Iterable[str], seen: Iterable[str]) -> tuple[str, ...]:
+    """Features with the version of their view that was read (`seen`: references), where they name none and one was read.
+
+    >>> read = ["data:flights@v2", "feature:weather@v3", "feature:recent@v1", "feature:recent@v2"]
+    >>> as_read(["weather:temp", "recent", "other@v1"], read)
+    ('weather@v3:temp', 'recent', 'other@v1')
+    """
+    versions: dict[str, set[int]] = {}
+    for reference in seen:
+        if reference.startswith(f"{Kind.FEATURE}:"):
+            found = Reference.parse(reference, Kind.FEATURE)
+            versions.setdefault(found.name, set()).add(found.version or 0)
+    told = []
+    for text in features:
+        name = FeatureName.parse(text)
+        read = versions.get(name.view, set()) - {0}
+        if name.version is None and len(read) == 1:
+            text = f"{name.view}@v{read.pop()}" + (f":{name.feature}" if name.feature else "")
+        told.append(text)
+    return tuple(told)
 
 
 _LATER: dict[str, Any] = {"python": None}
