@@ -80,6 +80,7 @@ def test_the_list_says_what_is_at_hand(pages: httpx.Client) -> None:
     assert "not online" in shown  # version 2 is new
     assert "weather@v1:temp" in shown  # of the list
     assert "everloop features list" in shown
+    assert "weather:temp_3h" in shown  # which nothing uses
 
 
 def test_a_version_shows_its_materialisations_and_its_neighbours(pages: httpx.Client) -> None:
@@ -110,6 +111,7 @@ def test_a_view_on_demand(pages: httpx.Client, filled: LocalWorkspace) -> None:
     )
     filled.features.apply([warmer])
     assert "/features/warmer@v1" in text(pages, "/features")
+    assert "feature:warmer@v1" in text(pages, "/features/weather@v1")  # among its users
     shown = text(pages, "/features/warmer")
     assert "the request" in shown
     assert "feature:weather@v1" in shown

@@ -323,6 +323,60 @@ class TestSeveralAtOnce:
             room.features.get("weather", [{"origin": "JFK"}, {}], time=now)
 
 
+class TestOnDemand:
+    @pytest.fixture
+    def both(self, room: Workspace) -> Workspace:
+        """A view in SQL and one in Python, from stored features and from the request."""
+        by_sql = ev.on_demand_view(
+            "warmer",
+            request={"more": "double"},
+            inputs={"weather:temp": "double"},
+            features=[ev.feature("warmer", "temp + more"), ev.feature("asked", "more")],
+        )
+
+        @ev.on_demand_view(
+            "doubled", request={}, inputs={"recent:mean_temp": "double"}, outputs={"doubled": "double"}
+        )
+        def doubled(mean_temp):  # type: ignore[no-untyped-def]
+            return {"doubled": mean_temp * 2}
+
+        room.features.apply([by_sql, doubled])
+        room.features.materialize(until=NOON + 25 * MINUTE)
+        return room
+
+    def test_views_of_both_kinds_in_one_answer(self, both: Workspace) -> None:
+        keys = [{"origin": "JFK", "more": 1.5}, {"origin": "XXX", "more": 2.0}]
+        answer = both.features.ask(
+            ["warmer", "weather:sky", "doubled:doubled"], keys, time=NOON + 26 * MINUTE
+        )
+        assert answer.columns() == {
+            "sky": ["clear", None],
+            "warmer": [53.5, None],
+            "asked": [1.5, 2.0],
+            "doubled": [102.0, None],
+        }
+        assert answer.freshness["feature:warmer@v1"].ages == [360.0, None]
+        [made] = both.features.apply_lists([ev.feature_list("both", ["warmer:warmer", "weather:temp"])])
+        assert made.features == ("warmer@v1:warmer", "weather@v1:temp")
+        named = both.features.ask_list("both", keys[:1], time=NOON + 26 * MINUTE, full_names=True)
+        assert named.columns() == {"weather__temp": [52.0], "warmer__warmer": [53.5]}
+
+    def test_what_the_request_lacks_is_named(self, both: Workspace) -> None:
+        now = NOON + 26 * MINUTE
+        with pytest.raises(InvalidInput, match="needs 'more' with each entity"):
+            both.features.ask(["warmer"], [{"origin": "JFK"}], time=now)
+        with pytest.raises(InvalidInput, match="'more' does not fit"):
+            both.features.ask(["warmer"], [{"origin": "JFK", "more": "much"}], time=now)
+        assert both.features.ask(["warmer"], [{"origin": "JFK", "more": "3"}], time=now).columns() == {
+            "warmer": [55.0],
+            "asked": [3.0],
+        }
+        with pytest.raises(NotFound, match="has no feature 'warm'"):
+            both.features.ask(["warmer:warm"], [{"origin": "JFK", "more": 1}], time=now)
+        with pytest.raises(InvalidInput, match="is not run here"):
+            both.features.ask(["doubled"], [{"origin": "JFK"}], time=now, code=False)
+
+
 class TestWhatIsWritten:
     def test_only_entities_that_changed(self, room: Workspace) -> None:
         first = room.features.materialize(["weather"], until=NOON + 10 * MINUTE)[0]

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 @click.option("--time", type=Instant(), help="Judge ages as of this instant; now when not given.")
 def get(features: str, entities: tuple[str, ...], is_list: bool, time: datetime | None) -> None:
     """Values from the online store, one row for each entity, with their age: of a view, of several features at once
-    (weather:temp,recent), or of a list of features."""
+    (weather:temp,recent), or of a list of features. What a view on demand takes from the request stands beside the keys."""
+    from everloop.domain.featureviews import OnDemandRecord
+
     room = workspace().features
     keys = [_entity(each) for each in entities]
     if is_list:
-        _emit_answer(room.look_up_list(features, keys, time), keys)
+        _emit_answer(room.ask_list(features, keys, time=time), keys)
         return
-    if "," in features or ":" in features.removeprefix("feature:"):
-        _emit_answer(room.look_up([each.strip() for each in features.split(",")], keys, time), keys)
+    several = "," in features or ":" in features.removeprefix("feature:")
+    if several or isinstance(room.recorded(features), OnDemandRecord):
+        _emit_answer(room.ask([each.strip() for each in features.split(",")], keys, time=time), keys)
         return
     found = room.get(features, keys, time)
     rows = [

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everloop.domain.featureviews import FeatureName
+from everloop.domain.featureviews import FeatureName, OnDemandRecord, ViewRecord
 from everloop.domain.online import FeatureList, FeatureListRecord, OnlineAnswer
 from everloop.errors import NotFound, nearest
 from everloop.features.at_hand import OnlineFeatures
@@ -19,6 +19,12 @@ KIND = "feature_list"
 
 class ListedFeatures(OnlineFeatures):
     """The part of the features room that keeps lists of features."""
+
+    if TYPE_CHECKING:  # the other parts
+
+        def on_demand_views(self) -> list[OnDemandRecord]: ...
+
+        def recorded(self, reference: str) -> ViewRecord | OnDemandRecord: ...
 
     def apply_lists(self, lists: Iterable[FeatureList]) -> list[FeatureListRecord]:
         """Record lists, bound to the newest versions of their views: what a list answers does not change when a view gets
@@ -56,8 +62,12 @@ class ListedFeatures(OnlineFeatures):
 
     def _bound(self, text: str) -> str:
         wanted = FeatureName.parse(text)
-        record = self.view(f"{wanted.view}@v{wanted.version}" if wanted.version else wanted.view)
-        known = [each.name for each in record.view.features]
+        record = self.recorded(f"{wanted.view}@v{wanted.version}" if wanted.version else wanted.view)
+        known = (
+            list(record.view.names)
+            if isinstance(record, OnDemandRecord)
+            else [each.name for each in record.view.features]
+        )
         if wanted.feature and wanted.feature not in known:
             raise NotFound(
                 f"feature view '{wanted.view}' has no feature '{wanted.feature}'",

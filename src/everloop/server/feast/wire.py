@@ -48,9 +48,11 @@ class FeastEndpoints:
         """A feature service is a feature list here."""
         room, keys = self._workspace.features, messages.entities(asked.entities)
         if asked.feature_service:
-            answer = room.look_up_list(asked.feature_service, keys, full_names=asked.full_feature_names)
+            answer = room.ask_list(
+                asked.feature_service, keys, full_names=asked.full_feature_names, code=False
+            )
         else:
-            answer = room.look_up(asked.features, keys, full_names=asked.full_feature_names)
+            answer = room.ask(asked.features, keys, full_names=asked.full_feature_names, code=False)
         return messages.online_features(asked, answer)
 
     def push(self, asked: messages.Push) -> None:

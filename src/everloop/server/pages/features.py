@@ -16,6 +16,7 @@ from everloop.domain.online import FeatureListRecord, OnlineView
 from everloop.errors import EverloopError
 from everloop.server.pages import lineage, parity
 from everloop.server.pages.rendering import Pages, link_to
+from everloop.workspace.feature_users import impact, unused
 from everloop.workspace.workspace import Workspace
 
 VERSIONS = 50
@@ -75,6 +76,7 @@ def views(request: Request, workspace: Workspace) -> dict[str, Any]:
         "views": room.views(),
         "on_demand": room.on_demand_views(),
         "lists": room.feature_lists(),
+        "unused": unused(workspace),
         "kept": {each.reference: each for each in room.materialized()},
         "online": online(workspace),
         "now": workspace.clock(),
@@ -92,13 +94,6 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
     record = workspace.features.recorded(f"{name}@v{version}")
     latest = workspace.features.recorded(name)
     at_hand = online(workspace)
-    models = [
-        each
-        for model in workspace.registry.models()
-        for each in workspace.registry.versions(model.name)[:20]
-        if {record.reference, f"feature:{record.name}"}
-        & {feature_reference(text) for text in each.model.features}
-    ]
     return {
         "crumbs": [
             ("Features", "/features"),
@@ -118,7 +113,7 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
         "reports": workspace.features.parity_reports(record.reference, limit=REPORTS),
         "lists": lists_with(workspace, record.reference),
         "now": workspace.clock(),
-        "models": models[:20],
+        "users": impact(workspace, f"{record.name}@v{version}"),
         "graph": lineage.graph(workspace, record.reference),
         "command": f"everloop why feature:{record.name}@v{version}",
     }
