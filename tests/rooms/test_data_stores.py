@@ -85,6 +85,18 @@ class TestGc:
             os.utime(path, (time.time() - 3_700,) * 2)
         assert workspace.data.collect().freed.objects == 2
 
+    def test_what_goes_leaves_the_cache_of_files_too(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        secret = os.urandom(300_000)
+        workspace.data.add(folder_of(tmp_path, "f", a=secret), "photos")
+        workspace.data.add(folder_of(tmp_path, "g", b=b"kept"), "others")
+        for name in ("photos", "others"):
+            workspace.data.checkout(name, tmp_path / f"out {name}", link="hardlink")
+        workspace.data.remove("photos")
+        assert workspace.data.gc(grace=0.0, thorough=True).freed.objects == 2
+        kept = [path.read_bytes() for path in workspace.folder.rglob("*") if path.is_file()]
+        assert not any(secret[1_000:2_000] in content for content in kept)
+        assert b"kept" in kept
+
     def test_a_dry_run_changes_nothing(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
         for number in range(3):
             workspace.data.add(folder_of(tmp_path, "f", a=os.urandom(300_000)), "photos", f"{number}")

@@ -90,7 +90,7 @@ def gc(
         )
     seconds = duration(grace).total_seconds()
     here = workspace(write=not dry_run)
-    emit(here.data.collect(retention, dry_run=dry_run, grace=seconds, thorough=thorough), _collected)
+    emit(here.data.gc(retention, dry_run=dry_run, grace=seconds, thorough=thorough), _collected)
 
 
 @command()

@@ -127,6 +127,22 @@ class Collecting(Room):
             for row in rows
         ]
 
+    def gc(
+        self,
+        retention: Retention = Retention(),  # noqa: B008 (frozen)
+        *,
+        dry_run: bool = False,
+        grace: float = GRACE,
+        thorough: bool = False,
+    ) -> Collected:
+        """`collect`, and what went is taken from this machine's cache of files too."""
+        from everloop.data.file_cache import FileCache
+
+        done = self.collect(retention, dry_run=dry_run, grace=grace, thorough=thorough)
+        if not dry_run:
+            FileCache(self.context.folder, self.objects).forget(self.objects.missing)
+        return done
+
     # What goes
 
     def _surplus(self, retention: Retention) -> tuple[list[VersionRecord], list[str], list[str]]:

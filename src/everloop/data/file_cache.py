@@ -93,6 +93,16 @@ class FileCache:
                 self._trim(index, keep=wanted.keys())
         return {digest: self._place(digest) for digest in wanted}
 
+    def forget(self, gone: Callable[[Iterable[str]], set[str]]) -> None:
+        """Remove the files of those digests here that `gone` answers: what went from the object store is nowhere then."""
+        if not self._index.exists():
+            return
+        with self._storage_errors(), self._open() as index:
+            for digest in gone([row[0] for row in index.execute("select digest from file").fetchall()]):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._place(digest))
+                index.execute("delete from file where digest = ?", (digest,))
+
     # Trust
 
     def _trusted(self, index: sqlite3.Connection, wanted: Iterable[str]) -> set[str]:
