@@ -51,9 +51,13 @@ def find_label_errors(
     probabilities: ArrayLike,
     *,
     rank: Literal["self_confidence", "margin"] = "margin",
+    choose: Literal["noise_rate", "confident"] = "noise_rate",
 ) -> LabelErrors:
     """Candidates among `labels` (class numbers, one an item), from out-of-fold `probabilities` (items x classes).
 
+    choose: ``confident`` takes the items that are confidently of another class; ``noise_rate`` takes, for each pair of classes, as
+    many as the estimated joint says, those with the largest margin of the other class over the given one (the paper's C_confusion
+    and PBNR). The second finds more: items the model is unsure of are counted in, too.
     rank: by the probability of the given class, or by that minus the largest other one (normalised margin, scaled to 0 to 1).
 
     Raises:
@@ -81,14 +85,39 @@ def find_label_errors(
         others = chance.copy()
         others[np.arange(items), given] = -1.0
         scores = (own - others.max(axis=1) + 1) / 2
-    wrong = np.flatnonzero(is_confident & (confident != given))
+    estimated = _calibrated(joint, counts)
+    suggested = np.where(is_confident, confident, given)
+    if choose == "noise_rate":
+        suggested = _by_noise_rate(given, chance, estimated)
+    wrong = np.flatnonzero(suggested != given)
     ranked = wrong[np.lexsort((wrong, scores[wrong]))]
     return LabelErrors(
         [None if np.isinf(each) else float(each) for each in thresholds],
         joint.tolist(),
-        _calibrated(joint, counts).tolist(),
-        [Candidate(int(at), int(given[at]), int(confident[at]), float(scores[at])) for at in ranked],
+        estimated.tolist(),
+        [Candidate(int(at), int(given[at]), int(suggested[at]), float(scores[at])) for at in ranked],
     )
+
+
+def _by_noise_rate(
+    given: NDArray[np.int64], chance: NDArray[np.float64], estimated: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """The class that each item is taken for: of those given class i, as many as the joint says are j, those with the largest margin
+    ``p_j - p_i``. An item whose given class is the more probable one stays what it is; one that several classes claim goes to the
+    most probable."""
+    suggested = given.copy()
+    best = np.zeros(given.size)
+    for i in range(chance.shape[1]):
+        own = np.flatnonzero(given == i)
+        for j in range(chance.shape[1]):
+            wanted = round(float(estimated[i, j]) * given.size)
+            if i == j or not wanted:
+                continue
+            margin = chance[own, j] - chance[own, i]
+            for at in own[np.lexsort((own, -margin))][:wanted]:
+                if chance[at, j] > max(chance[at, i], best[at]):
+                    suggested[at], best[at] = j, chance[at, j]
+    return suggested
 
 
 def _calibrated(joint: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,6 +15,12 @@ SHORT = 160
 HUES = 8
 """Colours of the palette: choice number 9 has that of number 1."""
 
+FRAME = (720, 560)
+"""Width and height, in pixels of the page, within which a picture is shown."""
+
+LARGER = 4
+"""How many times its size a small picture is shown."""
+
 REGION = {Asks.BOXES: ("x", "y", "width", "height", "rotation"), Asks.SPANS: ("start", "end")}
 """The numbers of a region."""
 
@@ -52,9 +58,23 @@ def seen(content: dict[str, Any], looks: dict[str, str], image: str) -> list[dic
             "look": looks.get(column, "value"),
             "value": value,
             "image": image if looks.get(column) == "image" else None,
+            "fitted": fitted(value) if looks.get(column) == "image" else None,
         }
         for column, value in content.items()
     ]
+
+
+def fitted(picture: dict[str, Any]) -> tuple[int, int] | None:
+    """The size in which a picture is shown: within a frame, small ones larger than they are. None where its size is unknown.
+
+    >>> fitted({"width": 64, "height": 64}), fitted({"width": 4000, "height": 1000}), fitted({})
+    ((256, 256), (720, 180), None)
+    """
+    wide, high = picture.get("width"), picture.get("height")
+    if not wide or not high:
+        return None
+    scale = min(FRAME[0] / wide, FRAME[1] / high, LARGER)
+    return max(1, round(wide * scale)), max(1, round(high * scale))
 
 
 def answered(questions: tuple[Question, ...], form: dict[str, list[str]]) -> Answers:
