@@ -186,6 +186,7 @@ def changes(megabytes: int) -> None:
     half = rows // 2
     inserted = pa.concat_tables([grown.slice(0, half), fresh, grown.slice(half)])
     _change("Parquet, 1 % of the rows appended", [grown, pa.concat_tables([grown, fresh])])
+    _change("Parquet, 1 % of the rows by data add --append", [grown, fresh], append=True)
     _change("Parquet, 1 % of the rows inserted", [grown, inserted])
     content = bytearray(random.bytes(megabytes * MB))
     edited = bytearray(content)
@@ -205,20 +206,21 @@ def table_of(random: np.random.Generator, first: int, rows: int) -> pa.Table:
     return pa.table(columns)
 
 
-def _change(name: str, versions: Sequence[pa.Table | bytes]) -> None:
+def _change(name: str, versions: Sequence[pa.Table | bytes], *, append: bool = False) -> None:
     from everloop.data.tables import WRITING
     from everloop.workspace.local import LocalWorkspace
 
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         (Path(place) / "project" / ".everloop").mkdir(parents=True)
-        source = Path(place) / ("table.parquet" if isinstance(versions[0], pa.Table) else "data.bin")
+        ending = "parquet" if isinstance(versions[0], pa.Table) else "bin"
         with LocalWorkspace(Path(place) / "project") as workspace:
-            for version in versions:
+            for number, version in enumerate(versions):
+                source = Path(place) / f"{number if append else 'data'}.{ending}"
                 if isinstance(version, bytes):
                     source.write_bytes(version)
                 else:
                     pq.write_table(version, source, **WRITING)
-                added = workspace.data.add(source, "changed")
+                added = workspace.data.add(source, "changed", append=append)
         share = added.new_bytes / added.bytes
         print(f"{name:<44}{added.bytes / MB:>7.1f} MB{added.new_bytes / MB:>7.2f} MB{share:>8.1%}")
 
