@@ -48,6 +48,13 @@ _LOOK_AND_LOCK = (
     .where(runs.c.id == sa.bindparam("run_id"))
     .with_for_update()
 )
+_LAST_POINTS = sa.select(
+    run_metrics.c.run,
+    run_metrics.c.key,
+    run_metrics.c.last,
+    run_metrics.c.last_step,
+    sa.type_coerce(run_metrics.c.last_time, sa.BigInteger),
+).where(run_metrics.c.run.in_(sa.bindparam("ids", expanding=True)))
 
 
 class DirectRecording(Room):
@@ -131,13 +138,10 @@ class DirectRecording(Room):
     def last_points(self, run_ids: list[str]) -> dict[str, list[LastPoint]]:
         """The last point of every metric of these runs, by run."""
         found: dict[str, list[LastPoint]] = defaultdict(list)
-        table = run_metrics.c
-        time = sa.type_coerce(table.last_time, sa.BigInteger)
-        query = sa.select(table.run, table.key, table.last, table.last_step, time)
         with self.look() as look:
             for start in range(0, len(run_ids), _IDS_AT_ONCE):
-                some = run_metrics.c.run.in_(run_ids[start : start + _IDS_AT_ONCE])
-                for run, key, last, step, time in map(tuple, look.all(query.where(some))):
+                rows = look.execute(_LAST_POINTS, {"ids": run_ids[start : start + _IDS_AT_ONCE]})
+                for run, key, last, step, time in map(tuple, rows):
                     found[run].append(LastPoint.of(key, nan if last is None else last, step, time))
         return dict(found)
 

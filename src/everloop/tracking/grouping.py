@@ -47,7 +47,7 @@ def group(
     if order is not None and chosen and order.field not in chosen:
         chosen.append(order.field)
     numbers = [find_experiment(look, each).id for each in experiment] or None
-    search = RunSearch(look, reading.lost_runs(look, now), parse_filter(where), [], state, numbers)
+    search = RunSearch(look.dialect, reading.lost_runs(look, now), parse_filter(where), [], state, numbers)
     rows = look.all(search.values(fields).limit(MOST_GROUPED + 1))
     if len(rows) > MOST_GROUPED:
         raise InvalidInput(

@@ -82,11 +82,19 @@ def files(look: Reader, model_id: str, folder: str = "") -> list[ArtifactRecord]
     ]
 
 
+# Built once: every reading of a run by a client of MLflow asks it.
+_OF_RUNS = (
+    sa.select(run_models)
+    .where(run_models.c.run.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(run_models.c.model)
+)
+
+
 def of_runs(look: Reader, run_ids: Sequence[str]) -> list[RunModel]:
     found = []
     for some in _parts(run_ids):
-        query = sa.select(run_models).where(run_models.c.run.in_(some)).order_by(run_models.c.model)
-        found += [RunModel(row.run, row.model, row.role, row.step) for row in look.all(query)]
+        rows = look.execute(_OF_RUNS, {"ids": some})
+        found += [RunModel(row.run, row.model, row.role, row.step) for row in rows]
     return found
 
 

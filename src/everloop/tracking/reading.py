@@ -1,7 +1,7 @@
 """Rows of the ledger as the records that operations answer with."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,17 +41,11 @@ from everloop.store.schema.tracking import (
 from everloop.tracking.blocks import Summary
 from everloop.tracking.paging import place_of
 from everloop.tracking.places import SILENCE_WITHOUT_OWNER, status_now
-from everloop.tracking.searching import EXPERIMENT_NAME, Compiler, RunSearch
+from everloop.tracking.searching import RECORD_COLUMNS, RunSearch
 from everloop.tracking.writing import existing_run, find_experiment
 
 MOST_ON_A_PAGE = 50_000
 _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
-
-_COLUMNS = (
-    runs.c.id, runs.c.experiment, runs.c.name, runs.c.user, runs.c.source, runs.c.version, runs.c.status,
-    runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent, runs.c.resumed_from,
-    EXPERIMENT_NAME.label("experiment_name"),
-)  # fmt: skip
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _ENTRIES = tuple(
@@ -62,6 +56,18 @@ _ENTRIES = tuple(
         (run_metrics, run_metrics.c.last),
     )
 )
+_RECORDS = sa.select(*RECORD_COLUMNS, runs.c.status.label("status_now")).where(runs.c.id.in_(_IDS))
+# Runs that are stored as running; those of other places that spoke lately are not looked at one by one.
+_MAYBE_LOST = sa.select(runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat).where(
+    runs.c.status == RUNNING, sa.or_(runs.c.place != "", runs.c.heartbeat < sa.bindparam("silent_since"))
+)
+_MAYBE_LOST_AMONG = _MAYBE_LOST.where(runs.c.id.in_(_IDS))
+_DATASETS = (
+    sa.select(run_datasets, logged_datasets)
+    .join(logged_datasets, run_datasets.c.dataset == logged_datasets.c.id)
+    .where(run_datasets.c.run.in_(_IDS))
+    .order_by(logged_datasets.c.name, logged_datasets.c.digest)
+)
 """Statements made once: making one takes as long as reading some hundred rows."""
 
 
@@ -71,14 +77,12 @@ def owner_of(row: sa.Row[Any]) -> Owner:
 
 def lost_runs(look: Reader, now: datetime, run_ids: Sequence[str] | None = None) -> dict[str, str]:
     """The runs that are stored as running and are not, with what they are."""
-    columns = (runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat)
-    silent = sa.or_(runs.c.place != "", runs.c.heartbeat < now - SILENCE_WITHOUT_OWNER)
-    query = sa.select(*columns).where(
-        runs.c.status == RUNNING, silent
-    )  # the others are not looked at one by one
-    if run_ids is not None:
-        query = query.where(runs.c.id.in_(run_ids))
-    found = {row.id: status_now(RUNNING, owner_of(row), row.heartbeat, now) for row in look.all(query)}
+    silent = {"silent_since": now - SILENCE_WITHOUT_OWNER}
+    if run_ids is None:
+        rows = look.execute(_MAYBE_LOST, silent).all()
+    else:
+        rows = look.execute(_MAYBE_LOST_AMONG, silent | {"ids": run_ids}).all()
+    found = {row.id: status_now(RUNNING, owner_of(row), row.heartbeat, now) for row in rows}
     return {run: status for run, status in found.items() if status != RUNNING}
 
 
@@ -98,28 +102,28 @@ def search(
         raise InvalidInput(f"a page of {limit} runs cannot be had", hint=f"1 to {MOST_ON_A_PAGE}")
     tree, orders = parse_filter(where), [parse_order(each) for each in order_by]
     numbers = [find_experiment(look, each).id for each in experiment] or None
-    wanted = RunSearch(look, lost_runs(look, now), tree, orders, state, numbers)
-    columns = [*_COLUMNS, wanted.compiler.status.label("status_now")]
+    wanted = RunSearch(look.dialect, lost_runs(look, now), tree, orders, state, numbers)
     begin = place_of(page, where, list(experiment), state, list(order_by))
-    rows, following = wanted.page(columns, begin, limit)
+    rows, following = wanted.page(look, begin, limit)
     total = None
     if count:
-        total = wanted.count() if page or following else len(rows)
+        total = wanted.count(look) if page or following else len(rows)
     return RunPage(_records(look, rows), following.token if following else None, total)
 
 
 def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunRecord]:
     """Records of runs in the order asked for. Raises NotFound."""
-    status = Compiler(look.dialect, lost_runs(look, now, run_ids)).status.label("status_now")
-    query = sa.select(*_COLUMNS, status).where(runs.c.id.in_(run_ids))
-    found = {each.run_id: each for each in _records(look, look.all(query))}
+    lost = lost_runs(look, now, run_ids)
+    rows = look.execute(_RECORDS, {"ids": run_ids}).all()
+    found = {each.run_id: each for each in _records(look, rows, lost)}
     for each in run_ids:
         if each not in found:
             existing_run(look, each)
     return [found[each] for each in run_ids]
 
 
-def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
+def _records(look: Reader, rows: Sequence[sa.Row[Any]], lost: Mapping[str, str] = {}) -> list[RunRecord]:
+    """`lost`: where the rows do not know it, the status of runs that are stored as running and are not."""
     ids = [row.id for row in rows]
     params, tags, metrics = (_entries(look, query, ids) for query in _ENTRIES)
     nan = float("nan")
@@ -136,7 +140,7 @@ def _records(look: Reader, rows: Sequence[sa.Row[Any]]) -> list[RunRecord]:
             user=row.user,
             source=row.source,
             version=row.version,
-            status=row.status_now,
+            status=lost.get(row.id, row.status_now),
             start_time=row.start_time,
             end_time=row.end_time,
             state=row.state,
@@ -210,13 +214,8 @@ def detail(look: Reader, now: datetime, run_id: str) -> RunDetail:
 def datasets(look: Reader, run_ids: Sequence[str]) -> dict[str, list[LoggedDataset]]:
     """The datasets that runs say they used, by run, in the order of name and digest."""
     found: defaultdict[str, list[LoggedDataset]] = defaultdict(list)
-    query = (
-        sa.select(run_datasets, logged_datasets)
-        .join(logged_datasets, run_datasets.c.dataset == logged_datasets.c.id)
-        .order_by(logged_datasets.c.name, logged_datasets.c.digest)
-    )
     for start in range(0, len(run_ids), _IDS_AT_ONCE):
-        for row in look.all(query.where(run_datasets.c.run.in_(run_ids[start : start + _IDS_AT_ONCE]))):
+        for row in look.execute(_DATASETS, {"ids": run_ids[start : start + _IDS_AT_ONCE]}):
             described = (row.name, row.digest, row.source_type, row.source, row.schema, row.profile)
             found[row.run].append(LoggedDataset(*described, row.context, row.tags))
     return dict(found)

@@ -6,6 +6,7 @@ tested by primary keys. Most pages end within the first stretch. A test that few
 these runs are sorted (`few`).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,12 @@ _DATASETS = (
     },
 )
 EXPERIMENT_NAME = sa.select(experiments.c.name).where(experiments.c.id == runs.c.experiment).scalar_subquery()
+
+RECORD_COLUMNS = (
+    runs.c.id, runs.c.experiment, runs.c.name, runs.c.user, runs.c.source, runs.c.version, runs.c.status,
+    runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent, runs.c.resumed_from,
+    EXPERIMENT_NAME.label("experiment_name"),
+)  # fmt: skip
 
 NEWEST_FIRST = (Term(runs.c.start_time, descending=True), Term(runs.c.id, descending=True))
 
@@ -120,7 +127,7 @@ class RunSearch:
 
     def __init__(
         self,
-        look: Reader,
+        dialect: str,
         lost: dict[str, str],
         tree: Node | None,
         orders: Sequence[Order],
@@ -128,23 +135,23 @@ class RunSearch:
         numbers: Sequence[int] | None,
     ) -> None:
         """`numbers`: of the experiments that are searched, None for all."""
-        self.compiler = Compiler(look.dialect, lost)
-        self._look = look
+        self.compiler = Compiler(dialect, lost)
         self._lost = lost
+        self._tree = tree
         self._tests = conjuncts(tree)
         self._orders = list(orders)
         self._numbers = numbers
         self._state = state
         self._only: list[str] | None = None
 
-    def count(self) -> int:
+    def count(self, look: Reader) -> int:
         """How many runs match. All are looked at, so each test's runs are listed once rather than asked run by run."""
         compiler = (
-            self.compiler if self._only is not None else Compiler(self._look.dialect, self._lost, listed=True)
+            self.compiler if self._only is not None else Compiler(look.dialect, self._lost, listed=True)
         )
         tests = self._conditions(self._tests, compiler)
         query = sa.select(sa.func.count()).select_from(runs)
-        return int(self._look.scalar(query.where(*self._place(indexed=True), *tests)))
+        return int(look.scalar(query.where(*self._place(indexed=True), *tests)))
 
     def values(self, fields: Sequence[Field]) -> sa.Select[Any]:
         """The runs that match, newest first, each with its value of these fields (parameters, tags, texts)."""
@@ -161,29 +168,44 @@ class RunSearch:
         query = sa.select(runs.c.id, *columns).select_from(whole.source).where(*whole.tests)
         return query.order_by(*(each.directed for each in whole.terms))
 
-    def page(
-        self, columns: Sequence[Column], begin: Place, limit: int
-    ) -> tuple[list[sa.Row[Any]], Place | None]:
-        """Up to `limit` rows, and where the page after them begins; None at the end."""
+    def page(self, look: Reader, begin: Place, limit: int) -> tuple[list[sa.Row[Any]], Place | None]:
+        """Up to `limit` rows of `shown` columns, and where the page after them begins; None at the end."""
         undivided = begin.stretch == WHOLE
-        few = (undivided or begin.values is None) and self._few()
-        parts = iter([self._whole()]) if undivided or few else self._parts()
+        few = (undivided or begin.values is None) and self._few(look)
         first = WHOLE if undivided or few else 0
         start = first if begin.values is None else begin.stretch
         found: list[tuple[int, sa.Row[Any]]] = []
-        for number, part in enumerate(parts, start=first):
-            if number < start:
-                continue
-            values = begin.values if number == start else None
-            query = part.select(columns, values, limit + 1 - len(found))
-            found += [(number, row) for row in self._look.all(query)]
-            if len(found) > limit:
-                break
+        if begin.values is None and not few and not self._lost:
+            found = [(first, row) for row in look.all(self._opening(limit + 1))]
+            start = first + 1
+        if len(found) <= limit:
+            parts = iter([self._whole()]) if undivided or few else self._parts()
+            for number, part in enumerate(parts, start=first):
+                if number < start:
+                    continue
+                values = begin.values if number == start else None
+                query = part.select(self.shown, values, limit + 1 - len(found))
+                found += [(number, row) for row in look.all(query)]
+                if len(found) > limit:
+                    break
         rows = [row for _, row in found[:limit]]
         if len(found) <= limit:
             return rows, None
         number, last = found[limit - 1]
-        return rows, Place(begin.search, number, list(last[len(columns) :]))
+        return rows, Place(begin.search, number, list(last[len(self.shown) :]))
+
+    @property
+    def shown(self) -> list[Column]:
+        """The columns of the rows of a page."""
+        return [*RECORD_COLUMNS, self.compiler.status.label("status_now")]
+
+    def opening(self, limit: int) -> sa.Select[Any]:
+        """The statement of the first page, which is most often the whole search."""
+        return next(self._parts()).select(self.shown, None, limit)
+
+    def _opening(self, limit: int) -> sa.Select[Any]:
+        numbers = None if self._numbers is None else tuple(self._numbers)
+        return _opening(self.compiler.dialect, self._tree, tuple(self._orders), self._state, numbers, limit)
 
     def _whole(self) -> Stretch:
         """The whole order at once: all that match are sorted."""
@@ -197,15 +219,14 @@ class RunSearch:
         else:
             yield from self._along_index(first)
 
-    def _few(self) -> bool:
+    def _few(self, look: Reader) -> bool:
         """Whether one of the tests alone leaves so few runs that these are looked up and sorted: they take its place."""
         for number, test in enumerate(self._tests):
             if not isinstance(test, Compare | OneOf) or not _is_indexed(test):
                 continue
-            table = _KEPT[test.field.entity].table
-            passing = sa.select(table.c.run).where(*self.compiler.rows_of(test, table))
-            if self._look.first(passing.limit(1).offset(FEW)) is None:
-                self._only = [row.run for row in self._look.all(passing)]
+            passing, one_too_many = _passing(self.compiler.dialect, test)
+            if look.first(one_too_many) is None:
+                self._only = [row.run for row in look.all(passing)]
                 del self._tests[number]
                 return True
         return False
@@ -276,6 +297,28 @@ class RunSearch:
             one = len(self._numbers) == 1
             tests.append(experiment == self._numbers[0] if one else experiment.in_(self._numbers))
         return tests
+
+
+@functools.lru_cache(256)
+def _opening(
+    dialect: str,
+    tree: Node | None,
+    orders: tuple[Order, ...],
+    state: str,
+    numbers: tuple[int, ...] | None,
+    limit: int,
+) -> sa.Select[Any]:
+    """The first page's statement of a search without lost runs. It is kept: a page that refreshes asks the same again, and making
+    the statement takes as long as reading some hundred rows."""
+    return RunSearch(dialect, {}, tree, orders, state, numbers).opening(limit)
+
+
+@functools.lru_cache(256)
+def _passing(dialect: str, test: Compare | OneOf) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """The runs that pass a test that is on an index, and the one that is one too many to be few."""
+    table = _KEPT[test.field.entity].table
+    passing = sa.select(table.c.run).where(*Compiler(dialect, {}).rows_of(test, table))
+    return passing, passing.limit(1).offset(FEW)
 
 
 def _is_indexed(test: Compare | OneOf) -> bool:
