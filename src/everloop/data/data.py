@@ -14,6 +14,7 @@ from everloop.data.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
 from everloop.data.differences import Differences
 from everloop.data.mending import Mending
+from everloop.data.overviews import Overviews
 from everloop.data.profiles import Profiles
 from everloop.data.transferring import Transferring
 from everloop.domain.checks import AnyCheck, Suite
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from everloop.data.file_contents import FileContents
 
 
-class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences):
+class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, Overviews):
     """Datasets: their versions, what differs, whether they pass their checks."""
 
     name = "data"

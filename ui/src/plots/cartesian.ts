@@ -282,7 +282,7 @@ export function stepsPlot(spec: StepsSpec, look: Look): Option {
         const bin = Math.min(hovered[0]?.dataIndex ?? 0, spec.edges.length - 2);
         const [from, to] = [spec.edges[bin] ?? 0, spec.edges[bin + 1] ?? 0];
         return tip(
-          `${spec.x.name} ${withUnit(from, spec.x)} to ${withUnit(to, spec.x)}`,
+          spec.x.type === "time" ? `${placeName(from, spec.x)} to ${placeName(to, spec.x)}` : `${spec.x.name} ${withUnit(from, spec.x)} to ${withUnit(to, spec.x)}`,
           spec.series.map((series) => ({
             colour: colourOf(series.key ?? series.name, look),
             name: series.name,

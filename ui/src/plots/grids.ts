@@ -35,7 +35,7 @@ export function heatmapPlot(spec: HeatmapSpec, look: Look): Option {
       itemHeight: 110,
       text: [`${short(most)}${spec.value.unit ? ` ${spec.value.unit}` : ""}`, `${short(least)}`],
       textStyle: { color: look.muted, fontSize: 11 },
-      inRange: { color: look.heat },
+      inRange: { color: least < 0 ? look.diverging : look.heat },
     },
     tooltip: {
       ...tooltipBox(),

@@ -12,6 +12,8 @@ export interface Look {
   bad: string;
   plot: string[];
   heat: string[];
+  /** From far below zero to far above it, where zero is the middle. */
+  diverging: string[];
 }
 
 export function currentLook(): Look {
@@ -37,6 +39,7 @@ export function currentLook(): Look {
     bad: colour("bad"),
     plot: [1, 2, 3, 4, 5, 6, 7, 8].map((n) => colour(`plot-${n}`)),
     heat: [0, 1, 2, 3, 4].map((n) => colour(`heat-${n}`)),
+    diverging: ["cold-4", "cold-3", "cold-2", "cold-1", "heat-0", "heat-1", "heat-2", "heat-3", "heat-4"].map(colour),
   };
   probe.remove();
   return look;
