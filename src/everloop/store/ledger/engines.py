@@ -101,7 +101,9 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         try:
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA synchronous = NORMAL")
-            cursor.execute("PRAGMA cache_size = -8000")  # 8 MB: a search of 10,000 runs touches more than SQLite's 2
+            cursor.execute(
+                "PRAGMA cache_size = -8000"
+            )  # 8 MB: a search of many runs touches more than SQLite's 2
         except UnicodeDecodeError:  # the driver cannot read SQLite's own sentence, which quotes the damage
             raise Corrupted(
                 f"the ledger {url} is damaged: its schema cannot be read", hint="restore it from a backup"
