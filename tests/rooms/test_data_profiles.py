@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import everloop as ev
 from everloop.cli.main import main
 from everloop.data import profiles
 from everloop.data.profiling import profile_batches
@@ -86,6 +87,23 @@ class TestAnyWorkspace:
         assert any_workspace.data.kept_profile("flights@v1") == made
         assert any_workspace.data.profile("flights") == made
         assert any_workspace.data.profile("flights", again=True).made > made.made
+
+    def test_datasets_at_a_glance(self, any_workspace: Workspace) -> None:
+        suite = ev.checks(
+            "sane", dataset="flights", checks=[ev.check.in_range("temp", -60, 90, severity="quarantine")]
+        )
+        any_workspace.data.add(flights(50), "flights")
+        any_workspace.data.add(flights(50, seed=2, shift=20), "flights", checks=suite)
+        with any_workspace.tracking.start("delay"):
+            any_workspace.data.dataset("flights@v1").to_arrow(columns=["temp"])
+        found = {each.name: each for each in any_workspace.data.overview()}
+        assert list(found) == ["flights", "flights/quarantine"]
+        whole, aside = found.values()
+        assert (whole.latest, whole.versions, whole.readers) == ("data:flights@v2", 2, 1)
+        assert (whole.rows, whole.quarantined) == (50 - (aside.rows or 0), aside.rows)
+        assert whole.report is not None
+        assert not whole.report.passed
+        assert (aside.quarantined, aside.report, aside.readers) == (None, None, 0)
 
     def test_what_shifted_is_told_first(self, any_workspace: Workspace) -> None:
         any_workspace.data.add(flights(), "flights")
