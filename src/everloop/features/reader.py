@@ -54,6 +54,8 @@ class FeatureReader:
         self._timelines: dict[str, Timeline] = {}
         self._created: dict[str, Times] = {}
         self._connection = KeptConnection()
+        # A view's SQL sees its datasets and nothing else: no file that nobody recorded, and none of a server's.
+        self._connection.get().execute("set enable_external_access = false")
         for reference, view in self._views.items():
             rows = compute_rows(self._connection.get(), view, tables)
             self._timelines[reference] = Timeline(view, rows)
@@ -82,34 +84,40 @@ class FeatureReader:
         """
         table = arrow_table(frame)
         moments, no_moment = self._moments(table, time)
-        codes: dict[str, tuple[Codes, npt.NDArray[np.bool_]]] = {}
-        rows: dict[str, Any] = {}
+        taken = [name for name in self.columns if name in table.column_names]
+        if taken:
+            raise InvalidInput(
+                f"the frame has a column '{taken[0]}' already", hint="drop it, or ask with full_names=True"
+            )
+        found: dict[str, Any] = {}
+        for reference in self._views:
+            found |= self._known(table, reference, moments, no_moment)
         answer = table
-        for each in self.selected:
-            if each.column in answer.column_names:
-                raise InvalidInput(
-                    f"the frame has a column '{each.column}' already",
-                    hint="drop it, or ask with full_names=True",
-                )
-            reference = each.record.reference
-            timeline = self._timelines[reference]
-            if reference not in codes:
-                codes[reference] = self._codes(table, each.record.view, timeline)
-            entities, unnamed = codes[reference]
-            if isinstance(each.feature, Feature):
-                if reference not in rows:
-                    rows[reference] = timeline.latest(entities, moments)
-                column = timeline.column(each.feature.name, rows[reference])
-            else:
-                column = _numbers(
-                    timeline.aggregate(each.feature.name, entities, moments),
-                    each.feature,
-                    unnamed | no_moment,
-                )
-            answer = answer.append_column(each.column, column)
+        for name in self.columns:
+            answer = answer.append_column(name, found[name])
         for reference in (*self.sources.values(), *self.references):
             note(reference)
         return answer.replace_schema_metadata({**(table.schema.metadata or {}), **self.metadata()})
+
+    def _known(
+        self, table: pa.Table, reference: str, moments: Times, no_moment: npt.NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """The features of one view, by their columns in the answer."""
+        asked = [each for each in self.selected if each.record.reference == reference]
+        timeline = self._timelines[reference]
+        entities, unnamed = self._codes(table, self._views[reference], timeline)
+        found: dict[str, Any] = {}
+        columns = [each for each in asked if isinstance(each.feature, Feature)]
+        if columns:
+            rows = timeline.latest(entities, moments)
+            values = timeline.columns([each.feature.name for each in columns], rows)
+            found |= {each.column: value for each, value in zip(columns, values, strict=True)}
+        windows = [(each.column, each.feature) for each in asked if isinstance(each.feature, Aggregate)]
+        if windows:
+            numbers = timeline.aggregates([feature.name for _, feature in windows], entities, moments)
+            for (column, feature), window in zip(windows, numbers, strict=True):
+                found[column] = _numbers(window, feature, unnamed | no_moment)
+        return found
 
     def extend(self, source: str, rows: Any) -> None:
         """Take in rows that have newly arrived at a dataset, as if they had been appended to the version that is read.
@@ -122,9 +130,10 @@ class FeatureReader:
         if not reading:
             raise InvalidInput(f"no feature here reads '{source}'", hint=nearest(source, self.sources) or "")
         for view in reading.values():
-            if view.sql:
+            if not view.row_by_row:
                 raise InvalidInput(
-                    f"feature view '{view.name}' has a query of its own", hint="prepare the reader anew"
+                    f"feature view '{view.name}' has a query or a function of its own",
+                    hint="prepare the reader anew",
                 )
         computed = {
             reference: compute_rows(self._connection.get(), view, {source: table})

@@ -10,6 +10,9 @@ availability as the data say it, then as they stand in the data. Two facts follo
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +29,8 @@ Times = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int64]
 
 _MICROSECOND = timedelta(microseconds=1)
+_WORTH_THREADS = 1 << 20
+"""Values to fetch from which on threads are worth starting."""
 
 
 class Timeline:
@@ -60,8 +65,10 @@ class Timeline:
         numbers = np.arange(self._rows, self._rows + rows.size)
         self._rows += rows.size
         named = codes != UNKNOWN
-        fields = [each[named] for each in (codes, known, rows.event, created, numbers)]
-        order = np.lexsort((fields[3], fields[2], fields[1], fields[0]))
+        fields = [codes, known, rows.event, created, numbers]
+        if not named.all():
+            fields = [each[named] for each in fields]
+        order = sorted_order(*fields[:4])
         self._merge([each[order] for each in fields])
         self._index()
 
@@ -95,10 +102,28 @@ class Timeline:
             found &= times - self._event[best] <= self._view.ttl // _MICROSECOND
         return np.where(found, self._row[best], -1)
 
+    def columns(self, names: Sequence[str], rows: Positions) -> list[Any]:
+        """Values of columns in rows of the data, null for -1."""
+        missing = rows < 0
+        indices, places = pa.array(rows, mask=missing), np.maximum(rows, 0)
+
+        def taken(name: str) -> Any:
+            column = self._columns[name]
+            if len(column) and column.null_count == 0 and _plain(column.type):
+                # Three times as quick as `take`, which looks at the validity of every value.
+                return pa.array(np.take(column.to_numpy(), places), column.type, mask=missing)
+            return column.take(indices)
+
+        if len(rows) * len(names) < _WORTH_THREADS:
+            return [taken(name) for name in names]
+        with ThreadPoolExecutor(
+            os.cpu_count() or 1
+        ) as pool:  # numpy and Arrow let other threads run meanwhile
+            return list(pool.map(taken, names))
+
     def column(self, name: str, rows: Positions) -> Any:
-        """Values of a column in rows of the data, null for -1."""
-        indices = pa.array(rows, mask=rows < 0)
-        return self._columns[name].take(indices)
+        """Values of one column, as `columns`."""
+        return self.columns([name], rows)[0]
 
     def known_keys(self) -> pa.Table:
         """The keys of all entities, in the order of their codes."""
@@ -112,18 +137,32 @@ class Timeline:
         """Event times of rows of the data; meaningless for -1."""
         return self._by_row[np.maximum(rows, 0)]
 
+    def aggregates(self, names: Sequence[str], codes: Codes, times: Times) -> list[npt.NDArray[np.float64]]:
+        """The numbers of windows for each entity and moment, NaN where there is none."""
+        places = {timedelta(): self.positions(codes, times)}
+        answers = []
+        for name in names:
+            [declared] = [each for each in self._view.aggregates if each.name == name]
+            # Moments before 1970 minus a window still fit; the moment that stands for a null does not.
+            after = np.maximum(times, LONG_AGO // 2) - declared.over // _MICROSECOND
+            if declared.over not in places:  # windows of one length begin at one place
+                places[declared.over] = self.positions(codes, after)
+            low, high = places[declared.over], places[timedelta()]
+            values, function, least = (
+                self._windows[values_key(declared)],
+                declared.function,
+                declared.min_count,
+            )
+            if declared.by == "event" and self._late:
+                # Rows true after `after` became known after it too; among those, late news of older times do not count.
+                answers.append(values.over_some(function, low, high, least, self._event, after))
+            else:
+                answers.append(values.over(function, low, high, least))
+        return answers
+
     def aggregate(self, name: str, codes: Codes, times: Times) -> npt.NDArray[np.float64]:
-        """The number of a window for each entity and moment, NaN where there is none."""
-        [declared] = [each for each in self._view.aggregates if each.name == name]
-        high = self.positions(codes, times)
-        # Moments before 1970 minus a window still fit; the moment that stands for a null does not.
-        after = np.maximum(times, LONG_AGO // 2) - declared.over // _MICROSECOND
-        low = self.positions(codes, after)
-        values = self._windows[values_key(declared)]
-        if declared.by == "event" and self._late:
-            # Rows true after `after` became known after it too; among those, late news of older times do not count.
-            return values.over_some(declared.function, low, high, declared.min_count, self._event, after)
-        return values.over(declared.function, low, high, declared.min_count)
+        """The numbers of one window, as `aggregates`."""
+        return self.aggregates([name], codes, times)[0]
 
     def _keep(self, rows: ViewRows) -> None:
         for name, column in rows.columns.items():
@@ -164,6 +203,35 @@ class Timeline:
         self._windows = {name: WindowValues(values[self._row]) for name, values in self._values.items()}
 
 
+def sorted_order(entity: Codes, known: Times, event: Times, created: Times) -> Positions:
+    """The order of rows by entity, known, event, created, and then as they stand.
+
+    As `np.lexsort`, in a third of the time: entity and known fit into one number nearly always, and few rows are equal in it.
+    """
+    both = _packed(entity, known)
+    if both is None:
+        return np.lexsort((created, event, known, entity))
+    order: Positions = np.argsort(both, kind="stable")
+    ordered = both[order]
+    tied = np.append(ordered[1:] == ordered[:-1], False)
+    tied[1:] |= tied[:-1]
+    if tied.any():
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((created[rows], event[rows], both[rows]))]
+    return order
+
+
+def _packed(entity: Codes, times: Times) -> npt.NDArray[np.int64] | None:
+    """Entity and time as one number that orders like the pair, None where 64 bits are too few for it."""
+    if not len(entity):
+        return entity
+    first, last = int(times.min()), int(times.max())
+    span = last - first + 1
+    if (int(entity.max()) + 1) * span >= 2**63:
+        return None
+    return entity * span + (times - first)
+
+
 def _running_latest(entity: Codes, event: Times) -> Positions:
     """For each place: the last place up to it, within the entity, that has the greatest event time so far."""
     places = np.arange(len(entity))
@@ -172,10 +240,17 @@ def _running_latest(entity: Codes, event: Times) -> Positions:
     starts = np.append(True, entity[1:] != entity[:-1])
     if np.all(starts[1:] | (event[1:] >= event[:-1])):
         return places
-    # Ranks instead of times: with the entity in front they fit into one number, so that one pass runs over all entities.
-    ranks = np.unique(event, return_inverse=True)[1] + entity * (len(entity) + 1)
+    # With the entity in front one pass runs over all entities; ranks stand for times that would not fit beside it.
+    ranks = _packed(entity, event)
+    if ranks is None:
+        ranks = np.unique(event, return_inverse=True)[1] + entity * (len(entity) + 1)
     records = ranks == np.maximum.accumulate(ranks)
     return np.maximum.accumulate(np.where(records, places, 0))
+
+
+def _plain(kind: Any) -> bool:
+    """Whether numpy has values of a type as they are."""
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _places_right(
