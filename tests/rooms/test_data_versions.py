@@ -59,6 +59,24 @@ class TestAnyWorkspace:
             "data:flights@v1",
         ]
 
+    def test_a_folder_goes_in_and_comes_out(self, any_workspace: Workspace, tmp_path: Path) -> None:
+        folder = tmp_path / "folder"
+        (folder / "sub").mkdir(parents=True)
+        (folder / "rows.jsonl").write_text('{"a": 1}\n')
+        (folder / "sub" / "big.bin").write_bytes(os.urandom(400_000))
+        assert any_workspace.data.add(folder, "files").files == 2
+        assert any_workspace.data.add(folder, "files").unchanged
+        (folder / "rows.jsonl").write_text('{"a": 2}\n')
+        assert any_workspace.data.add(folder, "files").version == 2
+        for link in ("copy", "hardlink"):
+            out = tmp_path / link
+            any_workspace.data.checkout("files@v1", out, link=link, only=["*.jsonl"])
+            assert [path.name for path in out.iterdir()] == ["rows.jsonl"]
+            any_workspace.data.checkout("files@v2", out, link=link)
+            assert (out / "rows.jsonl").read_text() == '{"a": 2}\n'
+            assert (out / "sub" / "big.bin").read_bytes() == (folder / "sub" / "big.bin").read_bytes()
+            assert any_workspace.data.status(out).clean
+
     def test_a_wrong_name_gets_the_nearest(self, any_workspace: Workspace) -> None:
         any_workspace.data.add(months(0), "flights")
         with pytest.raises(NotFound) as wrong:

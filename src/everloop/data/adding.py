@@ -243,11 +243,7 @@ class Addition:
         entries: dict[str, FileEntry] = {}
         small: list[Part] = []
         new_bytes = 0
-        gone = (
-            self._room.objects.missing(set(self._digests.values()))
-            if self._digests and not addresses
-            else set()
-        )
+        there = set() if addresses else writer.present(set(self._digests.values()))
 
         def flush() -> int:
             done = writer.add_many([read_small(part.source) for part in small])
@@ -269,7 +265,7 @@ class Addition:
                 entries[part.path] = FileEntry(
                     part.path, digest or digest_of(part.source), part.source.look.size, addresses[part.path]
                 )
-            elif digest is not None and digest not in gone:
+            elif digest is not None and digest in there:
                 entries[part.path] = FileEntry(part.path, digest, part.source.look.size)
             elif part.source.look.size <= SMALL:
                 small.append(part)

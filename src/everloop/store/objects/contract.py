@@ -46,6 +46,12 @@ class Writer(Protocol):
         """Take one object in. It can be read from the store when the block has ended, not before."""
         ...
 
+    def present(self, digests: Iterable[str]) -> set[str]:
+        """Those of `digests` that are in the store already, and stay there as if their content had been added: for a caller who
+        knows what a file holds without reading it.
+        """
+        ...
+
     def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
         """Take many small objects in, each as `add` does, for less than that costs one by one."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
@@ -47,6 +47,24 @@ class PackWriter:
         self._objects: set[bytes] = set()
         self._pieces: set[bytes] = set()
         self._recipes: list[tuple[bytes, bytes, int]] = []
+
+    def present(self, digests: Iterable[str]) -> set[str]:
+        raws = [hashing.parse_digest(digest) for digest in digests]
+        places = self._catalog.first_places(raws)
+        return {raw.hex() for raw, place in places.items() if self._whole(raw, place)}
+
+    def _whole(self, digest: bytes, place: Place) -> bool:
+        """Whether the store has an object, and every chunk of it, and this writer may leave it out."""
+        if not self._present(digest, [place]):
+            return False
+        if place.kind is not Kind.RECIPE:
+            return True
+        recipe = self._bucket.get(key_of(place, digest), place.offset, place.length)
+        try:
+            chunks = recipes.decode(recipe or b"")
+        except recipes.DamagedRecipe:
+            return False
+        return all(self._present(chunk.digest, self._catalog.pieces(chunk.digest)) for chunk in chunks)
 
     def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
         digests = [hashing.sha256(each) for each in contents]
