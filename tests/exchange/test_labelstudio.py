@@ -155,11 +155,11 @@ def test_pictures_find_their_files(workspace: LocalWorkspace, tmp_path: Path) ->
     (folder / "a" / "cat.gif").write_bytes(gif)
     (folder / "dog.gif").write_bytes(gif + b"!")
     workspace.data.add(folder, "pets")
-    config = read_config(
-        '<View><Image name="img" value="$image"/><RectangleLabels name="where" toName="img"><Label value="cat"/>'
+    xml = (
+        '<View><Image name="img" value="$photo"/><RectangleLabels name="where" toName="img"><Label value="cat"/>'
         '<Label value="dog"/></RectangleLabels></View>'
     )
-    workspace.labels.create("pets", "pets", config.questions)
+    workspace.labels.create("pets", "pets", read_config(xml).questions)
     box = {"x": 10.5, "y": 20, "width": 30.25, "height": 40, "rotation": 0, "rectanglelabels": ["cat"]}
     region = {
         "from_name": "where",
@@ -173,20 +173,21 @@ def test_pictures_find_their_files(workspace: LocalWorkspace, tmp_path: Path) ->
     tasks = [
         {
             "id": 1,
-            "data": {"image": "/data/local-files/?d=pictures/a/cat.gif"},
+            "data": {"photo": "/data/local-files/?d=pictures/a/cat.gif"},
             "annotations": [{"result": [region]}],
         },
-        {"id": 2, "data": {"image": "/data/upload/1/1234abcd-dog.gif"}, "annotations": [{"result": []}]},
-        {"id": 3, "data": {"image": "/data/upload/1/cow.gif"}, "annotations": [{"result": []}]},
+        {"id": 2, "data": {"photo": "/data/upload/1/1234abcd-dog.gif"}, "annotations": [{"result": []}]},
+        {"id": 3, "data": {"photo": "/data/upload/1/cow.gif"}, "annotations": [{"result": []}]},
     ]
     (tmp_path / "t.json").write_text(json.dumps(tasks))
     done = import_tasks(workspace, "pets", tmp_path / "t.json")
     assert (done.added, [each.where for each in done.skipped]) == (2, ["task 3"])
-    export_tasks(workspace, "pets", tmp_path / "out.json")
+    export_tasks(workspace, "pets", tmp_path / "out.json", xml)
     first, second = json.loads((tmp_path / "out.json").read_text())
-    assert first["data"] == {"image": "a/cat.gif"}
+    assert first["data"] == {"photo": "a/cat.gif"}
     (back,) = first["annotations"][0]["result"]
     assert back["value"] == box
+    assert back["to_name"] == "img"
     assert (back["original_width"], back["original_height"]) == (20, 10)
     assert second["annotations"][0]["result"] == []
 

@@ -292,6 +292,9 @@ def test_a_project_shows_its_agreement_and_makes_a_dataset(page: Page, own: Loca
     expect(page.locator(".told")).to_contain_text("data:tone/labelled@v1 is made: 3 rows")
     expect(main.locator("#made")).to_contain_text("tone/labelled")
     assert own.data.version("tone/labelled@v1").rows == 3
+    answer = page.goto("/data/tone/labelled@v1")
+    assert answer is not None
+    assert answer.status == 200
 
 
 def test_pictures_are_sandboxed_and_forms_are_checked(address: str, own: LocalWorkspace) -> None:

@@ -55,9 +55,9 @@ def find_label_errors(
 ) -> LabelErrors:
     """Candidates among `labels` (class numbers, one an item), from out-of-fold `probabilities` (items x classes).
 
-    choose: ``confident`` takes the items that are confidently of another class; ``noise_rate`` takes, for each pair of classes, as
-    many as the estimated joint says, those with the largest margin of the other class over the given one (the paper's C_confusion
-    and PBNR). The second finds more: items the model is unsure of are counted in, too.
+    choose: ``confident`` takes the items that are confidently of another class; ``noise_rate`` takes, for each pair of classes,
+    as many as the estimated joint says, those with the largest margin of the other class over the given one (in the paper: the
+    confident joint's own, and PBNR). The second finds more: items the model is unsure of are counted in, too.
     rank: by the probability of the given class, or by that minus the largest other one (normalised margin, scaled to 0 to 1).
 
     Raises:
@@ -102,9 +102,9 @@ def find_label_errors(
 def _by_noise_rate(
     given: NDArray[np.int64], chance: NDArray[np.float64], estimated: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The class that each item is taken for: of those given class i, as many as the joint says are j, those with the largest margin
-    ``p_j - p_i``. An item whose given class is the more probable one stays what it is; one that several classes claim goes to the
-    most probable."""
+    """The class that each item is taken for: of those given class i, as many as the joint says are j, those with the largest
+    margin ``p_j - p_i``. An item whose given class is the more probable one stays what it is; one that several classes claim goes
+    to the most probable."""
     suggested = given.copy()
     best = np.zeros(given.size)
     for i in range(chance.shape[1]):

@@ -19,6 +19,9 @@ PAGE_BYTES = 256_000
 """A page of contents is one object: small enough that showing one item is quick, large enough to be few."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+IMAGE = "image"
+"""What the only column of a folder of pictures is called."""
+
 LONGEST = 100_000
 """Characters of a value that are shown."""
 
@@ -33,7 +36,7 @@ def shown_columns(dataset: Dataset, text: str, columns: Sequence[str]) -> tuple[
             raise InvalidInput(
                 f"{dataset.reference} is no table: it has no columns", hint="leave --text and --column out"
             )
-        return (Shown("image", "image"),)
+        return (Shown(IMAGE, "image"),)
     known = [column.name for column in dataset.schema]
     for column in (*([text] if text else []), *columns):
         if column not in known:
@@ -96,7 +99,7 @@ def _pictures(dataset: Dataset) -> Iterator[NewItem]:
         about = {"path": file.path, "digest": file.digest, "size": file.size}
         if size is not None:
             about |= {"width": size[0], "height": size[1]}
-        yield NewItem(file.path, {"image": about})
+        yield NewItem(file.path, {IMAGE: about})
 
 
 def picture_size(stream: BinaryIO) -> tuple[int, int] | None:

@@ -62,11 +62,13 @@ class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors):
         text: the column to read. columns: others shown beside it, as values; all of them when none is named. shown: the same,
         with how each looks. key: the column that names a row. overlap: how many annotators each item needs.
         """
-        from everloop.data.labels.contents import items_of, pages, shown_columns
+        from everloop.data.labels.contents import IMAGE, items_of, pages, shown_columns
 
         asked = checked_questions(list(questions))
         dataset = self._data.dataset(source)
         looks = tuple(shown) or shown_columns(dataset, text, columns)
+        if dataset.rows is None:  # a configuration calls the picture what it likes; here it has one name
+            asked = tuple(msgspec.structs.replace(each, on=IMAGE) for each in asked)
         _check_objects(asked, looks)
         digests: list[str] = []
         with self.objects.writer() as writer:

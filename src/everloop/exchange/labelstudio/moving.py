@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everloop.data.labels.contents import IMAGE, PICTURES
 from everloop.data.labels.queue import NewEntry
 from everloop.data.labels.suggesting import NewSuggestion
 from everloop.domain.labels import Entry, EntryKind, LabelProject, Suggestion
@@ -111,8 +112,13 @@ def export_tasks(workspace: Workspace, project: str, path: Path, config: str = "
     whose names of objects the regions should use."""
     found: LabelProject = workspace.labels.project(project)
     about: dict[str, str] = {}
+    called: dict[str, str] = {}
     if config:
-        about = {column: name for name, column in read_config(config).names.items()}
+        read = read_config(config)
+        about = {column: name for name, column in read.names.items()}
+        theirs = next((each.column for each in read.shown if each.look == "image"), "")
+        if theirs:  # pictures have one name here, whatever the configuration calls them
+            called[IMAGE], about[IMAGE] = theirs, about[theirs]
     said = {result.item.number: result for result in workspace.labels.all_results(found.name, skips=True)}
     models = workspace.labels.suggesting_models(found.name)
     suggested: dict[int, list[Suggestion]] = {}
@@ -129,7 +135,7 @@ def export_tasks(workspace: Workspace, project: str, path: Path, config: str = "
         tasks.append(
             {
                 "id": number + 1,
-                "data": _data(found, key, content),
+                "data": {called.get(name, name): value for name, value in _data(found, key, content).items()},
                 "annotations": [_annotation(found, each, content, about, final) for each in entries],
                 "predictions": [
                     {
@@ -240,6 +246,8 @@ def _numbers(
     for task in tasks:
         number = known.get(_key(task, project.key))
         value = str(task.data.get(first.column, ""))
+        if first.look == "image":
+            value = value or _picture_in(task)
         if number is None:
             number = _of_picture(value, known, by_name) if first.look == "image" else by_name.get(value)
         if number is None:
@@ -251,6 +259,12 @@ def _numbers(
 def _key(task: Task, column: str) -> str:
     """What names a task in the key's column: its number, where its data do not say."""
     return str(task.data.get(column, task.id if column == "task" else ""))
+
+
+def _picture_in(task: Task) -> str:
+    """The address of a picture in the data of a task, whatever its column is called."""
+    texts = (each for each in task.data.values() if isinstance(each, str))
+    return next((each for each in texts if each.lower().endswith(PICTURES)), "")
 
 
 def _of_picture(address: str, known: Mapping[str, int], by_name: Mapping[str, int | None]) -> int | None:
