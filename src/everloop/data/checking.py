@@ -9,8 +9,7 @@ result has an error and has not passed.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from everloop.data import custom
-from everloop.data.cleaning import missing_is_null
+from everloop.data.cleaning import AGGREGATES, DISTINCTS, first_row, limit_memory, missing_is_null, only
 from everloop.data.column_types import is_of_type
 from everloop.data.compiling import NUMBER, Compiler, Copies, Flag, Number, Rule, Steps, described
 from everloop.data.distributions import SIGNIFICANT, distance
@@ -31,8 +30,6 @@ from everloop.domain.times import from_micros, micros
 from everloop.errors import EverloopError
 
 SAMPLE = 5
-MEMORY = "800MB"
-"""What DuckDB may hold; more goes to a temporary folder."""
 
 Fetch = Callable[[str], Any]
 """Given a reference to a dataset: something DuckDB can register."""
@@ -76,8 +73,7 @@ class Examination:
         self._previous = previous
         self._project = project
         self._checks = list(checks)
-        con.execute(f"set memory_limit = '{MEMORY}'")
-        con.execute("set temp_directory = ?", [tempfile.gettempdir()])
+        limit_memory(con)
         # A contract's SQL runs wherever somebody adds: it must not read that person's files.
         con.execute("set enable_external_access = false")
         con.execute("set lock_configuration = true")
@@ -158,7 +154,8 @@ class Examination:
 
     def _examine(self) -> None:
         counted = [rule for rule in self._rules.values() if not isinstance(rule, Steps)]
-        self._rows = self._count_all(counted)
+        for chunk in _chunks(counted):
+            self._rows = self._count_all(chunk)
         for check in self._checks:
             if check.name not in self._seen and check.name not in self._errors:
                 try:
@@ -196,7 +193,11 @@ class Examination:
                 value = alias(rule.value)
                 wanted += [value, rule.holds(value)]
         aggregates = ", ".join(f"{sql} as {name}" for sql, name in numbers.items())
-        row = self._con.sql(f"select {', '.join(wanted)} from (select {aggregates} from rows)").fetchall()[0]
+        query = f"select {', '.join(wanted)} from (select {aggregates} from rows)"
+        named = dict.fromkeys(column for rule in rules for column in rule.columns)
+        if named and len(named) < len(self._types) and all(rule.columns for rule in rules):
+            query = only("rows", self._types, named) + query
+        row = first_row(self._con.sql(query))
         for rule, one, other in zip(rules, row[1::2], row[2::2], strict=True):
             if isinstance(rule, Number):
                 self._seen[rule.check.name] = self._judged(rule, one, other)
@@ -319,13 +320,9 @@ class Examination:
         statements = self._con.extract_statements(check.sql)
         if [each.type for each in statements] != [duckdb.StatementType.SELECT]:
             raise EverloopError("it is not one query: write a single select")
-        found = self._con.execute(statements[0])
-        names = [str(each[0]) for each in found.description or ()]
-        rows = found.fetchmany(SAMPLE)
-        shown = tuple(
-            {name: described(value) for name, value in zip(names, row, strict=True)} for row in rows
-        )
-        return _Seen(1, 1 if rows else 0, seen=shown)
+        found = self._con.sql(check.sql).limit(SAMPLE).to_arrow_table()
+        shown = tuple({name: described(value) for name, value in row.items()} for row in found.to_pylist())
+        return _Seen(1, 1 if shown else 0, seen=shown)
 
     # Showing
 
@@ -361,11 +358,13 @@ class Examination:
         }
 
     def _first_flagged(self, flags: Sequence[Flag]) -> dict[str, tuple[int, ...]]:
-        if not flags:
-            return {}
-        firsts = ", ".join(f"min({quoted(NUMBER)}, {SAMPLE}) filter ({rule.failed})" for rule in flags)
-        row = self._con.sql(f"select {firsts} from numbered").fetchall()[0]
-        return {rule.check.name: tuple(found or ()) for rule, found in zip(flags, row, strict=True)}
+        found: dict[str, tuple[int, ...]] = {}
+        for at in range(0, len(flags), AGGREGATES):
+            some = flags[at : at + AGGREGATES]
+            firsts = ", ".join(f"min({quoted(NUMBER)}, {SAMPLE}) filter ({rule.failed})" for rule in some)
+            row = first_row(self._con.sql(f"select {firsts} from numbered"))
+            found |= {rule.check.name: tuple(each or ()) for rule, each in zip(some, row, strict=True)}
+        return found
 
     def _values(self, numbers: set[int], shown: Iterable[Sequence[str]]) -> dict[int, dict[str, Any]]:
         if not numbers:
@@ -405,6 +404,19 @@ class Examination:
 
 PREVIOUS = "previous"
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def _chunks(rules: Iterable[Rule]) -> Iterator[list[Rule]]:
+    """Rules to be counted in one scan: all of them, unless there are very many."""
+    chunk: list[Rule] = []
+    hungry = 0
+    for rule in rules:
+        hungry += isinstance(rule, Copies) or (isinstance(rule, Number) and "distinct" in rule.value)
+        if 2 * len(chunk) >= AGGREGATES or hungry > DISTINCTS:
+            yield chunk
+            chunk, hungry = [], 0
+        chunk.append(rule)
+    yield chunk
 
 
 def _of_table(holds: bool, seen: dict[str, Any]) -> _Seen:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from everloop.data.cleaning import missing_is_null
+from everloop.data.cleaning import AGGREGATES, DISTINCTS, first_row, limit_memory, missing_is_null, only
 from everloop.data.scanning import literal, quoted
 from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.checks import declaring as check
@@ -53,6 +53,10 @@ PATTERNS = {
 }
 
 
+_Asked = tuple[str, Sequence[str]]
+"""An aggregate, and the columns it needs."""
+
+
 class _Column(NamedTuple):
     """What one scan tells of a column. distinct: about how many values; exact where it decides."""
 
@@ -70,6 +74,7 @@ def infer(
     con: duckdb.DuckDBPyConnection, rows: pa.dataset.Dataset | pa.Table, name: str, dataset: str
 ) -> Suite:
     """The checks that describe a table, anything DuckDB can register that has a schema."""
+    limit_memory(con)
     kinds = missing_is_null(con, "rows", rows)
     types = {field.name: str(field.type) for field in rows.schema}
     return check.checks(name, dataset=dataset, checks=_Proposals(con, kinds, types).listed())
@@ -81,6 +86,7 @@ class _Proposals:
     ) -> None:
         self._con = con
         self._types = types
+        self._kinds = kinds
         self._rows, self._columns = self._look(kinds)
         self._enough = self._rows >= FEWEST_ROWS
 
@@ -100,47 +106,53 @@ class _Proposals:
         return [*found, *(check.key(*names) for names in keys)]
 
     def _look(self, kinds: Mapping[str, str]) -> tuple[int, list[_Column]]:
-        """One scan for all columns, and another for the exact number of values where that decides something."""
-        wanted = ["count(*)"]
+        """A scan for all columns, and one for the exact number of values of those where that decides something."""
+        wanted: list[_Asked] = []
         for name, kind in kinds.items():
             here = quoted(name)
             ordered, text = _is_ordered(kind), kind == "VARCHAR"
-            wanted += [
+            asked = [
                 f"count({here})",
                 f"min({here})" if ordered else "null",
                 f"max({here})" if ordered else "null",
-                f"approx_count_distinct({here})" if ordered or text else "0",
+                f"approx_count_distinct({here})" if _may_be_key(kind) else "0",
                 f"min(length({here}))" if text else "0",
                 f"max(length({here}))" if text else "0",
             ]
-        row = self._con.sql(f"select {', '.join(wanted)} from rows").fetchall()[0]
-        total = int(row[0])
+            wanted += [(sql, (name,)) for sql in asked]
+        [total] = self._answers([("count(*)", tuple(kinds)[:1])], 1)
         columns = [
             _Column(name, kind, there, low, high, distinct, shortest or 0, longest or 0)
             for (name, kind), (there, low, high, distinct, shortest, longest) in zip(
-                kinds.items(), _sixes(row[1:]), strict=True
+                kinds.items(), _sixes(self._answers(wanted, AGGREGATES)), strict=True
             )
         ]
+        if total < FEWEST_ROWS:
+            return total, columns
         # The estimate is off by a few in a hundred.
         close = [
             column
             for column in columns
-            if column.distinct
-            and (column.distinct <= 2 * LARGEST_SET or column.distinct >= 0.8 * column.there)
+            if (column.distinct and column.distinct >= 0.8 * column.there)
+            or (column.kind == "VARCHAR" and 0 < column.distinct <= 2 * LARGEST_SET)
         ]
-        if not close or total < FEWEST_ROWS:
-            return total, columns
-        counted = ", ".join(f"count(distinct {quoted(column.name)})" for column in close)
-        exact = dict(
-            zip(
-                (column.name for column in close),
-                self._con.sql(f"select {counted} from rows").fetchall()[0],
-                strict=True,
-            )
+        counted = self._answers(
+            [(f"count(distinct {quoted(column.name)})", (column.name,)) for column in close], DISTINCTS
         )
+        exact = {column.name: number for column, number in zip(close, counted, strict=True)}
         return total, [
             column._replace(distinct=exact.get(column.name, column.distinct)) for column in columns
         ]
+
+    def _answers(self, wanted: Sequence[_Asked], at_once: int) -> list[Any]:
+        """The values of aggregates over all rows, so many in one scan."""
+        found: list[Any] = []
+        for first in range(0, len(wanted), at_once):
+            some = wanted[first : first + at_once]
+            named = dict.fromkeys(column for _, columns in some for column in columns)
+            listed = ", ".join(sql for sql, _ in some)
+            found += first_row(self._con.sql(f"{only('rows', self._kinds, named)} select {listed} from rows"))
+        return found
 
     def _missing(self, column: _Column) -> Iterator[AnyCheck]:
         if not self._rows:
@@ -225,12 +237,11 @@ class _Proposals:
             for one, other in combinations(ranked, 2)
             if one.distinct * other.distinct >= self._rows
         ][:PAIRS]
-        if not pairs:
-            return []
-        counted = ", ".join(
-            f"count(distinct row({quoted(one.name)}, {quoted(other.name)}))" for one, other in pairs
-        )
-        numbers = self._con.sql(f"select {counted} from rows").fetchall()[0]
+        counted = [
+            (f"count(distinct row({quoted(one.name)}, {quoted(other.name)}))", (one.name, other.name))
+            for one, other in pairs
+        ]
+        numbers = self._answers(counted, DISTINCTS)
         order = list(self._types)
         for (one, other), number in zip(pairs, numbers, strict=True):
             if number == self._rows:
@@ -247,8 +258,12 @@ class _Proposals:
             and column.low != column.high
             and column.kind != "BOOLEAN"
         ]
-        if not may:
-            return {}
+        found: dict[str, bool] = {}
+        for first in range(0, len(may), AGGREGATES // 2):
+            found |= self._steps(may[first : first + AGGREGATES // 2])
+        return found
+
+    def _steps(self, may: Sequence[_Column]) -> dict[str, bool]:
         before = ", ".join(
             f"{quoted(column.name)} as v{at}, lag({quoted(column.name)}) over () as b{at}"
             for at, column in enumerate(may)
@@ -256,7 +271,8 @@ class _Proposals:
         steps = ", ".join(
             f"count(*) filter (v{at} < b{at}), count(*) filter (v{at} = b{at})" for at in range(len(may))
         )
-        row = self._con.sql(f"select {steps} from (select {before} from rows)").fetchall()[0]
+        narrow = only("rows", self._kinds, [column.name for column in may])
+        row = first_row(self._con.sql(f"{narrow} select {steps} from (select {before} from rows)"))
         return {
             column.name: not equal
             for column, down, equal in zip(may, row[::2], row[1::2], strict=True)
