@@ -142,6 +142,14 @@ class TestAddresses:
             sorted(each.name for each in workspace.folder.iterdir() if each.name.startswith("fetched")) == []
         )
 
+    def test_what_a_killed_process_had_fetched_goes(self, workspace: LocalWorkspace) -> None:
+        for name, age in (("fetched-old", 2), ("fetched-young", 0)):
+            (workspace.folder / name).mkdir(parents=True)
+            then = workspace.clock().timestamp() - age * 24 * 3600
+            os.utime(workspace.folder / name, (then, then))
+        workspace.data.add("memory://lake/2013", "lake")
+        assert [path.name for path in workspace.folder.glob("fetched-*")] == ["fetched-young"]
+
     def test_nothing_there(self, workspace: LocalWorkspace) -> None:
         with pytest.raises(NotFound, match="there is nothing at memory://lake/2014"):
             workspace.data.add("memory://lake/2014", "lake")

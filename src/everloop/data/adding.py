@@ -330,6 +330,7 @@ class Addition:
 
     def _quarantine(self, writer: Writer, bad: list[Part]) -> NewVersion:
         """Rejected rows as a version of their own dataset. Rows of a file that was rejected from before are replaced."""
+        from everloop.data.quarantining import content_of
         from everloop.data.scanning import scan
         from everloop.data.tables import columns_of
 
@@ -352,6 +353,7 @@ class Addition:
             parent=parent.version if parent else 0,
             appended=bool(kept),
             producer=self._producer,
+            content=content_of(bad, schema.names) if schema is not None and not kept else None,
             message=f"rejected from {self._name}" + (f": {self._message}" if self._message else ""),
         )
 

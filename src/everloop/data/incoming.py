@@ -15,6 +15,7 @@ from everloop.data.formats import format_of
 from everloop.data.queries import Query
 from everloop.domain.datasets import Manifest, Origin, checked_path
 from everloop.errors import InvalidInput, StorageError
+from everloop.store.objects.buckets import STALE_AFTER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from everloop.data.data import Data
 
 PARQUET = ".parquet"
+_FETCHED = "fetched-"
 
 
 class Part(NamedTuple):
@@ -110,9 +112,10 @@ def _from_address(room: Data, address: str, file: str, as_file: bool, reference:
         yield Incoming(files=files, place=path, as_file=as_file, addresses=at)
         return
     listed = addresses.list_address(address)
+    _sweep(room)
     try:
         room.context.folder.mkdir(parents=True, exist_ok=True)
-        fetched = Path(tempfile.mkdtemp(prefix="fetched-", dir=room.context.folder))
+        fetched = Path(tempfile.mkdtemp(prefix=_FETCHED, dir=room.context.folder))
     except OSError as error:
         raise StorageError(f"{room.context.folder} cannot be written: {error.strerror}") from None
     try:
@@ -127,6 +130,14 @@ def _from_address(room: Data, address: str, file: str, as_file: bool, reference:
         yield Incoming(files=files, as_file=as_file, origin=origin, addresses=given if reference else None)
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
+
+
+def _sweep(room: Data) -> None:
+    """Remove what killed processes had fetched."""
+    now = room.context.clock().timestamp()
+    for left in room.context.folder.glob(f"{_FETCHED}*"):
+        if now - left.stat().st_mtime > STALE_AFTER:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _named(files: list[Found], file: str) -> list[Found]:
