@@ -3,6 +3,7 @@
 import sqlite3
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -541,6 +542,24 @@ class TestPush:
         naive = naive.set_column(1, "time", naive["time"].cast(pa.timestamp("us")))
         with pytest.raises(InvalidInput, match="without a zone"):
             late.features.push("weather", naive)
+        assert late.data.version("weather").version == 1
+
+    def test_a_views_sql_sees_its_data_only(self, late: Workspace, tmp_path: Path) -> None:
+        """A push computes where the server is: what lies there is none of the view's business."""
+        (tmp_path / "secret.txt").write_text("secret")
+        nosy = ev.feature_view(
+            "nosy",
+            entity=airport,
+            source="weather",
+            event_time="time",
+            features=[ev.feature("x", f"(select content from read_text('{tmp_path}/secret.txt'))")],
+        )
+        late.features.apply([nosy])
+        row = {"origin": "JFK", "time": "2013-06-01T12:24:00Z"}
+        with pytest.raises(InvalidInput, match="nosy"):
+            late.features.push_rows(view="nosy", rows=[row])
+        with pytest.raises(InvalidInput, match="nosy"):
+            late.features.materialize(["nosy"], until=NOON + 20 * MINUTE)
         assert late.data.version("weather").version == 1
 
     def test_it_is_an_operation_too(self, late: Workspace) -> None:

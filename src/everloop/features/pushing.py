@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from everloop.data.data import Data
 from everloop.domain.datasets import Added, VersionRecord
@@ -23,6 +23,9 @@ from everloop.features.at_hand import OnlineFeatures
 from everloop.features.online import NEVER, Held, Layout, Packed
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
+
+if TYPE_CHECKING:
+    from everloop.features.reader import FeatureReader
 
 TYPED = re.compile(r"timestamp\[(s|ms|us|ns), tz=(.+)\]\Z")
 
@@ -43,6 +46,9 @@ class PushedFeatures(OnlineFeatures):
         source = record.view.sources[0]
         newest = self.context.room(Data).version(source)
         table = self._fitting(record, newest, rows)
+        self._fresh(
+            record, newest.reference, table
+        )  # what the view cannot compute is refused before it is kept
         with self._pushing:
             added = self.context.room(Data).add(table, source, f"pushed to {record.name}", append=True)
             now = self.context.clock()
@@ -78,11 +84,7 @@ class PushedFeatures(OnlineFeatures):
 
     def _bring(self, record: ViewRecord, added: Added, table: Any, now: datetime) -> tuple[int, int]:
         """Bring the store up to date for these entities: how many it answers otherwise now, and how many rows wait."""
-        from everloop.features.reader import FeatureReader, Selected
-
-        [source] = record.view.sources
-        selected = [Selected(record, each, each.name) for each in record.view.features]
-        fresh = FeatureReader(selected, {source: added.reference}, {source: table})
+        fresh = self._fresh(record, added.reference, table)
         if added.unchanged or record.view.aggregates:
             # What a window has now, and where rows that came before stand, only the whole history knows.
             layout, rows = self._whole(record, added, table).packed(record.reference, now, keys=table)
@@ -90,6 +92,14 @@ class PushedFeatures(OnlineFeatures):
             layout, rows = fresh.packed(record.reference, now)
         applied = self.put_online(record.reference, layout, rows) if rows else 0
         return applied, fresh.waiting(record.reference, now)
+
+    def _fresh(self, record: ViewRecord, reference: str, table: Any) -> "FeatureReader":
+        """A reader of these rows alone."""
+        from everloop.features.reader import FeatureReader, Selected
+
+        [source] = record.view.sources
+        selected = [Selected(record, each, each.name) for each in record.view.features]
+        return FeatureReader(selected, {source: reference}, {source: table})
 
     def _whole(self, record: ViewRecord, added: Added, table: Any) -> Any:
         """A reader of the whole dataset, kept from push to push while nobody else adds to it."""
