@@ -2,14 +2,13 @@
 
 Code is kept as content: for a project in git, its commit and the files of the work tree that differ from it (untracked ones
 too, ignored ones not), each an object; `restore` writes them out again. What takes time is remembered within the process: a
-second run costs one call of git.
+second run looks at the files only.
 """
 
 import os
 import platform
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -24,6 +23,7 @@ from everloop.domain.runs import Captured, HeldObject
 from everloop.errors import Conflict, Failed, NotFound
 from everloop.tracking import notebooks
 from everloop.tracking.secrets import holds_secrets, is_secret, masked_command, masked_text
+from everloop.tracking.worktree import git, state_of, top_of
 
 if TYPE_CHECKING:
     from everloop.store.objects import Objects
@@ -33,7 +33,6 @@ LARGEST_FILE = 10_000_000
 """Bytes of a changed file that is kept; a larger one is named in `Code.skipped`."""
 LARGEST_SUM = 100_000_000
 """Bytes of all changed files together."""
-GIT_SECONDS = 10
 
 THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -247,15 +246,14 @@ def _cpu() -> str:
 
 
 def _code(kept: _Kept, folder: Path, entry: Path | None, leave_out: tuple[Path, ...]) -> Code:
-    top = _top(folder)
-    state = _status(top, leave_out) if top is not None else None
+    top = top_of(folder)
+    state = state_of(top, leave_out) if top is not None else None
     if top is None or state is None:  # without git, the file that was started is all the code we know of
         alone = [] if entry is None or not entry.is_file() else [entry.name]
         files, skipped = _contents(kept, folder, alone)
         return Code("", "", files, [], skipped)
-    commit, branch, changed, deleted = state
-    files, skipped = _contents(kept, top, changed)
-    return Code(commit, branch, files, deleted, skipped)
+    files, skipped = _contents(kept, top, state.changed)
+    return Code(state.commit, state.branch, files, list(state.deleted), skipped)
 
 
 def _contents(kept: _Kept, top: Path, paths: Iterable[str]) -> tuple[list[CodeFile], list[str]]:
@@ -290,54 +288,9 @@ def _contents(kept: _Kept, top: Path, paths: Iterable[str]) -> tuple[list[CodeFi
     return files, skipped
 
 
-def _top(folder: Path) -> Path | None:
-    for each in (folder, *folder.parents):
-        if (each / ".git").exists():
-            return each
-    return None
-
-
-def _status(top: Path, leave_out: tuple[Path, ...]) -> tuple[str, str, list[str], list[str]] | None:
-    """Commit, branch, changed paths and deleted paths of a work tree, in one call of git; None where git is of no use."""
-    hidden = [":(exclude,glob)**/.everloop/**"]
-    hidden += [
-        f":(exclude,top,literal){each.relative_to(top)}"
-        for each in leave_out
-        if each != top and each.is_relative_to(top)
-    ]
-    output = _git(
-        top,
-        "status",
-        "--porcelain=v2",
-        "--branch",
-        "-z",
-        "--untracked-files=all",
-        "--no-renames",
-        "--",
-        ".",
-        *hidden,
-    )
-    if output is None:
-        return None
-    commit = branch = ""
-    changed: list[str] = []
-    deleted: list[str] = []
-    for line in output.decode(errors="surrogateescape").split("\0"):
-        if line.startswith("# branch.oid "):
-            commit = line[13:] if line[13:] != "(initial)" else ""
-        elif line.startswith("# branch.head "):
-            branch = line[14:] if line[14:] != "(detached)" else ""
-        elif line.startswith("? "):
-            changed.append(line[2:])
-        elif line.startswith(("1 ", "u ")):
-            path = line.split(" ", 8 if line[0] == "1" else 10)[-1]
-            (changed if os.path.lexists(top / path) else deleted).append(path)
-    return commit, branch, sorted(changed), sorted(deleted)
-
-
 def _check_out(repository: Path, commit: str, target: Path) -> None:
-    top = _top(repository.resolve())
-    archive = _git(top, "archive", "--format=tar", commit) if top is not None else None
+    top = top_of(repository.resolve())
+    archive = git(top, "archive", "--format=tar", commit) if top is not None else None
     if archive is None:
         raise NotFound(
             f"there is no commit {commit} in {repository}", hint="fetch it, or name a clone that has it"
@@ -356,19 +309,3 @@ def _inside(target: Path, path: str) -> Path:
             f"the captured path {path!r} leads out of the folder", hint="the record is not to be trusted"
         )
     return place
-
-
-def _git(top: Path, *arguments: str) -> bytes | None:
-    """What git answers, or None: it is not installed, refuses, or takes too long. Locks of the user's index are not taken."""
-    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(top), *arguments],
-            capture_output=True,
-            timeout=GIT_SECONDS,
-            env=environment,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
