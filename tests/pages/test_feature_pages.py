@@ -9,6 +9,10 @@ import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+from tests.pages.conftest import opened
+from tests.pages.test_every_page import DRAWN
 from tests.support.workspaces import FakeClock, served
 
 import everloop as ev
@@ -163,3 +167,28 @@ def test_what_values_are_like(pages: httpx.Client, filled: LocalWorkspace) -> No
     shown = text(pages, "/features/weather@v1")
     assert "moments at which something became known" in shown
     assert ">Greatest<" in shown
+
+
+def test_they_open_quietly_and_readers_with_aids_find_their_way(
+    filled: LocalWorkspace, browser: Browser, theme: str
+) -> None:
+    frame = pa.table({"origin": ["JFK"], "at": pa.array([NOON + timedelta(minutes=20)], INSTANT)})
+    logged = filled.features.history(frame, ["weather@v1:temp"], time="at")
+    wrong = logged.set_column(2, "temp", pc.add(logged["temp"], 1000.0))
+    filled.features.record_parity(filled.features.parity(wrong, ["weather@v1:temp"], time="at"))
+    filled.features.describe("weather@v1")
+    [report] = filled.features.parity_reports()
+    with served(filled) as site:
+        page, watched = opened(browser, site, theme, width=1024)
+        for address in ("/features", "/features/weather@v1", f"/parity/{report.id}"):
+            answer = page.goto(address)
+            assert answer is not None
+            assert answer.status == 200
+            page.wait_for_function(DRAWN)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+                f"{address} is too wide"
+            )
+            found = Axe().run(page).response["violations"]
+            assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+        page.context.close()
+        assert (watched.said, watched.elsewhere) == ([], [])
