@@ -130,6 +130,27 @@ def test_nothing_goes_while_a_writer_is_at_work(store: ContentStore) -> None:
     assert list(store.verify()) == []
 
 
+def test_chunks_of_an_interrupted_file_are_not_stored_again(store: ContentStore) -> None:
+    content = noise(60_000_000)
+    with pytest.raises(RuntimeError, match="pulled the plug"), store.writer() as writer:
+        writer.add(content)
+        raise RuntimeError("pulled the plug")
+    assert list(store.digests()) == []
+    with store.writer() as writer:
+        again = writer.add(content)
+    assert again.new_bytes < 15_000_000
+    assert store.read(again.digest) == content
+
+
+def test_chunks_that_belong_to_nothing_are_freed(store: ContentStore, bucket: Bucket) -> None:
+    with pytest.raises(RuntimeError, match="pulled the plug"), store.writer() as writer:
+        writer.add(noise(60_000_000))
+        raise RuntimeError("pulled the plug")
+    assert sum(size for _, size in bucket.list("packs/")) > 45_000_000
+    collect(store)
+    assert list(bucket.list("packs/")) == []
+
+
 def test_what_became_needed_after_the_plan_stays(store: ContentStore) -> None:
     first, second = add(store, noise(900_000), noise(600_000, 1))
     collection = store.collection()

@@ -80,6 +80,11 @@ class PackFile:
     def full(self) -> bool:
         return self._end >= LIMIT
 
+    @property
+    def only_chunks(self) -> bool:
+        """Whether no object is in it: chunks are pieces of objects that nobody sees before their recipe."""
+        return all(entry.kind is Kind.CHUNK for entry in self._entries)
+
     def append(self, kind: Kind, digest: bytes, payload: bytes | memoryview, size: int) -> None:
         self._file.write(payload)
         self._entries.append(Entry(kind, digest, self._end, len(payload), size))

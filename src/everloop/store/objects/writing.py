@@ -1,4 +1,8 @@
-"""Storing many objects at once: packs are filled beside the store and enter it together at the end."""
+"""Storing many objects at once: packs are filled beside the store and enter it together at the end.
+
+Packs of nothing but chunks enter when they are full: no object shows before its recipe, which comes last. So a file may be larger
+than the room for staging, and after an interruption the chunks that arrived are there and are not sent again.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +48,8 @@ class PackWriter:
         self._sealing: list[Future[_Sealed]] = []
         # Syncing a full pack takes as long as filling one: it happens beside the filling of the next.
         self._syncer = ThreadPoolExecutor(max_workers=1)
+        self._uploads = ThreadPoolExecutor(max_workers=_UPLOADS)
+        self._early: list[Future[None]] = []
         self._objects: set[bytes] = set()
         self._pieces: set[bytes] = set()
         self._recipes: list[tuple[bytes, bytes, int]] = []
@@ -154,7 +160,10 @@ class PackWriter:
 
     def _sealed(self, pack: PackFile) -> _Sealed:
         with storage_errors(str(self._bucket.staging)):
-            return _Sealed(pack, *pack.seal())
+            sealed = _Sealed(pack, *pack.seal())
+        if pack.only_chunks:
+            self._early.append(self._uploads.submit(self._publish, sealed))
+        return sealed
 
     def commit(self) -> None:
         """Bring everything into the store."""
@@ -163,10 +172,13 @@ class PackWriter:
             self._append(Kind.RECIPE, digest, payload, size)
         self._seal()
         packs = [future.result() for future in self._sealing]
-        with ThreadPoolExecutor(max_workers=_UPLOADS) as uploads:
-            list(uploads.map(self._publish, packs[:without_recipes]))
+        first = [pack for pack in packs[:without_recipes] if not pack.file.only_chunks]
+        list(self._uploads.map(self._publish, first))
+        for future in self._early:
+            future.result()
         for pack in packs[without_recipes:]:
-            self._publish(pack)
+            if not pack.file.only_chunks:
+                self._publish(pack)
         for key in self._relied_on:
             self._bucket.touch(key)
 
@@ -177,5 +189,6 @@ class PackWriter:
     def close(self) -> None:
         """Throw away what was not brought in; after `commit` that is nothing."""
         self._syncer.shutdown(cancel_futures=True)
+        self._uploads.shutdown(cancel_futures=True)
         for file in self._files:
             file.abandon()
