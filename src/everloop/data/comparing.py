@@ -53,6 +53,7 @@ class Tables:
         self.columns = [name for name in every[0].names if all(name in schema.names for schema in every)]
         # Columns are called c0, c1, … here, so that no name of a user's collides with one of ours.
         self._places = {name: f"c{place}" for place, name in enumerate(self.columns)}
+        self._nullable: set[str] = set()
         for name, rows in tables.items():
             schema = schemas.get(name, every[0])
             con.register(f"{name}_rows", rows if rows is not None else schema.empty_table())
@@ -95,14 +96,32 @@ class Tables:
         rest = [name for name in self.columns if name not in key]
         row = f"hash({', '.join(self._places[name] for name in rest) or '1'})"
         with sql_errors(_FAILED):
+            # A row of the second has another hash than the same row of the first, so that two of one side do not look like a pair.
+            for side, hashed in (("first", row), ("second", f"xor({row}, 1::ubigint)")):
+                self._con.execute(
+                    f"create temp table {side}_hashes as select {keys}, {hashed} as h from {side}"
+                )
+            both = "select * from first_hashes union all select * from second_hashes"
+            self._con.execute(
+                f"""create temp table suspects as select {keys} from ({both})
+                group by {keys} having count(*) <> 2 or bit_xor(h) <> 1"""
+            )
+            # A plain equality is several times quicker, and the same where no key that matters has a null.
+            nulls = self._one(
+                f"select {', '.join(f'count(*) > count({self._places[name]})' for name in key)} from suspects"
+            )
+            self._nullable = {name for name, some in zip(key, nulls, strict=True) if some}
             # `often` rows have a key, `more` of them in the first than in the second.
             self._con.execute(
                 f"""create temp table differing as
                 select {keys}, count(*) as often, sum(side)::bigint as more from (
-                    select {keys}, {row} as h, 1 as side from first union all select {keys}, {row}, -1 from second
-                ) group by {keys} having often <> 2 or more <> 0 or bit_xor(h) <> 0"""
+                    {self._of("first_hashes", "suspects", key, "1 as side")} union all
+                    {self._of("second_hashes", "suspects", key, "-1 as side")}
+                ) group by {keys}"""
             )
-            self._refuse_repeated(key, row)
+            self._refuse_repeated(key)
+            for side in ("first", "second"):
+                self._con.execute(f"create temp table {side}_found as {self._of(side, 'differing', key)}")
             added, removed = self._one(
                 "select count(*) filter (more < 0), count(*) filter (more > 0) from differing where often = 1"
             )
@@ -114,29 +133,34 @@ class Tables:
             )
         return RowDiff(int(added), int(removed), changed, cells, shown)
 
-    def _refuse_repeated(self, key: Sequence[str], row: str) -> None:
+    def _refuse_repeated(self, key: Sequence[str]) -> None:
         keys = ", ".join(self._places[name] for name in key)
-        repeated = "select * from differing where often > 2 or often = 2 and more <> 0"
-        same = self._same(key, "a", "b")
-        query = f"""select {keys} from (
-            select a.* from (select {keys}, {row} as h, 1 as side from first union all select {keys}, {row}, -1 from second) a
-            where exists (from ({repeated}) b where {same})
-        ) group by {keys}, h having sum(side) <> 0 limit 1"""
-        found = self._first(query) if self._first(f"{repeated} limit 1") else None
+        repeated = "often > 2 or often = 2 and more <> 0"
+        found = None
+        if self._first(f"from differing where {repeated} limit 1"):
+            self._con.execute(f"create temp table repeating as select {keys} from differing where {repeated}")
+            found = self._first(
+                f"""select {keys} from (
+                    {self._of("first_hashes", "repeating", key, "h as row, 1 as side")} union all
+                    {self._of("second_hashes", "repeating", key, "xor(h, 1::ubigint) as row, -1 as side")}
+                ) group by {keys}, row having sum(side) <> 0 limit 1"""
+            )
         if found is None:
             # Rows that repeat alike on both sides differ in nothing.
-            self._con.execute("delete from differing where often > 2 or often = 2 and more <> 0")
+            self._con.execute(f"delete from differing where {repeated}")
             # A key of a row that differs may have another row among those that both sides have.
-            listed = ", ".join(f"a.{self._places[name]}" for name in key)
-            found = self._first(
-                f"select {listed} from shared a where exists (from differing b where {same}) limit 1"
-            )
+            found = self._first(f"select {keys} from ({self._of('shared', 'differing', key)}) limit 1")
         if found is not None:
             where = ", ".join(f"{name} = {value}" for name, value in zip(key, found, strict=True))
             raise InvalidInput(
                 f"the key {', '.join(key)} repeats where rows differ: {where}",
                 hint="name more columns of the key",
             )
+
+    def _of(self, rows: str, chosen: str, key: Sequence[str], more: str = "") -> str:
+        """Rows of a table whose key is among those of another one, with what `more` asks for."""
+        same = self._same(key, "r", "k")
+        return f"select r.*{f', {more}' if more else ''} from {rows} r semi join {chosen} k on {same}"
 
     def _cells(self, key: Sequence[str], rest: Sequence[str]) -> tuple[int, dict[str, int]]:
         """How many rows changed, and how many in each column."""
@@ -151,23 +175,14 @@ class Tables:
 
     def _pairs(self, key: Sequence[str]) -> str:
         """Rows of both sides under keys where they differ, as `a` and `b`."""
-        sides = [
-            f"(from {side} r where exists (from differing k where k.often = 2 and {self._same(key, 'r', 'k')})) {name}"
-            for side, name in (("first", "a"), ("second", "b"))
-        ]
-        return f"{sides[0]} join {sides[1]} on {self._same(key, 'a', 'b')}"
+        return f"first_found a join second_found b on {self._same(key, 'a', 'b')}"
 
     def _alone(self, side: str, key: Sequence[str], sample: int) -> list[dict[str, Any]]:
-        if not sample:
-            return []
+        """Rows under keys that the other side has not."""
         keys = ", ".join(self._places[name] for name in key)
-        more = "more < 0" if side == "second" else "more > 0"
-        few = f"select {keys} from differing where often = 1 and {more} order by {keys} limit {int(sample)}"
-        listed = ", ".join(self._places.values())
-        same = self._same(key, "r", "k")
-        return self._rows(
-            f"select {listed} from {side} r where exists (from ({few}) k where {same}) order by {keys}"
-        )
+        other = {"first": "second", "second": "first"}[side]
+        found = f"select r.* from {side}_found r anti join {other}_found k on {self._same(key, 'r', 'k')}"
+        return self._rows(f"{found} order by {keys} limit {int(sample)}") if sample else []
 
     def _changed(self, key: Sequence[str], rest: Sequence[str], sample: int) -> list[ChangedRow]:
         if not sample:
@@ -189,8 +204,10 @@ class Tables:
         return rows
 
     def _same(self, key: Sequence[str], one: str, other: str) -> str:
-        places = [self._places[name] for name in key]
-        return " and ".join(f"{one}.{place} is not distinct from {other}.{place}" for place in places)
+        equal = {name: "is not distinct from" if name in self._nullable else "=" for name in key}
+        return " and ".join(
+            f"{one}.{self._places[name]} {sign} {other}.{self._places[name]}" for name, sign in equal.items()
+        )
 
     def _rows(self, query: str) -> list[dict[str, Any]]:
         """Whole rows, by the names of their columns."""
