@@ -181,6 +181,8 @@ class TestGc:
         assert done.versions == ["data:photos@v3", "data:photos@v4"]
         assert (done.pinned, done.in_use) == (["data:photos@v1"], ["data:photos@v2"])
         assert [pin.reason for pin in workspace.data.pins()] == ["the paper"]
+        with pytest.raises(Conflict, match="photos@v1 is pinned: the paper"):
+            workspace.data.remove("photos@v1")
         assert workspace.data.unpin("photos@v1") is True
         assert workspace.data.unpin("photos@v1") is False
         assert collect(workspace, retention=Retention(keep_last=1)).versions == ["data:photos@v1"]

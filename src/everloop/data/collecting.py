@@ -23,6 +23,7 @@ from everloop.governance.rooms import Room
 from everloop.store.objects.collecting import WORTH
 from everloop.store.schema.base import CHAINED, edges, metadata, objects_freed, objects_held
 from everloop.store.schema.data import dataset_pins, dataset_versions
+from everloop.store.schema.labels import label_projects
 from everloop.store.schema.pipelines import step_results
 from everloop.store.schema.tracking import runs
 
@@ -72,7 +73,7 @@ class Collecting(Room):
         if going and not dry_run:
             with self.change() as tx:
                 for each in going:
-                    _take_away(tx, each)
+                    take_away(tx, each, by="retention")
         plan, mentioned, collection, limit = self._planned(
             {each.reference for each in going} if dry_run else set(), grace, thorough
         )
@@ -111,8 +112,7 @@ class Collecting(Room):
         """Leave a version to the retention again; False when it was not pinned."""
         with self.change() as tx:
             found = records.version(tx, Reference.parse(reference, Kind.DATA))
-            chosen = (dataset_pins.c.name == found.name) & (dataset_pins.c.version == found.version)
-            was = tx.execute(sa.delete(dataset_pins).where(chosen)).rowcount > 0
+            was = tx.execute(sa.delete(dataset_pins).where(_is(dataset_pins, found))).rowcount > 0
             if was:
                 tx.event("data.unpinned", found.reference)
         return was
@@ -155,7 +155,12 @@ class Collecting(Room):
                 by_name.setdefault(row.name, []).append(records.record(row))
             if unknown := names - by_name.keys():
                 raise records.unknown(look, min(unknown))
-            consumed = look.all(sa.select(edges.c.source).where(edges.c.role == "consumed").distinct())
+            # That more was appended to a version is no use of it: the next one has its files.
+            used = look.all(
+                sa.select(edges.c.source)
+                .where(edges.c.role != "appended")
+                .union(sa.select(label_projects.c.source))
+            )
         pinned = {pin.reference for pin in self.pins()}
         now = self.context.clock()
         found = [
@@ -164,7 +169,7 @@ class Collecting(Room):
             if not names or name in names
             for each in surplus(versions, retention, now)
         ]
-        return split_surplus(found, pinned, {row.source for row in consumed})
+        return split_surplus(found, pinned, {row.source for row in used})
 
     def _planned(
         self, released: set[str], grace: float, thorough: bool
@@ -258,13 +263,32 @@ class Collecting(Room):
         return store
 
 
-def _take_away(tx: "Transaction", version: VersionRecord) -> None:
-    chosen = (dataset_versions.c.name == version.name) & (dataset_versions.c.version == version.version)
-    tx.execute(sa.update(dataset_versions).where(chosen).values(removed=tx.now))
+def require_unpinned(tx: "Transaction", versions: Iterable[VersionRecord]) -> None:
+    """Raises Conflict when one of these versions is pinned."""
+    for version in versions:
+        pin = tx.first(sa.select(dataset_pins).where(_is(dataset_pins, version)))
+        if pin is not None:
+            why = f": {pin.reason}" if pin.reason else ""
+            raise Conflict(
+                f"{version.reference} is pinned{why}",
+                hint=f"everloop data unpin {version.name}@v{version.version}",
+            )
+
+
+def take_away(tx: "Transaction", version: VersionRecord, *, forced: bool = False, by: str = "") -> None:
+    """Remove a version: what is known of it stays, and it holds nothing any more."""
+    tx.execute(sa.update(dataset_versions).where(_is(dataset_versions, version)).values(removed=tx.now))
+    tx.execute(sa.delete(dataset_pins).where(_is(dataset_pins, version)))
     tx.release(version.reference)
     tx.event(
-        "data.removed", version.reference, {"digest": version.digest, "forced": False, "by": "retention"}
+        "data.removed",
+        version.reference,
+        {"digest": version.digest, "forced": forced} | ({"by": by} if by else {}),
     )
+
+
+def _is(table: sa.Table, version: VersionRecord) -> sa.ColumnElement[bool]:
+    return (table.c.name == version.name) & (table.c.version == version.version)
 
 
 def _still_marked(tx: "Transaction", marked: Mapping[bytes, int]) -> dict[bytes, int]:

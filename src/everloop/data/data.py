@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data import records
-from everloop.data.collecting import Collecting
+from everloop.data.collecting import Collecting, require_unpinned, take_away
 from everloop.data.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
 from everloop.data.differences import Differences
@@ -113,7 +113,7 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
     def remove(self, reference: str, force: bool = False) -> list[VersionRecord]:
         """Take a version away, or all versions of a dataset. What is known of it stays, for lineage; its files may go.
 
-        Raises Conflict when something was made from it, unless `force`.
+        Raises Conflict when something was made from it or it is pinned, unless `force`.
         """
         wanted = Reference.parse(reference, Kind.DATA)
         with self.change() as tx:
@@ -137,11 +137,10 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
                         f"{each.reference} went into {user.target}",
                         hint="use --force to remove it all the same",
                     )
+            if not force:
+                require_unpinned(tx, taken)
             for each in taken:
-                chosen = (dataset_versions.c.name == each.name) & (dataset_versions.c.version == each.version)
-                tx.execute(sa.update(dataset_versions).where(chosen).values(removed=tx.now))
-                tx.release(each.reference)
-                tx.event("data.removed", each.reference, {"digest": each.digest, "forced": force})
+                take_away(tx, each, forced=force)
             return [msgspec.structs.replace(each, removed=tx.now) for each in taken]
 
     # Where the caller is: bytes and rows
