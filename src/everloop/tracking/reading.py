@@ -48,14 +48,21 @@ MOST_ON_A_PAGE = 50_000
 _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_ENTRIES = tuple(
-    sa.select(table.c.run, table.c.key, value).where(table.c.run.in_(_IDS))
-    for table, value in (
-        (run_params, run_params.c.value),
-        (run_tags, run_tags.c.value),
-        (run_metrics, run_metrics.c.last),
-    )
+_LISTED = sa.select(
+    sa.func.json_each(sa.bindparam("ids")).table_valued(sa.column("value", sa.String)).c.value
 )
+"""The identifiers as one parameter, a list in JSON: to SQLAlchemy and SQLite a hundred parameters are more work than the rows."""
+_ENTRIES = {
+    dialect: tuple(
+        sa.select(table.c.run, table.c.key, value).where(table.c.run.in_(ids))
+        for table, value in (
+            (run_params, run_params.c.value),
+            (run_tags, run_tags.c.value),
+            (run_metrics, run_metrics.c.last),
+        )
+    )
+    for dialect, ids in (("sqlite", _LISTED), ("postgresql", _IDS))
+}
 _RECORDS = sa.select(*RECORD_COLUMNS, runs.c.status.label("status_now")).where(runs.c.id.in_(_IDS))
 # Runs that are stored as running; those of other places that spoke lately are not looked at one by one.
 _MAYBE_LOST = sa.select(runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat).where(
@@ -125,7 +132,7 @@ def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunR
 def _records(look: Reader, rows: Sequence[sa.Row[Any]], lost: Mapping[str, str] = {}) -> list[RunRecord]:
     """`lost`: where the rows do not know it, the status of runs that are stored as running and are not."""
     ids = [row.id for row in rows]
-    params, tags, metrics = (_entries(look, query, ids) for query in _ENTRIES)
+    params, tags, metrics = (_entries(look, query, ids) for query in _ENTRIES[look.dialect])
     nan = float("nan")
     for numbers in metrics.values():
         for key, value in numbers.items():
@@ -159,9 +166,13 @@ def _entries(look: Reader, query: sa.Select[Any], ids: Sequence[str]) -> dict[st
     """Key and value of all rows of these runs, by run."""
     found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for start in range(0, len(ids), _IDS_AT_ONCE):
-        answer = look.execute(query, {"ids": ids[start : start + _IDS_AT_ONCE]})
-        for run, key, value in map(tuple, answer.all()):
+        some = ids[start : start + _IDS_AT_ONCE]
+        listed = msgspec.json.encode(some).decode() if look.dialect == "sqlite" else some
+        answer = look.execute(query, {"ids": listed})
+        # As the driver gives them: texts and numbers need no conversion, and they are many.
+        for run, key, value in answer.cursor.fetchall():
             found[run][key] = value
+        answer.close()
     return found
 
 
