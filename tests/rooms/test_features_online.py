@@ -1,6 +1,8 @@
 """The online store and parity: the same values as history, with their age; and faults of serving are found."""
 
+import json
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,12 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.workspaces import FakeClock
 
 import everloop as ev
+from everloop.cli.main import main
 from everloop.errors import InvalidInput, NotFound, StorageError
 from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
@@ -590,3 +594,66 @@ def test_pushed_values_are_the_historical_ones(
         online = made.features.get("weather", [{"origin": each} for each in "ABC"], time=clock.now)
         for past, now in zip(history, online, strict=True):
             assert now.values == {name: past[name] for name in now.values}
+
+
+class TestCommands:
+    """The commands as a user types them."""
+
+    DEFINITIONS = """
+import everloop as ev
+
+airport = ev.entity("airport", keys=["origin"])
+reports = ev.feature_view("reports", entity=airport, source="weather", event_time="time", features=["temp"])
+more = ev.on_demand_view(
+    "more", request={"add": "double"}, inputs={"reports:temp": "double"}, features=[ev.feature("sum", "temp + add")]
+)
+both = ev.feature_list("both", ["reports:temp", "more"])
+"""
+
+    @pytest.fixture
+    def run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> Callable[..., Any]:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "views.py").write_text(self.DEFINITIONS)
+        pq.write_table(reports(("JFK", 0, 50.0), ("EWR", 0, None)), tmp_path / "weather.parquet")
+
+        def run(*arguments: str, code: int = 0) -> Any:
+            assert main([*arguments, "--json"]) == code
+            return json.loads(capsys.readouterr().out)
+
+        run("data", "add", "weather.parquet", "--name", "weather")
+        run("features", "apply", "views.py")
+        return run
+
+    def test_from_definitions_to_answers(self, run: Callable[..., Any], tmp_path: Path) -> None:
+        [done] = run("features", "materialize", "--until", "2013-06-01T12:30:00Z")["materialized"]
+        assert (done["entities"], done["written"]) == (2, 2)
+        at = ("--time", "2013-06-01T12:40:00Z")
+        [row] = run("features", "get", "reports", "origin=JFK", *at)["rows"]
+        assert (row["values"], row["age"], row["staleness"]) == ({"temp": 50.0}, 2400.0, 600.0)
+        first, second = run("features", "get", "--list", "both", "origin=JFK,add=1", "origin=EWR,add=2", *at)[
+            "rows"
+        ]
+        assert first["values"] == {"temp": 50.0, "sum": 51.0}
+        assert second["statuses"] == {"temp": "null", "sum": "null"}
+        [row] = run("features", "get", "more", "origin=JFK,add=3", *at)["rows"]
+        assert row["values"] == {"sum": 53.0}
+        pq.write_table(reports(("JFK", 35, 60.0)), tmp_path / "new.parquet")
+        pushed = run("features", "push", "reports", "new.parquet")
+        assert (pushed["data"], pushed["applied"]) == ("data:weather@v2", 1)
+        [row] = run("features", "get", "reports:temp,more:sum", "origin=JFK,add=1", *at)["rows"]
+        assert row["values"] == {"temp": 60.0, "sum": 61.0}
+        assert run("features", "forget", "reports@v1")["forgotten"]
+        assert not run("features", "forget", "reports@v1", code=1)["forgotten"]
+
+    def test_mistakes_get_a_sentence(self, run: Callable[..., Any]) -> None:
+        assert (
+            "nothing is in the online store"
+            in run("features", "get", "reports", "origin=JFK", code=2)["error"]["message"]
+        )
+        assert (
+            "no feature list"
+            in run("features", "get", "--list", "all", "origin=JFK", code=2)["error"]["message"]
+        )
+        assert "no file" in run("features", "push", "reports", "none.csv", code=2)["error"]["message"]

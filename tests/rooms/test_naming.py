@@ -64,7 +64,12 @@ def test_a_rollout_that_does_not_exist_is_no_empty_answer(workspace: LocalWorksp
     ("text", "profile", "said", "hint"),
     [
         ('definitons = ["d"]', "", "no setting 'definitons'", "did you mean 'definitions'?"),
-        ("zzz = 1", "", "no setting 'zzz'", "the settings are: name, ledger, objects, executor, definitions"),
+        (
+            "zzz = 1",
+            "",
+            "no setting 'zzz'",
+            "the settings are: name, ledger, objects, online, executor, definitions",
+        ),
         ("[profiles.team]\nledgr = 'x'", "team", "no setting 'ledgr'", "did you mean 'ledger'?"),
         ("[profiles.team]\n[profiles.laptop]", "taem", "no profile 'taem'", "did you mean 'team'?"),
         ("[profiles.team]\n[profiles.laptop]", "zzz", "no profile 'zzz'", "the profiles are: team, laptop"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def get(features: str, entities: tuple[str, ...], is_list: bool, time: datetime | None) -> None:
     """Values from the online store, one row for each entity, with their age: of a view, of several features at once
     (weather:temp,recent), or of a list of features. What a view on demand takes from the request stands beside the keys."""
-    from everloop.domain.featureviews import OnDemandRecord
+    from everloop.domain.featureviews import FeatureName
 
     room = workspace().features
     keys = [_entity(each) for each in entities]
@@ -33,7 +33,8 @@ def get(features: str, entities: tuple[str, ...], is_list: bool, time: datetime 
         _emit_answer(room.ask_list(features, keys, time=time), keys)
         return
     several = "," in features or ":" in features.removeprefix("feature:")
-    if several or isinstance(room.recorded(features), OnDemandRecord):
+    on_demand = {each.name for each in room.on_demand_views()}
+    if several or FeatureName.parse(features).view in on_demand:
         _emit_answer(room.ask([each.strip() for each in features.split(",")], keys, time=time), keys)
         return
     found = room.get(features, keys, time)

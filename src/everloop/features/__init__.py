@@ -6,6 +6,8 @@
 - `timeline`: those rows in the order they became known, and what was known at a moment
 - `windows`: numbers over windows of a timeline
 - `keys`: entities as small numbers
-- `online`: the embedded online store
+- `online`: what an online store is, and how values are packed; `sqlite_store` the embedded one, `redis_store` the shared one
+- `at_hand`: filling it and reading it; `asking`: questions resolved once; `pushing`: rows from streams; `lists`: named lists;
+  `served`: stored features and those on demand in one answer
 - `parity`: logged values against recomputed ones
 """
