@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -52,6 +53,19 @@ def write(folder: Path, rows: int, columns: int) -> None:
         pq.write_table(made, folder / f"{name}.parquet", **WRITING)
 
 
+def prepare(folder: Path) -> None:
+    """The versions of a round in a new workspace; in a process of its own, for adding takes memory too."""
+    from everloop.workspace.local import LocalWorkspace
+
+    with LocalWorkspace(folder / "workspace") as workspace:
+        data = workspace.data
+        data.add(folder / "first.parquet", "t", file="a.parquet")
+        data.add(folder / "second.parquet", "t", file="a.parquet")
+        data.add(folder / "first.parquet", "grown", file="a.parquet")
+        data.add(folder / "more.parquet", "grown", append=True, file="more.parquet")
+        data.add(folder / "first.parquet", "renamed", file="b.parquet")
+
+
 def measured(folder: Path) -> dict[str, list[float]]:
     """One round in this process: wall seconds, processor seconds and memory of each work."""
     import duckdb
@@ -70,13 +84,8 @@ def measured(folder: Path) -> dict[str, list[float]]:
         found[name] = [wall, cpu, grown / 1024]
         return done
 
-    with tempfile.TemporaryDirectory(dir=folder) as place, LocalWorkspace(Path(place)) as workspace:
+    with LocalWorkspace(folder / "workspace") as workspace:
         data = workspace.data
-        data.add(folder / "first.parquet", "t", file="a.parquet")
-        data.add(folder / "second.parquet", "t", file="a.parquet")
-        data.add(folder / "first.parquet", "grown", file="a.parquet")
-        data.add(folder / "more.parquet", "grown", append=True, file="more.parquet")
-        data.add(folder / "first.parquet", "renamed", file="b.parquet")
         timed("by key, first", lambda: data.diff("t@v1", "t@v2", key=["id"]))
         seen = timed("by key", lambda: data.diff("t@v1", "t@v2", key=["id"]))
         assert (seen.rows_added, seen.rows_removed) == (700, 500), seen
@@ -105,8 +114,12 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="20,000 rows, one round: to see that it works")
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--round", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.prepare is not None:
+        prepare(asked.prepare)
+        return
     if asked.round is not None:
         print(json.dumps(measured(asked.round)))
         return
@@ -118,9 +131,11 @@ def main() -> None:
         print(f"{rows:,} rows x {asked.columns} columns, {size / 1e6:.0f} MB of Parquet, {rounds} rounds\n")
         found = []
         for _ in range(rounds):
-            command = [sys.executable, __file__, "--round", place]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            for step in ("--prepare", "--round"):
+                command = [sys.executable, __file__, step, place]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout.splitlines()[-1]))
+            shutil.rmtree(folder / "workspace")
     print(f"{'work':<16}{'wall':>8}{'processor':>11}{'memory':>9}{'ratio':>8}  to")
     for work in WORKS:
         wall, used, memory = (statistics.median(each[work][at] for each in found) for at in range(3))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -51,6 +52,16 @@ def table(rows: int, seed: int) -> pa.Table:
     return pa.table(columns)
 
 
+def prepare(folder: Path) -> None:
+    """The versions of a round in a new workspace; in a process of its own, for adding takes memory too."""
+    from everloop.workspace.local import LocalWorkspace
+
+    with LocalWorkspace(folder / "workspace") as workspace:
+        data = workspace.data
+        data.add(folder / "first.parquet", "t", file="first.parquet")
+        data.add(folder / "more.parquet", "t", append=True, file="more.parquet")
+
+
 def measured(folder: Path) -> dict[str, list[float]]:
     """One round in this process: wall seconds, processor seconds and memory of each work."""
     import duckdb
@@ -68,12 +79,10 @@ def measured(folder: Path) -> dict[str, list[float]]:
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         found[name] = [wall, cpu, grown / 1024]
 
-    with tempfile.TemporaryDirectory(dir=folder) as place, LocalWorkspace(Path(place)) as workspace:
+    with LocalWorkspace(folder / "workspace") as workspace:
         data = workspace.data
-        data.add(folder / "first.parquet", "t", file="first.parquet")
         timed("profile", lambda: data.profile("t@v1"))
         timed("kept", lambda: data.profile("t@v1"))
-        data.add(folder / "more.parquet", "t", append=True, file="more.parquet")
         timed("appended", lambda: data.profile("t@v2"))
         timed("shifts", lambda: data.compare_profiles("t@v1", "t@v2"))
     query = f"summarize from '{folder / 'first.parquet'}'"
@@ -88,8 +97,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="20,000 rows, one round: to see that it works")
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--round", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.prepare is not None:
+        prepare(asked.prepare)
+        return
     if asked.round is not None:
         print(json.dumps(measured(asked.round)))
         return
@@ -104,9 +117,11 @@ def main() -> None:
         print(f"{rows:,} rows x 20 columns, {size / 1e6:.0f} MB of Parquet, {rounds} rounds\n")
         found = []
         for _ in range(rounds):
-            command = [sys.executable, __file__, "--round", place]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            for step in ("--prepare", "--round"):
+                command = [sys.executable, __file__, step, place]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout.splitlines()[-1]))
+            shutil.rmtree(folder / "workspace")
     print(f"{'work':<14}{'wall':>8}{'processor':>11}{'memory':>9}{'ratio':>8}  to")
     for work in WORKS:
         wall, used, memory = (statistics.median(each[work][at] for each in found) for at in range(3))

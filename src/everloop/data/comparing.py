@@ -98,9 +98,8 @@ class Tables:
         with sql_errors(_FAILED):
             # A row of the second has another hash than the same row of the first, so that two of one side do not look like a pair.
             for side, hashed in (("first", row), ("second", f"xor({row}, 1::ubigint)")):
-                self._con.execute(
-                    f"create temp table {side}_hashes as select {keys}, {hashed} as h from {side}"
-                )
+                columns = f"{keys}, {hashed} as h"
+                self._con.execute(f"create temp table {side}_hashes as select {columns} from {side}")
             both = "select * from first_hashes union all select * from second_hashes"
             self._con.execute(
                 f"""create temp table suspects as select {keys} from ({both})
