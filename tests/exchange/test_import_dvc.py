@@ -75,6 +75,8 @@ class TestHistory:
             "data:data/labels.csv@v1",
             "data:data/labels.csv@v2",
         ]
+        added = workspace.data.add(repository / "data/labels.csv", "the same")
+        assert labels[2].content == added.content  # the rows of the newest, as they are in the work tree
         assert workspace.data.dataset("data/labels.csv@v1").to_arrow()["label"].to_pylist() == ["cat", "dog"]
         # The branch's commit brought the dog; its merge brings nothing new.
         assert [each.message for each in workspace.data.log("data/images")] == [
@@ -202,6 +204,15 @@ class TestWithoutGitAndOldFormats:
         assert report.skipped == []
         assert workspace.data.dataset("t.csv").open("t.csv").read() == windows
         assert workspace.data.dataset("b.bin").open("b.bin").read() == binary
+
+    def test_what_is_no_table_by_its_ending_is_kept_as_it_is(
+        self, workspace: LocalWorkspace, folder: Path
+    ) -> None:
+        for name, content in {"r.csv": b"a,b\n1,2,3\n", "p.parquet": b"PAR1 no", "e.csv": b""}.items():
+            self.track(folder, name, cached(folder, content))
+        report = imported(workspace, folder)
+        assert (report.imported["versions"], report.skipped) == (3, [])
+        assert {each.rows for each in workspace.data.datasets()} == {None}
 
     def test_damaged_content_is_not_taken(self, workspace: LocalWorkspace, folder: Path) -> None:
         digest = cached(folder, b"good")

@@ -47,6 +47,12 @@ class _Found(NamedTuple):
     commit: Commit
 
 
+class _Shape(NamedTuple):
+    columns: list[Column]
+    rows: int | None
+    content: str | None
+
+
 class DvcImport:
     """One import. `prefix`: goes before the path of an output to make the dataset's name, such as ``photos/``."""
 
@@ -187,7 +193,7 @@ class DvcImport:
         except (Lost, InvalidInput) as error:
             self._skip("version", _at(name, commit), str(error))
             return
-        columns, rows = _shape(files)
+        shape = _shape(files)
         digest = self._room.objects.put(manifest.encode()).digest
         version = VersionRecord(
             reference="",
@@ -197,8 +203,9 @@ class DvcImport:
             files=len(manifest.files),
             bytes=manifest.size,
             new_bytes=new_bytes,
-            rows=rows,
-            columns=columns,
+            rows=shape.rows,
+            columns=shape.columns,
+            content=shape.content,
             parent=None,
             producer=None,
             message=commit.subject,
@@ -252,20 +259,30 @@ def _not_after(time: datetime, now: datetime) -> datetime:
     return min(time, now)
 
 
-def _shape(files: list[Listed]) -> tuple[list[Column], int | None]:
-    """Columns and rows of the one table that the files make up; none when they do not."""
-    from everloop.data import tables
+def _shape(files: list[Listed]) -> _Shape:
+    """What the files are as one table; nothing when they are none. DVC never promised a table, so what cannot be read as one by
+    its ending is kept as it is."""
+    import pyarrow as pa
 
-    shapes = []
+    from everloop.data import tables
+    from everloop.data.row_digests import row_digest
+    from everloop.data.scanning import table_of
+
+    no_table = _Shape([], None, None)
+    schemas = []
     for file in files:
         try:
-            shape = tables.inspect(file.path, file.place)
-        except InvalidInput:  # kept as it is: DVC never promised a table
-            return [], None
-        if shape is None:
-            return [], None
-        shapes.append(shape)
+            found = tables.inspect(file.path, file.place)
+        except InvalidInput:
+            return no_table
+        if found is None:
+            return no_table
+        schemas.append(found[0])
     endings = {posixpath.splitext(file.path)[1].lower() for file in files}
-    if len(endings) != 1 or any(not schema.equals(shapes[0][0]) for schema, _ in shapes):
-        return [], None
-    return tables.columns_of(shapes[0][0]), sum(rows for _, rows in shapes)
+    if len(endings) != 1 or not all(each.equals(schemas[0]) for each in schemas):
+        return no_table
+    try:
+        table = table_of([(file.path, file.place) for file in files])
+        return _Shape(tables.columns_of(table.schema), table.count_rows(), row_digest(table))
+    except (pa.ArrowException, InvalidInput):
+        return no_table
