@@ -318,6 +318,7 @@ def test_who_may_only_look_is_told_so(browser: Browser, own: LocalWorkspace) -> 
         page.goto("/login")
         page.get_by_label("Token").fill(secret)
         page.keyboard.press("Enter")
+        expect(page).to_have_url(f"{url}/")
         page.goto("/labels/tone@label")
         expect(page.locator("main")).to_contain_text("Here you may look, not label")
         page.goto("/labels/tone")

@@ -115,49 +115,19 @@ class Queue(Projects):
         with self.change() as tx:
             found, row = self._answerable(tx, project, item)
             given = self.checked(tx, found, item, answers)
-            entry = add_entry(
-                tx,
-                entry_row(
-                    tx,
-                    self.context.ids,
-                    found,
-                    item,
-                    EntryKind.LABEL,
-                    answers=given,
-                    replaces=_said(mark_of(tx, found.name, item, tx.actor)),
-                    seconds=seconds,
-                    origin=origin,
-                ),
-            )
-            mark(tx, found.name, item, tx.actor, entry, LABELLED)
-            recount(tx, found, row)
-            _let_go(tx, found.name, item)
+            entry = self._say(tx, found, row, EntryKind.LABEL, answers=given, seconds=seconds, origin=origin)
             tx.event("labels.annotated", found.reference, {"item": row.key, "entry": entry})
             return entry_named(tx, found.name, entry)
 
     @operation(Permission.WRITE)
     def skip(self, project: str, item: int, comment: str = "", origin: str = "api") -> Entry:
         """Leave an item to others: it is not offered to this annotator again."""
+        because = comment.strip()
         with self.change() as tx:
             found, row = self._answerable(tx, project, item)
-            entry = add_entry(
-                tx,
-                entry_row(
-                    tx,
-                    self.context.ids,
-                    found,
-                    item,
-                    EntryKind.SKIP,
-                    replaces=_said(mark_of(tx, found.name, item, tx.actor)),
-                    comment=comment.strip(),
-                    origin=origin,
-                ),
-            )
-            mark(tx, found.name, item, tx.actor, entry, SKIPPED)
-            recount(tx, found, row)
-            _let_go(tx, found.name, item)
+            entry = self._say(tx, found, row, EntryKind.SKIP, comment=because, origin=origin)
             tx.event(
-                "labels.skipped", found.reference, {"item": row.key, "entry": entry, "comment": comment[:200]}
+                "labels.skipped", found.reference, {"item": row.key, "entry": entry, "comment": because[:200]}
             )
             return entry_named(tx, found.name, entry)
 
@@ -221,6 +191,38 @@ class Queue(Projects):
         if row.state == ItemState.REVIEWED:
             raise Conflict(f"{row.key} was reviewed: its answer stands", hint="a review can be made anew")
         return found, row
+
+    def _say(
+        self,
+        tx: Transaction,
+        project: LabelProject,
+        item: sa.Row[Any],
+        kind: EntryKind,
+        *,
+        answers: Answers | None = None,
+        comment: str = "",
+        seconds: float | None = None,
+        origin: str,
+    ) -> str:
+        """Whoever asks says this of the item from now on, whatever they said before."""
+        before = mark_of(tx, project.name, item.number, tx.actor)
+        row = entry_row(
+            tx,
+            self.context.ids,
+            project,
+            item.number,
+            kind,
+            answers=answers,
+            replaces=None if before is None else before.entry,
+            comment=comment,
+            seconds=seconds,
+            origin=origin,
+        )
+        entry = add_entry(tx, row)
+        mark(tx, project.name, item.number, tx.actor, entry, LABELLED if kind is EntryKind.LABEL else SKIPPED)
+        recount(tx, project, item)
+        _let_go(tx, project.name, item.number)
+        return entry
 
     def _kept(self, tx: Transaction, project: LabelProject, lease: sa.Row[Any]) -> sa.Row[Any] | None:
         """The item that whoever asks has before them, while it still wants their answer."""
@@ -401,10 +403,6 @@ class Bulk:
             for item in sorted(touched)
         ]
         self._tx.put(label_items, rows)
-
-
-def _said(said: sa.Row[Any] | None) -> str | None:
-    return None if said is None else str(said.entry)
 
 
 def _keep(tx: Transaction, project: str, user: str, item: int, until: datetime, position: int) -> None:
