@@ -83,7 +83,7 @@ class FileGuard:
 
         with storage_errors(str(self._path.parent)):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = self._opened()
         try:
             fcntl.flock(file, how)
             try:
@@ -92,6 +92,14 @@ class FileGuard:
                 fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the lock too
         finally:
             os.close(file)
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except (
+            PermissionError
+        ):  # another user's file in a store that is shared: to read it is enough for a lock
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class MarkerGuard:
