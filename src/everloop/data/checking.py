@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from everloop.data import custom
-from everloop.data.cleaning import AGGREGATES, DISTINCTS, first_row, limit_memory, missing_is_null, only
+from everloop.data.cleaning import AGGREGATES, DISTINCTS, first_row, missing_is_null, only, settle
 from everloop.data.column_types import is_of_type
 from everloop.data.compiling import NUMBER, Compiler, Copies, Flag, Number, Rule, Steps, described
 from everloop.data.distributions import SIGNIFICANT, distance
@@ -73,7 +73,7 @@ class Examination:
         self._previous = previous
         self._project = project
         self._checks = list(checks)
-        limit_memory(con)
+        settle(con)
         # A contract's SQL runs wherever somebody adds: it must not read that person's files.
         con.execute("set enable_external_access = false")
         con.execute("set lock_configuration = true")

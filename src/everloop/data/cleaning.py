@@ -19,7 +19,7 @@ MEMORY = "800MB"
 """What DuckDB may hold; more goes to a temporary folder."""
 
 
-def limit_memory(con: duckdb.DuckDBPyConnection) -> None:
+def settle(con: duckdb.DuckDBPyConnection) -> None:
     """Let a connection use little memory, and a temporary folder beyond."""
     con.execute(f"set memory_limit = '{MEMORY}'")
     con.execute("set temp_directory = ?", [tempfile.gettempdir()])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from everloop.data.cleaning import AGGREGATES, DISTINCTS, first_row, limit_memory, missing_is_null, only
+from everloop.data.cleaning import AGGREGATES, DISTINCTS, first_row, missing_is_null, only, settle
 from everloop.data.scanning import literal, quoted
 from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.checks import declaring as check
@@ -74,7 +74,7 @@ def infer(
     con: duckdb.DuckDBPyConnection, rows: pa.dataset.Dataset | pa.Table, name: str, dataset: str
 ) -> Suite:
     """The checks that describe a table, anything DuckDB can register that has a schema."""
-    limit_memory(con)
+    settle(con)
     kinds = missing_is_null(con, "rows", rows)
     types = {field.name: str(field.type) for field in rows.schema}
     return check.checks(name, dataset=dataset, checks=_Proposals(con, kinds, types).listed())

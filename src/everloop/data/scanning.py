@@ -172,6 +172,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
     con.execute("set TimeZone = 'UTC'")
     # SQL sees what was registered, not variables of this program.
     con.execute("set python_enable_replacements = false")
+    # It would be drawn on standard output after two seconds, into the middle of --json.
+    con.execute("set enable_progress_bar = false")
     return con
 
 
