@@ -207,6 +207,15 @@ class Projects(Room):
         )
 
     @operation(Permission.READ)
+    def count(self, project: str, state: str = "open") -> int:
+        """How many items are in a state: quicker than all of `progress`, for who asks after every answer."""
+        wanted = str(one_of(ItemState, state, "state"))
+        with self.look() as look:
+            found = project_named(look, project)
+            chosen = (label_items.c.project == found.name) & (label_items.c.state == wanted)
+            return int(look.scalar(sa.select(sa.func.count()).where(chosen)) or 0)
+
+    @operation(Permission.READ)
     def item(self, project: str, key: str) -> LabelItem:
         """An item by its key, or by ``#`` and its number."""
         with self.look() as look:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from everloop.domain.labels import Assignment, Entry, ItemState, LabelItem, LabelProject, Progress
+from everloop.domain.labels import Assignment, Entry, ItemState, LabelItem, LabelProject
 from everloop.errors import InvalidInput, NotFound, TooLarge
 from everloop.governance.identity import Permission, permits
 from everloop.server.pages import label_forms, markdown
@@ -107,14 +107,12 @@ def undo(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> 
 def review_page(request: Request, workspace: Workspace) -> dict[str, Any]:
     here = Address.of(request)
     project: LabelProject = workspace.labels.project(_project(request))
-    progress: Progress = workspace.labels.progress(project.name)
     only = here.choice("only", ("all", "differs"))
     item: LabelItem | None = workspace.labels.next_review(
         project.name, after=here.number("after") - 1, differs=True if only == "differs" else None
     )
     context = _frame(workspace, project, "review") | {
         "crumbs": [("Labels", "/labels"), (project.name, link_to(project.reference)), ("review", None)],
-        "progress": progress,
         "item": item,
         "from_start": here.but({"after": None}) if here.get("after") else None,
         "choices": [
@@ -186,14 +184,14 @@ def picture(request: Request, workspace: Workspace) -> Response:
 
 
 def _frame(workspace: Workspace, project: LabelProject, verb: str) -> dict[str, Any]:
-    progress: Progress = workspace.labels.progress(project.name)
-    done = progress.items - progress.open
     return {
         "subject": project.reference,
         "project": project,
         "base": f"{link_to(project.reference)}@{verb}",
         "guidelines": markdown.render(project.guidelines) if project.guidelines else "",
-        "done": done,
+        "done": project.items - workspace.labels.count(project.name)
+        if verb == "label"
+        else workspace.labels.count(project.name, "reviewed"),
         "elsewhere": 0,
         "command": f"everloop label {'answer' if verb == 'label' else 'review'} {project.name} ITEM …",
     }
