@@ -96,7 +96,7 @@ class Tables:
         rest = [name for name in self.columns if name not in key]
         row = f"hash({', '.join(self._places[name] for name in rest) or '1'})"
         with sql_errors(_FAILED):
-            # A row of the second has another hash than the same row of the first, so that two of one side do not look like a pair.
+            # A row of the second has another hash than the same row of the first: two of one side do not look like a pair.
             for side, hashed in (("first", row), ("second", f"xor({row}, 1::ubigint)")):
                 columns = f"{keys}, {hashed} as h"
                 self._con.execute(f"create temp table {side}_hashes as select {columns} from {side}")
