@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import everloop as ev
 from everloop.domain.featureviews import Feature, FeatureView, OnDemandRecord, OnDemandView
 from everloop.errors import Conflict, Failed, InvalidDefinition, InvalidInput
+from everloop.features import functions
+from everloop.features.apart import apart
 from everloop.features.on_demand import ARROW, OnDemand, prove
 from everloop.governance.definitions import declared, load
 from everloop.workspace.workspace import Workspace
@@ -274,3 +276,31 @@ class TestRoom:
             InvalidDefinition, match="on-demand view 'other': feature view 'weather' has no feature 'tmp'"
         ):
             any_workspace.features.apply([unknown])
+
+    def test_code_runs_in_a_child_where_it_must_not_run_here(
+        self, any_workspace: Workspace, frame: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.apply(any_workspace, tmp_path, 2.0)
+        here = any_workspace.features.history(frame, ["felt"], time="asked")
+
+        def never(*_: Any, **__: Any) -> Any:
+            raise AssertionError("a user's code ran in this process")
+
+        monkeypatch.setattr(functions, "call", never)
+        with apart():
+            there = any_workspace.features.history(frame, ["felt"], time="asked")
+        assert there.equals(here)
+
+
+def test_what_goes_wrong_in_a_child_is_named_as_here(capfd: pytest.CaptureFixture[str]) -> None:
+    @ev.on_demand_view("loud", request={"origin": "string"}, outputs={"upper": "string"})
+    def loud(origin: Any) -> Any:
+        print("said by the code")
+        return {"upper": [each.upper() for each in origin]}
+
+    with apart():
+        told = ready(loud).compute(pa.table({"origin": ["jfk"]}))
+        assert told["upper"].to_pylist() == ["JFK"]
+        with pytest.raises(Failed, match=r"on-demand view 'loud', line 3 of its code .*NoneType"):
+            ready(loud).compute(pa.table({"origin": pa.array([None], pa.string())}))
+    assert "said by the code" in capfd.readouterr().err

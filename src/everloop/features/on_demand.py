@@ -26,7 +26,7 @@ from everloop.data.scanning import first_line, quoted
 from everloop.domain.featureviews import OnDemandRecord, OnDemandView, TypedColumn
 from everloop.domain.signature import Type
 from everloop.errors import Failed, InvalidDefinition, InvalidInput, nearest
-from everloop.features import functions
+from everloop.features import apart, functions
 from everloop.features.sql_rules import require_row_by_row
 from everloop.features.types import ARROW, as_type, declared_type
 
@@ -100,6 +100,8 @@ class OnDemand:
 
     def _by_python(self, given: pa.Table) -> pa.Table:
         assert self.view.python is not None
+        if apart.is_apart():
+            return apart.computed("on demand", self.record, [given])
         columns = {
             each.column: _to_numpy(given[each.column], each.type, f"{self.what}: '{each.column}'")
             for each in self.view.columns

@@ -90,7 +90,8 @@ def values_key(aggregate: Aggregate) -> str:
 
 
 def transformed(view: FeatureView, tables: Mapping[str, Any]) -> pa.Table:
-    """The rows that a view's Python function makes of its datasets' tables. The user's code runs here: never in the server."""
+    """The rows that a view's Python function makes of its datasets' tables: the user's code runs here, or in a child."""
+    from everloop.features import apart
     from everloop.features.functions import call
 
     assert view.python is not None
@@ -99,6 +100,8 @@ def transformed(view: FeatureView, tables: Mapping[str, Any]) -> pa.Table:
         each if isinstance(each, pa.Table) else each.to_table()
         for each in (tables[name] for name in view.sources)
     ]
+    if apart.is_apart():
+        return apart.computed("rows", view, sources)
     made = call(view.python, what, *sources)
     try:
         return made if isinstance(made, pa.Table) else pa.table(made)

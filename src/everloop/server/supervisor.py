@@ -15,6 +15,7 @@ from functools import partial
 
 from everloop.domain.rollouts import TERMINAL
 from everloop.errors import EverloopError
+from everloop.features.apart import apart
 from everloop.serving.process import PredictionServer
 from everloop.workspace.workspace import Workspace
 
@@ -110,6 +111,7 @@ class Supervisor:
 
     def _tried(self, what: str, chore: Callable[[], object]) -> None:
         try:
-            chore()
+            with apart():  # features in Python are computed by children: a user's code never runs in this process
+                chore()
         except Exception:  # a background loop: it must outlive whatever one chore meets
             log.exception("%s failed", what)
