@@ -281,6 +281,12 @@ class TestOneLedger:
         (found,) = wire.workspace.tracking.datasets_of([run])[run]
         assert isinstance(found, LoggedDataset)
         assert (found.name, found.digest, found.context) == ("flights", "abc", "train")
+        other = wire.run()
+        wire.post(f"{RUNS}/log-inputs", run_id=other, datasets=[given])
+        pages = "/ajax-api/2.0/mlflow/experiments/search-datasets"
+        summary = {"experiment_id": "0", "name": "flights", "digest": "abc", "context": "train"}
+        assert wire.post(pages, experiment_ids=["0", "77", "x"])["dataset_summaries"] == [summary]
+        assert wire.post(pages, experiment_ids=["1"]) == wire.post(pages) == {}
         for change in ({"name": "x" * 501}, {"digest": "x" * 37}, {"name": ""}):
             wrong = {"run_id": run, "datasets": [{"dataset": dataset | change}]}
             assert wire.refused("POST", f"{RUNS}/log-inputs", json=wrong)[0] == 400

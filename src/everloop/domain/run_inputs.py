@@ -35,6 +35,15 @@ class LoggedDataset(msgspec.Struct, frozen=True):
         return found.num_rows if found.num_rows is not None else next(iter(found.features_shape), None)
 
 
+class UsedDataset(msgspec.Struct, frozen=True):
+    """A dataset that runs of an experiment say they used, and for what."""
+
+    experiment_id: int
+    name: str
+    digest: str
+    context: str = ""
+
+
 class _Profile(msgspec.Struct, frozen=True):
     num_rows: int | None = None
     features_shape: list[int] = []

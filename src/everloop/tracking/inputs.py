@@ -2,14 +2,14 @@
 
 import sqlalchemy as sa
 
-from everloop.domain.run_inputs import DATASET_LIMITS, MAX_DATASETS, LoggedDataset
-from everloop.domain.runs import checked_text
+from everloop.domain.run_inputs import DATASET_LIMITS, MAX_DATASETS, LoggedDataset, UsedDataset
+from everloop.domain.runs import ACTIVE, checked_text
 from everloop.errors import InvalidInput
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.ledger import Transaction
-from everloop.store.schema.tracking import logged_datasets, run_datasets
+from everloop.store.schema.tracking import logged_datasets, run_datasets, runs
 from everloop.tracking import reading, writing
 
 CONTEXT = "mlflow.data.context"
@@ -59,6 +59,26 @@ class LoggedInputs(Room):
         """The datasets of these runs, by run, in the order of name and digest."""
         with self.look() as look:
             return reading.datasets(look, run_ids)
+
+    @operation(Permission.READ)
+    def used_datasets(self, experiments: list[int], limit: int = MAX_DATASETS) -> list[UsedDataset]:
+        """The datasets that active runs of these experiments say they used, each once for what it was used for."""
+        if not 1 <= limit <= MAX_DATASETS:
+            raise InvalidInput(f"a list of {limit} datasets cannot be had", hint=f"1 to {MAX_DATASETS}")
+        described, used = logged_datasets.c, run_datasets.c
+        query = (
+            sa.select(described.experiment, described.name, described.digest, used.context)
+            .select_from(
+                run_datasets.join(logged_datasets, used.dataset == described.id).join(
+                    runs, runs.c.id == used.run
+                )
+            )
+            .where(described.experiment.in_(experiments), runs.c.state == ACTIVE)
+            .distinct()
+            .order_by(described.experiment, described.name, described.digest, used.context)
+        )
+        with self.look() as look:
+            return [UsedDataset(*tuple(row)) for row in look.all(query.limit(limit))]
 
 
 def _check(given: LoggedDataset) -> None:
