@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -277,3 +278,185 @@ class TestQuarantine:
         ]
         assert workspace.governance.definition("checks", "flights").version == 1
         assert "data.checked" in [event.action for event in workspace.governance.log(limit=100)]
+
+    def test_severities_side_by_side(self, workspace: LocalWorkspace) -> None:
+        """A warning and a check that is met mostly leave rows where they are; only what did not pass is put aside."""
+        suite = [
+            ev.check.in_range("distance", 1, 5000, severity="quarantine", mostly=0.8, name="mostly near"),
+            ev.check.in_range("id", 1, severity="warn"),
+            ev.check.foreign_key("dest", "airports", "faa", severity="quarantine"),
+        ]
+        bad = flights(0, (2, "distance", 9000), (5, "dest", "XXX"))
+        added = workspace.data.add(bad, "flights", checks=suite)
+        assert added.report is not None
+        assert [(each.passed, each.failed_rows) for each in added.report.checks] == [
+            (True, 1),
+            (False, 1),
+            (False, 1),
+        ]
+        assert ev.data("flights/quarantine").to_arrow()["failed_checks"].to_pylist() == [["dest.foreign_key"]]
+        assert ev.data("flights").to_arrow()["id"].to_pylist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+    def test_too_many_bad_rows_are_refused(self, workspace: LocalWorkspace) -> None:
+        """The same condition twice: a few bad rows go aside, many mean that something larger is wrong."""
+        near = ev.check.in_range("distance", 1, 5000, severity="quarantine")
+        few = ev.check.in_range("distance", 1, 5000, mostly=0.8, name="few are far")
+        few_bad = flights(0, (2, "distance", 9000))
+        assert workspace.data.add(few_bad, "flights", checks=[near, few]).quarantined_rows == 1
+        many_bad = flights(10, *((row, "distance", 9000) for row in range(3)))
+        with pytest.raises(Refused, match="few are far"):
+            workspace.data.add(many_bad, "flights", append=True, checks=[near, few])
+
+    def test_a_check_that_cannot_find_its_bad_rows_lets_none_in(self, workspace: LocalWorkspace) -> None:
+        gone = ev.check.foreign_key("dest", "nowhere", "faa", severity="quarantine")
+        with pytest.raises(Refused, match="no dataset is called 'nowhere'"):
+            workspace.data.add(flights(0), "flights", checks=[gone])
+
+
+class TestAgainstOtherVersions:
+    """Volume and distribution, compared with the version before or one that is named."""
+
+    def test_volume(self, workspace: LocalWorkspace) -> None:
+        steady = [ev.check.row_change(-0.5, 0.5)]
+        first = workspace.data.add(flights(0), "flights", checks=steady)
+        assert first.report is not None
+        assert first.report.passed
+        assert "none before it" in first.report.checks[0].note
+        with pytest.raises(Refused, match="row_change"):
+            workspace.data.add(flights(0).slice(0, 4), "flights", checks=steady)
+        assert workspace.data.add(flights(0).slice(0, 5), "flights", checks=steady).version == 2
+        with pytest.raises(Refused, match="row_change"):
+            workspace.data.add(flights(50), "flights", append=True, checks=steady)
+        report = workspace.data.check("flights@v2", [ev.check.row_change(low=-0.4)])
+        assert report.checks[0].sample == [
+            {"rows": 5, "before": 10, "reference": "data:flights@v1", "change": -0.5}
+        ]
+
+    @pytest.mark.parametrize("kind", [pa.float64(), pa.int64(), pa.timestamp("us", "UTC"), pa.string()])
+    def test_distribution(self, workspace: LocalWorkspace, kind: pa.DataType) -> None:
+        def table(low: int, high: int) -> pa.Table:
+            return pa.table({"x": pa.array([low + n % (high - low) for n in range(2000)]).cast(kind)})
+
+        same = [ev.check.distribution("x", limit=0.1)]
+        assert workspace.data.add(table(0, 10), "t", checks=same).report.checks[0].note
+        assert workspace.data.add(table(0, 10).slice(5, 1500), "t", checks=same).report.passed
+        with pytest.raises(Refused, match=r"x\.distribution"):
+            workspace.data.add(table(3, 13), "t", checks=same)
+        workspace.data.add(table(3, 13), "t")
+        report = workspace.data.check("t", [ev.check.distribution("x", "t@v1")])
+        [seen] = report.checks[0].sample
+        assert (report.passed, seen["reference"], seen["p"] < 0.01) == (False, "t@v1", True)
+
+    @pytest.mark.parametrize(
+        ("column", "reference", "error"),
+        [
+            ("id", "t@v9", "has no version 9"),
+            ("id", "gone", "no dataset is called"),
+            ("distance", "airports", "no column 'distance'"),
+        ],
+    )
+    def test_a_missing_reference_is_a_failure(
+        self, workspace: LocalWorkspace, column: str, reference: str, error: str
+    ) -> None:
+        workspace.data.add(AIRPORTS, "airports")
+        workspace.data.add(flights(0), "t")
+        report = workspace.data.check("t", [ev.check.distribution(column, reference)])
+        assert not report.passed
+        assert error in report.checks[0].error
+
+
+EVERY = [
+    ev.check.not_null("origin"),
+    ev.check.in_range("wind", 0, 200),
+    ev.check.in_set("origin", ["EWR"]),
+    ev.check.matches("origin", "[A-Z]+"),
+    ev.check.matches("origin", r"\w+", dialect="python", name="python"),
+    ev.check.length("origin", 3, 3),
+    ev.check.date_format("origin", "%Y"),
+    ev.check.unique("hour"),
+    ev.check.key("origin", "hour"),
+    ev.check.monotonic("time"),
+    ev.check.foreign_key("origin", "airports", "faa"),
+    ev.check.expression("wind > 0", name="windy"),
+    ev.check.query("select * from rows where wind > 300", name="storms"),
+]
+
+
+def test_no_rows_and_nothing_but_missing_values() -> None:
+    """Nothing looked at is nothing wrong; but what must be there is missing, and a number of nothing is in no range."""
+    empty = examine(WEATHER.slice(0, 0), *EVERY)
+    assert [(each.name, each.error) for each in empty.failed] == []
+    assert empty.rows == 0
+    missing = pa.table({field.name: pa.nulls(3, field.type) for field in WEATHER.schema})
+    assert [each.name for each in examine(missing, *EVERY).failed] == ["origin.not_null", "origin+hour.key"]
+    numbers = [ev.check.aggregate("wind", "mean", 0, 10), ev.check.aggregate("wind", "max", high=10)]
+    for table in (WEATHER.slice(0, 0), missing):
+        assert [each.passed for each in examine(table, *numbers).checks] == [False, False]
+    assert examine(WEATHER.slice(0, 0), ev.check.null_share("wind", 0)).passed
+
+
+@pytest.mark.parametrize(
+    ("check", "error"),
+    [
+        (ev.check.aggregate("origin", "mean", 0, 1), "No function matches"),
+        (ev.check.query("drop view rows", name="q"), "not one query"),
+        (ev.check.query("select 1; select 2", name="q"), "not one query"),
+        (ev.check.query("select * from read_csv('/etc/hosts')", name="q"), "disabled by configuration"),
+        (ev.check.expression("(select count(*) from read_text('/etc/hosts')) = 1", name="e"), "disabled"),
+        (ev.check.matches("origin", "a(?=b)"), "invalid perl operator"),
+        (ev.check.matches("origin", "a(", dialect="python"), "no regular expression"),
+        (ev.check.python("plain_functions:fails", ["hour"]), "ZeroDivisionError: as it happens"),
+        (ev.check.python("plain_functions:says_little", ["hour"]), "answered 1 times for 5 rows"),
+        (ev.check.python("plain_functions:says_numbers", ["hour"]), "answered int64, not true or false"),
+        (ev.check.python("plain_functions:absent", ["hour"]), "no function 'absent'"),
+        (ev.check.python("plain_functions:small", ["hour"], whole=True), 'Field "x" does not exist'),
+        (ev.check.monotonic("hour", by=["gone"]), "there is no column 'gone'"),
+        (ev.check.date_format("hour", "%Y"), "No function matches"),
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else value,
+)
+def test_every_kind_of_check_that_cannot_be_made_says_why(
+    check: AnyCheck, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    report = examine(WEATHER, check, ev.check.in_range("hour", 0, 23))
+    assert error in report.checks[0].error
+    assert not report.passed
+    assert report.checks[1].passed
+
+
+def test_a_function_for_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    check = ev.check.python("plain_functions:in_order", ["hour"], whole=True)
+    assert examine(WEATHER, check).passed
+    assert not examine(WEATHER.take([1, 0, 4, 2, 3]), check).passed
+
+
+@pytest.mark.parametrize(
+    ("check", "passed"),
+    [
+        (ev.check.has_columns("hour", "origin"), True),
+        (ev.check.has_columns("hour", "origin", ordered=True), False),
+        (ev.check.has_columns("origin", "wind", ordered=True), True),
+        (ev.check.has_columns("origin", exact=True), False),
+        (ev.check.has_columns("origin", "gone"), False),
+        (ev.check.has_columns("time", "wind", "hour", "origin", exact=True), True),
+        (ev.check.column_count(4, 4), True),
+        (ev.check.column_count(5), False),
+        (ev.check.has_type("hour", "integer"), True),
+        (ev.check.has_type("hour", ["int32", "text"]), False),
+        (ev.check.has_type("time", "instant"), True),
+        (ev.check.has_type("time", ["date", "timestamp"]), True),
+        (ev.check.has_type("wind", "number"), True),
+        (ev.check.has_type("origin", "text"), True),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_columns_and_types(check: AnyCheck, passed: bool) -> None:
+    assert examine(WEATHER, check).passed is passed
+
+
+def test_an_aggregate_of_instants() -> None:
+    newest = ev.check.aggregate("time", "max", low=NOW)
+    [result] = examine(WEATHER, newest).checks
+    assert (result.passed, result.sample) == (False, [{"max": NOW - timedelta(hours=5)}])
