@@ -110,9 +110,8 @@ class Stage:
 
     # What the features do
 
-    def view(self, reference: str) -> Any:
-        view = SimpleNamespace(entity=SimpleNamespace(keys=("key",)), features=[SimpleNamespace(name="temp")])
-        return SimpleNamespace(view=view, reference=reference)
+    def comparable(self, feature: str, logged: list[str]) -> list[str]:
+        return [feature] if {"key", "temp"} <= set(logged) else []
 
     def parity(self, rows: pa.Table, features: list[str], **_: Any) -> Any:
         fed, expected = rows["temp"].to_numpy(), rows["expected"].to_numpy()
