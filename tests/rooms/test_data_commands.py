@@ -171,3 +171,21 @@ def test_people_see_tables_and_sentences(project: Path, capsys: pytest.CaptureFi
     ):
         assert main(command) == 0
         assert "weather" in capsys.readouterr().out
+
+
+def test_a_folder_is_checked_out_in_part_and_asked_about(run: Run, project: Path) -> None:
+    assert run("data", "add", "a.parquet", "--name", "weather")[0] == 0
+    assert run("data", "add", "b.parquet", "--name", "weather", "--append")[0] == 0
+    code, done = run("data", "checkout", "weather", "out", "--only", "b.*", "--link", "hardlink")
+    assert (code, done["files"], done["link"], done["only"]) == (0, 1, "hardlink", ["b.*"])
+    code, status = run("data", "status", "out")
+    assert (code, status["reference"], status["clean"], status["only"]) == (
+        0,
+        "data:weather@v2",
+        True,
+        ["b.*"],
+    )
+    code, refused = run("data", "checkout", "weather", "out", "--only", "nothing")
+    assert (code, "no file is named by" in refused["error"]["message"]) == (2, True)
+    assert run("data", "checkout", "weather", "out", "--link", "symlink")[0] == 2
+    assert run("data", "status", "elsewhere")[0] == 2

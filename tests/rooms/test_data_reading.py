@@ -133,6 +133,23 @@ class TestOnThisMachine:
         (workspace.folder / "cache" / "files.sqlite").write_bytes(b"no database")
         assert ev.data("wide").to_arrow().equals(table)
 
+    def test_without_room_for_it_the_table_is_held_in_memory(
+        self, workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = wide()
+        workspace.data.add(table, "wide")
+
+        def full(source: str, target: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "rename", full)
+        assert ev.data("wide").to_arrow().equals(table)
+        assert [
+            path
+            for path in (workspace.folder / "cache").rglob("*")
+            if path.is_file() and path.stat().st_size > 10**6
+        ] == []
+
     def test_damage_in_the_store_is_not_handed_out(self, workspace: LocalWorkspace) -> None:
         workspace.data.add(wide(), "wide")
         (pack,) = (workspace.folder / "objects" / "packs").iterdir()

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -115,12 +114,3 @@ def _write(target: str, content: bytes) -> None:
             left = left[os.write(handle, left) :]
     finally:
         os.close(handle)
-
-
-def digest_and_size(stream: BinaryIO) -> tuple[str, int]:
-    """The SHA-256 and length of a stream, read to its end."""
-    digest, size = sha256(), 0
-    while piece := stream.read(_COPY):
-        digest.update(piece)
-        size += len(piece)
-    return digest.hexdigest(), size

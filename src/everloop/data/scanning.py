@@ -17,7 +17,7 @@ from everloop.data.formats import Format, format_of
 from everloop.data.json_files import json_table
 from everloop.domain import partitions
 from everloop.domain.datasets import Column, FileEntry
-from everloop.errors import Corrupted, InvalidInput
+from everloop.errors import Corrupted, InvalidInput, StorageError
 
 if TYPE_CHECKING:
     from everloop.data.file_contents import FileContents
@@ -35,7 +35,7 @@ def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
     """
     listed = list(files)
     large = [file for file in listed if file.size >= NATIVE and not file.source]
-    taken_out = contents.cache.paths(large) if large else {}
+    taken_out = _taken_out(contents, large) if large else {}
 
     def held(file: FileEntry) -> Path | bytes:
         if file.digest in taken_out:
@@ -43,6 +43,16 @@ def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
         return contents.path(file) if file.source else contents.read(file)
 
     return table_of([(file.path, held(file)) for file in listed])
+
+
+def _taken_out(contents: FileContents, files: Sequence[FileEntry]) -> dict[str, str]:
+    """Where the files are on this machine; nowhere when there is no room for them, or nothing may be written."""
+    try:
+        return contents.cache.paths(files)
+    except Corrupted:
+        raise
+    except StorageError:  # then they are held in memory
+        return {}
 
 
 def scan_pieces(contents: FileContents, files: Sequence[FileEntry]) -> pds.Dataset | None:
