@@ -154,3 +154,48 @@ def test_healing(tmp_path: Path, photos: Path) -> None:
         steps += 2
     assert steps > 3
     assert sound(project)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from everloop.errors import StorageError
+from everloop.workspace.local import LocalWorkspace
+with LocalWorkspace(Path(sys.argv[1])) as workspace:
+    workspace.data.newest("photos")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))  # as if the disk were full
+    try:
+        workspace.data.collect(grace=0.0, thorough=True)
+    except StorageError as error:
+        print(error.message)
+"""
+
+
+def test_gc_on_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """A pack that is to be written anew does not fit; packs that are dead as a whole go all the same."""
+    project, folder = tmp_path / "project", tmp_path / "photos"
+    folder.mkdir()
+    with LocalWorkspace(project) as workspace:
+        (folder / "dead.bin").write_bytes(os.urandom(900_000))
+        workspace.data.add(folder, "alone")
+        (folder / "dead.bin").write_bytes(os.urandom(900_000))
+        (folder / "kept.bin").write_bytes(os.urandom(2_000_000))
+        workspace.data.add(folder, "photos")
+        (folder / "dead.bin").unlink()
+        workspace.data.add(folder, "photos")
+        for reference in ("alone", "photos@v1"):
+            workspace.data.remove(reference)
+        packs = workspace.folder / "objects" / "packs"
+        before = len(list(packs.iterdir()))
+    child = subprocess.run(
+        [sys.executable, "-c", FULL, str(project)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    assert child.stdout
+    assert sound(project)
+    assert len(list(packs.iterdir())) == before - 1
+    with LocalWorkspace(project) as workspace:
+        assert workspace.data.collect(grace=0.0, thorough=True).freed.objects == 2
+        assert sum(path.stat().st_size for path in packs.iterdir()) < 2_050_000
+    assert sound(project)
