@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from everloop.data.folders import Found, Look
+from everloop.data.stat_index import Known, Seen
 from everloop.errors import Conflict, InvalidInput, NotFound, StorageError
 from everloop.workspace.local import LocalWorkspace
 
@@ -235,24 +237,27 @@ class TestKnowing:
         assert workspace.data.add(photos, "photos").reference == "data:photos@v2"
         assert reads == ["labels.csv"]
 
-    def test_a_file_as_young_as_the_look_at_it_is_read_again(
-        self, workspace: LocalWorkspace, photos: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Two writes in one tick of the clock leave the same size and times: the second must be seen all the same."""
-        from everloop.data.stat_index import StatIndex
+    @pytest.mark.parametrize(
+        ("look", "shared", "trusted"),
+        [
+            (Look(5, 99, 99, 1), False, True),
+            (Look(6, 99, 99, 1), False, False),
+            (Look(5, 98, 99, 1), False, False),
+            (Look(5, 99, 98, 1), False, False),
+            (Look(5, 99, 99, 2), False, False),
+            (Look(5, 99, 98, 1), True, True),  # another hard link was made or removed
+            (Look(5, 98, 99, 1), True, False),
+        ],
+    )
+    def test_a_file_is_known_by_its_look(self, look: Look, shared: bool, trusted: bool) -> None:
+        known = Known("data:d@v1", 100, {"a": Seen("digest", 5, 99, 99, 1)}, shared=shared)
+        assert known.digest(Found("a", "/d/a", look)) == ("digest" if trusted else None)
 
-        path = photos / "labels.csv"
-        tick = path.stat().st_mtime_ns
-        monkeypatch.setattr(StatIndex, "now", lambda self: tick)
-        workspace.data.add(photos, "photos")
-        look = path.stat()
-        path.write_bytes(b"b,c\n")
-        os.utime(path, ns=(tick, tick))
-        known = StatIndex(workspace.folder).get(photos)
-        assert known is not None
-        seen = known.files["labels.csv"]
-        assert (seen.size, seen.modified, seen.inode) == (look.st_size, tick, path.stat().st_ino)
-        assert workspace.data.status(photos).changed == ["labels.csv"]
+    @pytest.mark.parametrize("look", [Look(5, 100, 99, 1), Look(5, 99, 100, 1), Look(5, 101, 101, 1)])
+    def test_one_as_young_as_the_look_at_it_is_not(self, look: Look) -> None:
+        """Two writes in one tick of the clock leave the same size and times: the second must be seen all the same."""
+        known = Known("data:d@v1", 100, {"a": Seen("digest", *look)})
+        assert known.digest(Found("a", "/d/a", look)) is None
 
     def test_a_change_that_keeps_size_and_time_is_seen(self, workspace: LocalWorkspace, photos: Path) -> None:
         age(photos)
