@@ -24,7 +24,7 @@ from everloop.store.objects.collecting import WORTH
 from everloop.store.schema.base import CHAINED, edges, metadata, objects_freed, objects_held
 from everloop.store.schema.data import dataset_pins, dataset_versions
 from everloop.store.schema.labels import label_projects
-from everloop.store.schema.pipelines import step_results
+from everloop.store.schema.pipelines import pipeline_runs, pipeline_steps, step_results
 from everloop.store.schema.tracking import runs
 
 if TYPE_CHECKING:
@@ -320,7 +320,11 @@ def _mentioned(look: "Reader", candidates: set[str], released: set[str]) -> set[
                         (dataset_versions.c.name == each.name) & (dataset_versions.c.version == each.version)
                     )
                 )
-        elif "run" in table.columns:  # what is left of runs that were purged keeps nothing
+        elif table in (
+            pipeline_runs,
+            pipeline_steps,
+            step_results,
+        ):  # what is left of purged runs keeps nothing
             query = query.where(table.c.run.in_(sa.select(runs.c.id)))
         for row in look.execute(query.execution_options(yield_per=5_000)):
             for text in row:
