@@ -211,6 +211,31 @@ def test_who_uses_a_feature(room: Workspace, tmp_path: Path) -> None:
         impact(room, "weather:tmp")
 
 
+def test_a_log_can_be_held_against_what_it_has_all_columns_of(room: Workspace) -> None:
+    room.features.apply([weather(), felt])
+    comparable = room.features.comparable
+    assert comparable("weather", ["origin", "temp", "other"]) == ["weather:temp"]
+    assert comparable("weather@v1:temp", ["origin", "temp"]) == ["weather@v1:temp"]
+    assert comparable("weather:temp", ["temp"]) == [], "nobody knows of which airport"
+    assert comparable("felt", ["origin", "felt", "wind"]) == ["felt:felt"]
+    assert comparable("felt", ["origin", "felt"]) == [], "it is made of the wind of the request"
+
+
+def test_rows_of_several_files_are_one_history(room: Workspace) -> None:
+    """The last in the data is in the last file, whatever the number of its row there."""
+    room.features.apply([weather()])
+    again = pa.table({"origin": ["JFK"], "temp": [-1.0], "wind": [0.0], "time": pa.array([NOON], INSTANT)})
+    room.data.add(again, "weather", append=True)
+    room.data.add(again.set_column(1, "temp", [[-2.0]]), "weather", append=True)
+    asked = pa.array([NOON, NOON, NOON + timedelta(hours=1)], INSTANT)
+    frame = pa.table({"origin": ["JFK", "LGA", "JFK"], "asked": asked, "mine": [1, 2, 3]})
+    found = room.features.history(frame, ["weather:temp"], time="asked")
+    assert found["temp"].to_pylist() == [-2.0, 50.0, 61.0]
+    assert found["mine"].to_pylist() == [1, 2, 3]
+    pinned = room.features.history(frame, ["weather:temp"], time="asked", at={"weather": 2})
+    assert pinned["temp"].to_pylist() == [-1.0, 50.0, 61.0]
+
+
 def test_reports_of_parity_are_kept_by_view(room: Workspace) -> None:
     room.features.apply([weather()])
     frame = pa.table({"origin": ["JFK"], "asked": pa.array([NOON], INSTANT), "temp": [1.0]})
@@ -290,6 +315,20 @@ class TestCommands:
         assert run("features", "describe", "weather", "--kept")[1]["statistics"][0]["rows"] == 1
         assert run("features", "impact", "weather:wind")[1]["models"] == []
         assert len(run("features", "unused")[1]["unused"]) == 3
+
+    def test_a_report_of_parity_is_kept_and_listed(self, run: Run, project: Path) -> None:
+        run("data", "add", "weather.csv", "--name", "weather")
+        run("features", "apply", self.define(project, "kept_views.py", "wind * 2"))
+        rows = "".join(f"JFK,2026-06-01T12:0{minute}:00Z,5.25\n" for minute in range(9))
+        (project / "logged.csv").write_text("origin,at,wind\n" + rows)
+        asked = ["features", "parity", "logged.csv", "--time", "at", "--feature", "weather:wind"]
+        code, report = run(*asked, "--record")
+        assert (code, report["different"], report["columns"][0]["rows_different"]) == (1, 9, 9)
+        assert report["columns"][0]["first_time"] == "2026-06-01T12:00:00Z"
+        [kept] = run("features", "parity-reports", "weather")[1]["reports"]
+        assert kept["report"] == report
+        assert run(*asked)[0] == 1
+        assert len(run("features", "parity-reports")[1]["reports"]) == 1
 
     @pytest.mark.parametrize(
         ("expression", "on_demand", "line", "said"),
