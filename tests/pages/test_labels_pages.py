@@ -147,6 +147,12 @@ def test_every_page_of_labels_opens_quietly_and_within_its_width(
 def test_items_are_labelled_by_keys_alone(page: Page, own: LocalWorkspace) -> None:
     to_label(page, "tone")
     expect(page.locator(".reading")).to_have_text(REVIEWS[3])
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("Take my last one back")
+    page.keyboard.press("2")
+    page.keyboard.press("Escape")
+    expect(page.locator("#shortcuts")).to_be_hidden()
+    expect(page.locator(".choice input:checked")).to_have_count(0)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     expect(page.locator(".reading")).to_have_text(REVIEWS[4])
