@@ -55,7 +55,7 @@ class OnlineStoreContract:
         return [None if found is None else found.event for found in answered.rows]
 
     def test_rows_come_in_the_order_of_the_keys(self, store: OnlineStore) -> None:
-        assert store.fill(view(), [row(n, n) for n in range(50)]) == Changed(50, 0)
+        assert store.fill(view(), [row(n, n) for n in range(50)]) == Changed(50, 0, 50)
         [answered] = store.read([wanted(7, 99, 3, 7)])
         assert answered.held == view()
         assert [each and each.event for each in answered.rows] == [7, None, 3, 7]
@@ -80,9 +80,9 @@ class OnlineStoreContract:
 
     def test_only_what_changed_is_written(self, store: OnlineStore) -> None:
         store.fill(view(100), [row(1, 1), row(2, 2), row(3, 3)])
-        assert store.fill(view(200), [row(1, 1), row(2, 150), row(4, 4)]) == Changed(2, 1)
+        assert store.fill(view(200), [row(1, 1), row(2, 150), row(4, 4)]) == Changed(2, 1, 3)
         assert self.events(store, 1, 2, 3, 4) == [1, 150, None, 4]
-        assert store.fill(view(300), [row(1, 1), row(2, 150), row(4, 4)]) == Changed(0, 0)
+        assert store.fill(view(300), [row(1, 1), row(2, 150), row(4, 4)]) == Changed(0, 0, 3)
         assert store.held() == [view(300)]
 
     def test_a_correction_of_the_data_replaces_a_row_that_is_not_newer(self, store: OnlineStore) -> None:
@@ -95,8 +95,8 @@ class OnlineStoreContract:
             return [Packed(encode_key([1]), until, until, encode_values([total]))]
 
         store.fill(view(100, layout=SUMS), sums(100, 7.0))
-        assert store.fill(view(200, layout=SUMS), sums(200, 7.0)) == Changed(0, 0)
-        assert store.fill(view(300, layout=SUMS), sums(300, 8.0)) == Changed(1, 0)
+        assert store.fill(view(200, layout=SUMS), sums(200, 7.0)) == Changed(0, 0, 1)
+        assert store.fill(view(300, layout=SUMS), sums(300, 8.0)) == Changed(1, 0, 1)
 
     def test_an_older_state_is_refused(self, store: OnlineStore) -> None:
         store.fill(view(200), [row(1, 1)])
@@ -117,10 +117,21 @@ class OnlineStoreContract:
     def test_what_was_pushed_later_survives_a_filling(self, store: OnlineStore) -> None:
         store.fill(view(100), [row(1, 50)])
         store.put(view(), [row(1, 250), row(2, 180), row(3, 10, created=260)])
-        assert store.fill(view(200), [row(1, 150)]) == Changed(0, 1)
+        assert store.fill(view(200), [row(1, 150)]) == Changed(0, 1, 2)
         assert self.events(store, 1, 2, 3) == [250, None, 10]
         store.fill(view(300), [row(1, 250), row(3, 10, created=260)])
         assert self.events(store, 1, 2, 3) == [250, None, 10]
+
+    def test_what_came_since_is_added_to_what_is_there(self, store: OnlineStore) -> None:
+        store.fill(view(100), [row(1, 50), row(2, 60), row(3, 70)])
+        store.put(view(), [row(2, 250)])
+        came = [row(1, 150), row(2, 160), row(3, 40, created=180), row(4, 190)]
+        assert store.fill(view(200), came, complete=False) == Changed(2, 0, 4)
+        assert self.events(store, 1, 2, 3, 4) == [150, 250, 70, 190]
+        assert store.fill(view(300), [], complete=False) == Changed(0, 0, 4)
+        assert store.held() == [view(300)]
+        with pytest.raises(InvalidInput, match="which is later"):
+            store.fill(view(200), [], complete=False)
 
     def test_a_view_may_begin_with_a_push(self, store: OnlineStore) -> None:
         assert store.put(view(5), [row(1, 1)]) == 1

@@ -26,9 +26,9 @@ with LocalWorkspace(Path(sys.argv[1])) as workspace:
     workspace.features.views()
     store = workspace.features._online
     begin = store.fill
-    def fill(*args):
+    def fill(*args, **how):
         print("filling", flush=True)
-        return begin(*args)
+        return begin(*args, **how)
     store.fill = fill
     workspace.features.materialize(until=datetime.fromisoformat(sys.argv[2]))
     print("done", flush=True)

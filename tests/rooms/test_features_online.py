@@ -246,6 +246,31 @@ class TestParity:
             self.compare(workspace, logged.drop(["mean_temp"]))
 
 
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 60)), min_size=1, max_size=4), max_size=4
+    )
+)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_filling_by_and_by_comes_to_the_same_as_history(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
+) -> None:
+    with LocalWorkspace(tmp_path_factory.mktemp("filled"), clock=FakeClock(NOON)) as made:
+        made.data.add(reports(("A", 0, 50.0)), "weather")
+        made.features.apply([weather])
+        for number, batch in enumerate(batches):
+            until = NOON + (10 + 15 * number) * MINUTE
+            made.features.materialize(until=until)
+            made.data.add(reports(*[(o, m, number + m / 7) for o, m in batch]), "weather", append=True)
+        until = NOON + 70 * MINUTE
+        made.features.materialize(until=until)
+        frame = pa.table({"origin": list("ABC"), "at": pa.array([until] * 3, INSTANT)})
+        history = made.features.history(frame, ["weather"], time="at").to_pylist()
+        online = made.features.get("weather", [{"origin": each} for each in "ABC"], time=until)
+        for past, now in zip(history, online, strict=True):
+            assert now.values == {name: past[name] for name in now.values}
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.integers(0, 19), st.floats(1e-5, 1.0))
 @settings(max_examples=25)
 def test_one_changed_value_is_one_row(values: list[float], place: int, share: float) -> None:
@@ -391,6 +416,32 @@ class TestWhatIsWritten:
         assert room.features.materialize(["weather"], until=NOON + 40 * MINUTE)[0].written == 0
         [row] = room.features.get("weather", [{"origin": "EWR"}], time=NOON + 41 * MINUTE)
         assert row.staleness == 60.0
+
+    def test_what_was_read_before_is_not_read_again(
+        self, workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        workspace.data.add(reports(("JFK", 0, 50.0), ("EWR", 0, 60.0)), "weather")
+        workspace.features.apply([weather])
+        workspace.features.materialize(until=NOON + 10 * MINUTE)
+        workspace.data.add(reports(("JFK", 20, 52.0), ("LGA", 20, 70.0)), "weather", append=True)
+
+        def everything(*args: Any, **named: Any) -> Any:
+            raise AssertionError("everything was read")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(workspace.features, "stored_reader", everything)
+            [done] = workspace.features.materialize(until=NOON + 30 * MINUTE)
+            assert (done.entities, done.written, done.sources) == (3, 2, {"weather": "data:weather@v2"})
+            [done] = workspace.features.materialize(until=NOON + 40 * MINUTE)
+            assert (done.entities, done.written) == (3, 0)
+            workspace.data.add(reports(("JFK", 60, 55.0)), "weather", append=True)
+            assert workspace.features.materialize(until=NOON + 45 * MINUTE)[0].written == 0
+            with pytest.raises(AssertionError):  # what was to become known later may be known now
+                workspace.features.materialize(until=NOON + 70 * MINUTE)
+        assert workspace.features.materialize(until=NOON + 70 * MINUTE)[0].written == 1
+        workspace.data.add(reports(("JFK", 0, 1.0)), "weather")  # not an addition: other data
+        [done] = workspace.features.materialize(until=NOON + 80 * MINUTE)
+        assert done.entities == 1
 
     def test_a_version_is_forgotten(self, room: Workspace) -> None:
         room.features.materialize(until=NOON + 30 * MINUTE)

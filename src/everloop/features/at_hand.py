@@ -16,7 +16,9 @@ from everloop.domain.references import Kind, Reference
 from everloop.domain.times import from_micros, micros, require_zone
 from everloop.errors import NotFound
 from everloop.features.asking import OnlineReader, online_rows
+from everloop.features.increments import Filling, Increment, increment
 from everloop.features.online import NEVER, Held, Layout, OnlineStore, Packed
+from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -28,6 +30,17 @@ if TYPE_CHECKING:
 
 READERS = 200
 """Questions whose names stay resolved."""
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """What a filling says beside its rows. layout: None when it brings no rows. waiting: rows of the data that become known after
+    `until`. complete: whether the rows are all there are, or those that came since the last filling."""
+
+    sources: dict[str, str]
+    until: datetime
+    layout: Layout | None
+    waiting: int
+    complete: bool
 
 
 class OnlineFeatures(Room):
@@ -59,65 +72,98 @@ class OnlineFeatures(Room):
             begun = monotonic()
             record = self.view(view)
             pinned = {name: version for name, version in (at or {}).items() if name in record.view.sources}
-            reader = self.stored_reader(record.reference, at=pinned)
-            layout, rows = reader.packed(record.reference, moment)
-            sources = {name: reader.sources[name] for name in record.view.sources}
-            kept = self._replace(record.reference, layout, sources, moment, rows)
+            came = self._came_since(record, moment, pinned)
+            reader = self.stored_reader(record.reference, at=pinned) if came is None else came.reader(record)
+            layout: Layout | None = None
+            rows: list[Packed] = []
+            waiting = 0
+            if reader is not None:  # which there is unless nothing came
+                layout, rows = reader.packed(record.reference, moment)
+                waiting = reader.waiting(record.reference, moment)
+            if came is not None:
+                sources = {record.view.sources[0]: came.reference}
+            else:
+                assert reader is not None
+                sources = {name: reader.sources[name] for name in record.view.sources}
+            filling = Fill(sources, moment, layout, waiting, complete=came is None)
+            kept = self._replace(record.reference, filling, rows)
             seconds = monotonic() - begun
-            versions = [self.context.room(Data).version(each) for each in sources.values()]
-            self.note_work(
-                "materialize",
-                record.reference,
-                rows=sum(each.rows or 0 for each in versions),
-                bytes=sum(each.bytes for each in versions),
-                seconds=seconds,
-            )
+            if came is None:
+                self._note_whole(record.reference, sources, seconds)
             written.append(msgspec.structs.replace(kept, seconds=seconds))
         return written
 
-    def _replace(
-        self, reference: str, layout: Layout, sources: dict[str, str], until: datetime, rows: list[Packed]
-    ) -> Filled:
+    def _came_since(
+        self, record: ViewRecord, moment: datetime, at: Mapping[str, int | str]
+    ) -> Increment | None:
+        """What came to the view's data since the store was filled with it; None when all of it has to be read."""
+        events = self.context.room(Governance).log(
+            subject=record.reference, actions=["features.materialized"], newest_first=True, limit=1
+        )
+        held = next((each for each in self.online_views() if each.reference == record.reference), None)
+        if not events or held is None:
+            return None
+        last = msgspec.convert(events[0].payload, Filling)
+        if last.until != held.until or last.until > moment or len(record.view.sources) != 1:
+            return None
+        [source] = record.view.sources
+        wanted = at.get(source, source)
+        version = f"{source}@v{wanted}" if isinstance(wanted, int) else wanted
+        return increment(self.context.room(Data), record.view, last, version)
+
+    def _note_whole(self, reference: str, sources: dict[str, str], seconds: float) -> None:
+        """What reading everything took, for whoever wants to know what doing it again would."""
+        versions = [self.context.room(Data).version(each) for each in sources.values()]
+        rows, size = sum(each.rows or 0 for each in versions), sum(each.bytes for each in versions)
+        self.note_work("materialize", reference, rows=rows, bytes=size, seconds=seconds)
+
+    def _replace(self, reference: str, fill: Fill, rows: list[Packed]) -> Filled:
         if not self.context.remote:
-            return self.replace_online(reference, layout, sources, until, rows)
+            return self.fill_online(reference, fill, rows)
         # All entities of a view are too much for one message: they go by way of the object store.
-        stored = self.objects.put(msgspec.msgpack.encode(rows)).digest
-        return self.replace_online(reference, layout, sources, until, stored=stored)
+        return self.fill_online(reference, fill, stored=self.objects.put(msgspec.msgpack.encode(rows)).digest)
 
     @operation(Permission.WRITE)
-    def replace_online(
+    def fill_online(
         self,
         reference: str,
-        layout: Layout,
-        sources: dict[str, str],
-        until: datetime,
+        fill: Fill,
         rows: list[Packed] = [],  # noqa: B006  (msgspec copies it; nothing here changes it)
         stored: str = "",
     ) -> Filled:
-        """Exchange what the online store has of a view version. `materialize` computes the rows; `stored` names the object that
-        has them when they are not in the message."""
+        """Make the online store answer for a view version as of a moment. `materialize` computes the rows; `stored` names the
+        object that has them when they are not in the message."""
         record = self.view(reference)
         if stored:
             rows = msgspec.msgpack.decode(self.objects.read(stored), type=list[Packed])
-        held = Held(record.reference, record.name, record.version, layout, micros(until))
-        changed = self._online.fill(held, rows)
-        written = Filled(
+        layout = fill.layout or self._layout_of(record.reference)
+        held = Held(record.reference, record.name, record.version, layout, micros(fill.until))
+        changed = self._online.fill(held, rows, complete=fill.complete)
+        done = Filled(
             reference=record.reference,
-            until=until,
-            entities=len(rows),
-            sources=sources,
+            until=fill.until,
+            entities=changed.entities,
+            sources=fill.sources,
             written=changed.written,
             removed=changed.removed,
         )
-        facts = {"until": until, "entities": len(rows), "sources": sources}
+        facts = {"until": done.until, "entities": done.entities, "sources": done.sources}
+        counts = {"written": done.written, "removed": done.removed, "waiting": fill.waiting}
         with self.change() as tx:
             tx.put(
                 materializations, {"reference": record.reference, **facts, "time": tx.now, "user": tx.actor}
             )
-            for source in sources.values():
+            for source in fill.sources.values():
                 tx.edge(source, record.reference, "materialized")
-            tx.event("features.materialized", record.reference, {**facts, **changed._asdict()})
-        return written
+            tx.event("features.materialized", record.reference, {**facts, **counts})
+        return done
+
+    def _layout_of(self, reference: str) -> Layout:
+        """How the rows of a view version are stored, for a filling that brings none."""
+        for each in self._online.held():
+            if each.reference == reference:
+                return each.layout
+        raise NotFound(f"the online store has no {reference}", hint="materialize it again")
 
     @operation(Permission.WRITE)
     def forget_online(self, view: str) -> bool:

@@ -74,10 +74,11 @@ NEVER = -(2**62)
 
 
 class Changed(NamedTuple):
-    """What filling did to the rows of a view."""
+    """What filling did to the rows of a view, and how many it has now."""
 
     written: int
     removed: int
+    entities: int
 
 
 class Found(NamedTuple):
@@ -111,9 +112,10 @@ class OnlineStore(Protocol):
     damaged.
     """
 
-    def fill(self, view: Held, rows: Sequence[Packed]) -> Changed:
+    def fill(self, view: Held, rows: Sequence[Packed], *, complete: bool = True) -> Changed:
         """Make the rows of a view version what `rows` say, which are all that was known at ``view.until``. Rows that became known
-        after that moment (somebody pushed them) stay; rows that are as they were are not written. Raises InvalidInput when the
+        after that moment (somebody pushed them) stay; rows that are as they were are not written. Not `complete`: `rows` are
+        only what became known since the last filling, so the others stay, and so do newer ones. Raises InvalidInput when the
         store has the view as of a later moment."""
         ...
 
@@ -145,16 +147,20 @@ def is_newer(row: Packed, than: Found | None) -> bool:
 
 
 def changes(
-    layout: Layout, until: int, stored: dict[bytes, Found], rows: Sequence[Packed]
+    view: Held, stored: dict[bytes, Found], rows: Sequence[Packed], complete: bool
 ) -> tuple[list[Packed], list[bytes]]:
     """What `OnlineStore.fill` has to write and to remove. Takes what it decides on out of `stored`."""
     written = []
     for row in rows:
         was = stored.pop(row.key, None)
-        if was is None or (max(was.event, was.created) <= until and _differs(layout, row, was)):
+        differs = was is None or (
+            max(was.event, was.created) <= view.until and _differs(view.layout, row, was)
+        )
+        if differs and (complete or is_newer(row, was)):
             written.append(row)
-    gone = [key for key, was in stored.items() if max(was.event, was.created) <= until]
-    return written, gone
+    if not complete:
+        return written, []
+    return written, [key for key, was in stored.items() if max(was.event, was.created) <= view.until]
 
 
 def _differs(layout: Layout, row: Packed, was: Found) -> bool:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from everloop.data.data import Data
 from everloop.domain.datasets import Added, VersionRecord
-from everloop.domain.featureviews import FeatureView, ViewRecord
+from everloop.domain.featureviews import ViewRecord
 from everloop.domain.names import shown
 from everloop.domain.online import Pushed
 from everloop.errors import InvalidInput, nearest
 from everloop.features.at_hand import OnlineFeatures
+from everloop.features.increments import is_by_row
 from everloop.features.online import NEVER, Held, Layout, Packed
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -121,7 +122,7 @@ class PushedFeatures(OnlineFeatures):
         others = [
             each for each in stored if source in each.view.sources and each.reference != record.reference
         ]
-        by_row = [each for each in others if _is_by_row(each.view)]
+        by_row = [each for each in others if is_by_row(each.view)]
         return by_row, [each.reference for each in others if each not in by_row]
 
     # What may be pushed
@@ -190,12 +191,8 @@ class PushedFeatures(OnlineFeatures):
         return {}
 
 
-def _is_by_row(view: FeatureView) -> bool:
-    return not view.sql and view.python is None
-
-
 def _require_rows(record: ViewRecord) -> None:
-    if not _is_by_row(record.view):
+    if not is_by_row(record.view):
         raise InvalidInput(
             f"feature view '{record.name}' has a query or code of its own, so its rows are not rows of its data",
             hint="add to the data, then: everloop features materialize",

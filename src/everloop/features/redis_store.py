@@ -125,7 +125,7 @@ class RedisOnlineStore:
             self._redis.register_script(each) for each in (_BEGIN, _FILL, _EXCHANGE, _PUT)
         )
 
-    def fill(self, view: Held, rows: Sequence[Packed]) -> Changed:
+    def fill(self, view: Held, rows: Sequence[Packed], *, complete: bool = True) -> Changed:
         with self._errors():
             known = self._stored(view.reference)
             if known is not None and known[1].until > view.until:
@@ -134,7 +134,7 @@ class RedisOnlineStore:
             here, prefix = self._view(view.reference), self._rows("")
             self._begin(keys=[here], args=[prefix, staging, layout])
             stored = dict(self._scan(staging))
-            written, gone = changes(view.layout, view.until, stored, rows)
+            written, gone = changes(view, stored, rows, complete)
             pairs = [(row.key, _encoded(row)) for row in written] + [(key, b"") for key in gone]
             pipe = self._redis.pipeline(transaction=False)
             for some in _batches(pairs):
@@ -147,7 +147,8 @@ class RedisOnlineStore:
                 raise Conflict(
                     f"{view.reference} is being materialized by somebody else too", hint="try again"
                 )
-        return Changed(len(written), len(gone))
+            entities = int(self._redis.hlen(self._rows(staging)))
+        return Changed(len(written), len(gone), entities)
 
     def put(self, view: Held, rows: Sequence[Packed]) -> int:
         layout = msgspec.msgpack.encode(view.layout)

@@ -75,25 +75,21 @@ class SqliteOnlineStore:
         self._last: dict[tuple[str, int | None], int] = {}
         """Which id answered last for a name and version: a guess, which every answer confirms or corrects."""
 
-    def fill(self, view: Held, rows: Sequence[Packed]) -> Changed:
+    def fill(self, view: Held, rows: Sequence[Packed], *, complete: bool = True) -> Changed:
         with self._changing() as con:
             number, until = self._place(con, view)
             if until > view.until:
                 raise later_than(msgspec.structs.replace(view, until=until), view.until)
-            stored = {
-                key: Found(event, created, packed)
-                for key, event, created, packed in con.execute(
-                    "select key, event, created, packed from rows where view = ?", (number,)
-                )
-            }
-            written, gone = changes(view.layout, view.until, stored, rows)
+            stored = self._stored(con, number, None if complete else [row.key for row in rows])
+            written, gone = changes(view, stored, rows, complete)
             con.executemany("delete from rows where view = ? and key = ?", ((number, key) for key in gone))
             con.executemany(
                 "insert or replace into rows values (?, ?, ?, ?, ?)",
                 ((number, row.key, row.event, row.created, row.values) for row in written),
             )
             con.execute("update views set until = ? where id = ?", (view.until, number))
-        return Changed(len(written), len(gone))
+            entities = con.execute("select count(*) from rows where view = ?", (number,)).fetchone()[0]
+        return Changed(len(written), len(gone), entities)
 
     def put(self, view: Held, rows: Sequence[Packed]) -> int:
         with self._changing() as con:
@@ -164,17 +160,23 @@ class SqliteOnlineStore:
         name, version, keys_of = wanted
         number, held = self._view(con, name, version)
         keys = keys_of(held.layout)
-        found: dict[bytes, Found] = {}
+        found = self._stored(con, number, keys)
+        return Answered(held, [found.get(key) for key in keys])
+
+    def _stored(
+        self, con: sqlite3.Connection, number: int, keys: Sequence[bytes] | None
+    ) -> dict[bytes, Found]:
+        """The rows of a view, all of them or those of `keys`."""
+        query = "select key, event, created, packed from rows where view = ?"
+        if keys is None:
+            return {key: Found(*row) for key, *row in con.execute(query, (number,))}
+        found = {}
         for start in range(0, len(keys), KEYS_AT_ONCE):
             some = keys[start : start + KEYS_AT_ONCE]
             marks = ",".join("?" * len(some))
-            rows = con.execute(
-                f"select key, event, created, packed from rows where view = ? and key in ({marks})",
-                (number, *some),
-            )
-            for key, event, created, packed in rows:
+            for key, event, created, packed in con.execute(f"{query} and key in ({marks})", (number, *some)):
                 found[key] = Found(event, created, packed)
-        return Answered(held, [found.get(key) for key in keys])
+        return found
 
     def _view(self, con: sqlite3.Connection, name: str, version: int | None) -> tuple[int, Held]:
         where = "name = ? and version = coalesce(?, version) order by version desc limit 1"
