@@ -1,7 +1,7 @@
 """Features: declared once, read as of a moment for training, kept at hand for serving, compared between the two.
 
 - `features`: the room; what `features apply`, `history`, `materialize`, `get`, `parity` call
-- `definitions`: views on their way into the ledger; `plans`: what that would change and cost; `places`: where a file declares them
+- `definitions`: views on their way into the ledger; `plans`: what that changes and costs; `places`: where a file declares them
 - `records`: what is kept of views beside that: what work took, `statistics`, reports of parity
 - `selection`: from features as they are asked for to what has to be read and computed
 - `on_demand`: features of a request; `composed`: a reader with some of those; `sql_rules`: what SQL may say in them;
