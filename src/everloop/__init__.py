@@ -57,6 +57,8 @@ _NAMES: dict[str, str] = {
     "on_demand_view": "everloop.client.views:on_demand_view",
     "feature_view": "everloop.client.views:feature_view",
     "feature": "everloop.domain.featureviews:feature",
+    "question": "everloop.domain.labels:question",
+    "augmentation": "everloop.data.labels.finishing:Augmentation",
     "feature_list": "everloop.domain.online:feature_list",
     "entity": "everloop.client.views:entity",
     "monitor": "everloop.domain.monitors:monitor",

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.workspaces import FakeClock
 
+import everloop as ev
 from everloop.domain.labels import Asks, EntryKind, ItemState, Order, Question
 from everloop.errors import Conflict, InvalidInput, NotFound, PermissionDenied
 from everloop.governance.identity import Actor, Role, acting_as
 from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
 
-TONE = Question(name="tone", kind=Asks.SINGLE, choices=("good", "bad", "mixed"))
+TONE = ev.question("tone", ["good", "bad", "mixed"])
 
 
 @contextmanager
@@ -275,11 +276,9 @@ def test_wrong_labels_are_found_by_what_a_model_thinks_of_them(workspace: LocalW
 
 
 def test_what_was_augmented_is_known_for_it(workspace: LocalWorkspace) -> None:
-    from everloop.data.labels.finishing import Augmentation
-
     workspace.data.add(reviews(3), "reviews")
     more = pa.concat_tables([reviews(3), reviews(3)])
-    steps = [Augmentation(name="synonyms", parameters={"share": 0.1}, copies=1, seed=7)]
+    steps = [ev.augmentation(name="synonyms", parameters={"share": 0.1}, copies=1, seed=7)]
     made = workspace.labels.augment("reviews", more, "reviews/augmented", steps)
     assert (made.source, made.reference) == ("data:reviews@v1", "data:reviews/augmented@v1")
     assert workspace.labels.augmentations("reviews/augmented@v1")[0].steps == steps

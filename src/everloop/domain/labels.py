@@ -269,6 +269,27 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     annotators: list[AnnotatorCount]
 
 
+def question(
+    name: str,
+    choices: Iterable[str] = (),
+    *,
+    kind: str = "single",
+    on: str = "",
+    required: bool = True,
+    highest: int = 5,
+) -> Question:
+    """A question of a labelling project.
+
+    kind: ``single`` (one of the choices), ``multi`` (any of them), ``boxes`` on a picture, ``spans`` of a text, ``rating`` (1 to
+    `highest`), ``number``, ``text``. on: the column it is about, where several are shown.
+
+    >>> question("tone", ["good", "bad"]).choices
+    ('good', 'bad')
+    """
+    asks = one_of(Asks, kind, "kind of question")
+    return Question(name=name, kind=asks, choices=tuple(choices), on=on, required=required, highest=highest)
+
+
 def checked_questions(questions: Sequence[Question]) -> tuple[Question, ...]:
     """Questions that can be asked, or InvalidInput.
 
