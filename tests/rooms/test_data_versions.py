@@ -154,6 +154,24 @@ class TestAdding:
         with pytest.raises(InvalidInput, match="not one table"):
             dataset.to_arrow()
 
+    @pytest.mark.parametrize(("files", "size"), [(3, 1 << 20), (1_000, 2_500), (1, 1)])
+    def test_small_files_are_stored_a_few_at_a_time(
+        self,
+        workspace: LocalWorkspace,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        files: int,
+        size: int,
+    ) -> None:
+        monkeypatch.setattr(adding, "TOGETHER", files)
+        monkeypatch.setattr(adding, "TOGETHER_BYTES", size)
+        (tmp_path / "d").mkdir()
+        contents = {f"{number}.bin": os.urandom(1_000) for number in range(10)}
+        for name, content in contents.items():
+            (tmp_path / "d" / name).write_bytes(content)
+        workspace.data.add(tmp_path / "d", "d")
+        assert {file.path: ev.data("d").open(file.path).read() for file in ev.data("d").files()} == contents
+
     def test_csv_files_are_a_table_too(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
         (tmp_path / "airports.csv").write_text("faa,alt\nJFK,13\nLGA,22\n")
         added = workspace.data.add(tmp_path / "airports.csv", "airports")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from everloop.store.objects import Writer
 
 ATTEMPTS = 5
-TOGETHER = 1_000
-"""Small files that are stored at once."""
+TOGETHER, TOGETHER_BYTES = 1_000, 32 << 20
+"""Small files that are stored at once, and the bytes that are held for it."""
 
 
 class Shape(NamedTuple):
@@ -242,7 +242,7 @@ class Addition:
         """Store the parts; what is known to be stored is not read again. Returns the files to be, and the new bytes."""
         entries: dict[str, FileEntry] = {}
         small: list[Part] = []
-        new_bytes = 0
+        new_bytes = waiting = 0
         there = set() if addresses else writer.present(set(self._digests.values()))
 
         def flush() -> int:
@@ -269,8 +269,10 @@ class Addition:
                 entries[part.path] = FileEntry(part.path, digest, part.source.look.size)
             elif part.source.look.size <= SMALL:
                 small.append(part)
-                if len(small) == TOGETHER:
+                waiting += part.source.look.size
+                if len(small) == TOGETHER or waiting >= TOGETHER_BYTES:
                     new_bytes += flush()
+                    waiting = 0
             else:
                 stored = writer.add(part.source.place)
                 entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
