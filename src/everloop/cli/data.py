@@ -7,7 +7,7 @@ import click
 from everloop.cli.main import LazyGroup
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "add": ("everloop.cli.data_versions:add", "make a version of a file or a folder"),
+    "add": ("everloop.cli.data_versions:add", "make a version of a file, a folder or the answer to a query"),
     "list": ("everloop.cli.data_versions:list_", "all datasets, each with its newest version"),
     "log": ("everloop.cli.data_versions:log", "the versions of a dataset, newest first"),
     "show": ("everloop.cli.data_versions:show", "one version: its files, its columns, the verdicts on it"),
@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("everloop.cli.checks:check", "check a version's rows"),
     "infer": ("everloop.cli.checks:infer", "propose checks that a version passes"),
     "contract": ("everloop.cli.checks:contract", "checks that every version of a dataset must pass"),
-    "checkout": ("everloop.cli.data_versions:checkout", "write a version's files into a folder"),
+    "checkout": ("everloop.cli.data_versions:checkout", "write a version's files, or some of them, into a folder"),
     "status": (
         "everloop.cli.data_versions:status",
         "what changed in a folder since it was added or checked out",
