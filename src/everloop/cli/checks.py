@@ -201,7 +201,7 @@ def _history(versions: list[Contract], reports: list[CheckReport]) -> Any:
         for one in versions
     ]
     verdicts = [
-        (one.time, one.reference, f"{one.contract}, version {one.contract_version}", _verdict(one))
+        (one.time, one.reference, f"{one.contract}, version {one.contract_version}", verdict_told(one))
         for one in reports
     ]
     return Group(
@@ -210,7 +210,8 @@ def _history(versions: list[Contract], reports: list[CheckReport]) -> Any:
     )
 
 
-def _verdict(report: CheckReport) -> str:
+def verdict_told(report: CheckReport) -> str:
+    """The verdict in a line."""
     if report.waived:
         return f"not checked: {report.waived}"
     return "passed" if report.passed else "; ".join(told(each) for each in report.failed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.checks import CHECKS, told
+from everloop.cli.checks import CHECKS, told, verdict_told
 from everloop.cli.frame import command, emit, facts, human_bytes, table, workspace
 from everloop.errors import InvalidInput
 
@@ -206,14 +206,7 @@ def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
     if record.columns:
         parts.append(table(["column", "type"], [(column.name, column.type) for column in record.columns]))
     if reports:
-        verdicts = [
-            (
-                report.time,
-                report.suite,
-                "passed" if report.passed else "; ".join(told(each) for each in report.failed),
-            )
-            for report in reports
-        ]
+        verdicts = [(report.time, report.suite, verdict_told(report)) for report in reports]
         parts.append(table(["checked", "checks", "verdict"], verdicts))
     return Group(*parts)
 

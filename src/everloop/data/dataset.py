@@ -150,8 +150,8 @@ class Dataset:
         """What differs from this version to another one: ``old.diff(new)``."""
         return self._room.diff(self.reference, other if isinstance(other, str) else other.reference, key=key)
 
-    def check(self, checks: Suite | Iterable[AnyCheck]) -> CheckReport:
-        """Check the table; the verdict is recorded with the version."""
+    def check(self, checks: Suite | Iterable[AnyCheck] | None = None) -> CheckReport:
+        """Check the table, by the dataset's contract when no checks are given; the verdict is recorded with the version."""
         return self._room.check(self.reference, checks)
 
     def _file(self, path: str) -> FileEntry:
