@@ -48,7 +48,8 @@ label_items = sa.Table(
     sa.Index(None, "project", "position"),
     sa.Index(None, "project", "state", "position"),
     sa.Index(None, "project", "differs", "state", "position"),
-    comment="`position`: the place in the queue. `labelled`, `skipped`: by how many annotators. `final`: what a reviewer decided.",
+    comment="`position`: the place in the queue. `labelled`, `skipped`: by how many annotators. "
+    "`final`: what a reviewer decided.",
 )
 
 label_entries = sa.Table(
