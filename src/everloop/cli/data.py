@@ -15,7 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("everloop.cli.checks:check", "check a version's rows"),
     "infer": ("everloop.cli.checks:infer", "propose checks that a version passes"),
     "contract": ("everloop.cli.checks:contract", "checks that every version of a dataset must pass"),
-    "checkout": ("everloop.cli.data_versions:checkout", "write a version's files, or some of them, into a folder"),
+    "checkout": (
+        "everloop.cli.data_versions:checkout",
+        "write a version's files, or some of them, into a folder",
+    ),
     "status": (
         "everloop.cli.data_versions:status",
         "what changed in a folder since it was added or checked out",
