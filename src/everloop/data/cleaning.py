@@ -15,7 +15,7 @@ AGGREGATES = 300
 """In one scan. DuckDB's time grows with their square."""
 DISTINCTS = 8
 """Of these, such as hold all values they have met."""
-MEMORY = "800MB"
+MEMORY = "500MB"
 """What DuckDB may hold; more goes to a temporary folder."""
 
 
