@@ -41,7 +41,7 @@ $(UI_STAMP): $(UI_SOURCES) hatch_build.py | .venv/.ready
 .venv-%/.ready: requirements/%.txt | $(BIN)/uv
 	@echo "Setting up .venv-$* (once) ..."
 	@test -x .venv-$*/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-$*
-	@$(BIN)/uv pip sync --quiet --python .venv-$*/bin/python --require-hashes --only-binary :all: $<
+	@$(BIN)/uv pip sync --quiet --python .venv-$*/bin/python --require-hashes $<
 	@$(BIN)/python -m compileall -q -j 0 .venv-$*/lib >/dev/null || true
 	@touch $@
 mlflow-clients: .venv-mlflow3/.ready .venv-mlflow2/.ready    ## the MLflow clients that tests/wire/mlflow runs
