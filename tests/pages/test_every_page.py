@@ -25,6 +25,7 @@ def addresses(workspace: LocalWorkspace) -> dict[str, str]:
         "overview": "/",
         "search": "/search?q=l",
         "data": "/data",
+        "labels": "/labels",
         "dataset": "/data/flights",
         "version": "/data/flights@v3?against=2",
         "quarantine": "/data/flights/quarantine@v1",

@@ -18,7 +18,13 @@ from everloop.workspace.workspace import Workspace
 LEAST_FREE = 1 << 30
 """Bytes that should be free where the workspace is: below that, one dataset may fill the disk."""
 
-EXTRAS = {"sklearn": "scikit-learn", "postgres": "psycopg"}
+EXTRAS = {
+    "sklearn": "scikit-learn",
+    "postgres": "psycopg",
+    "redis": "redis",
+    "fsspec": "fsspec",
+    "tune": "optuna",
+}
 """Optional packages, and the distribution that tells whether they are there."""
 
 
