@@ -226,7 +226,7 @@ def as_link(name: str | None) -> Link | None:
         return None if name is None else Link(name)
     except ValueError:
         raise InvalidInput(
-            f"{shown(name or "")} is no way to link files", hint=f"one of {', '.join(Link)}"
+            f"{shown(str(name))} is no way to link files", hint=f"one of {', '.join(Link)}"
         ) from None
 
 
