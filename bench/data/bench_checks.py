@@ -75,8 +75,8 @@ assert len(listed) == 20
 TABLE = """
 import pyarrow.dataset as pds
 from datetime import UTC, datetime
-from everloop.data.checking import Examination
-from everloop.data.scanning import connection
+from everloop.data.checks.checking import Examination
+from everloop.data.tables.scanning import connection
 def work():
     with connection() as con:
         now = datetime.now(UTC)

@@ -36,7 +36,7 @@ WORKS = ("by key, first", "by key", "by content", "appended", "equal", "bare joi
 
 def write(folder: Path, rows: int, columns: int) -> None:
     """A table, the same with changes, and a tenth more of it."""
-    from everloop.data.tables import WRITING
+    from everloop.data.tables.parquet import WRITING
 
     rng = np.random.default_rng(1)
     cells: dict[str, Any] = {"id": rng.permutation(rows)}
@@ -78,7 +78,7 @@ def measured(folder: Path) -> dict[str, list[float]]:
     """One round in this process: wall seconds, processor seconds and memory of each work."""
     import duckdb
 
-    from everloop.data import comparing, differences  # noqa: F401  (imports are not what is measured)
+    from everloop.data.differences import comparing, diffing  # noqa: F401  (imports are not what is measured)
     from everloop.workspace.local import LocalWorkspace
 
     found: dict[str, list[float]] = {}

@@ -73,7 +73,7 @@ def measured(folder: Path) -> dict[str, list[float]]:
     """One round in this process: wall seconds, processor seconds and memory of each work."""
     import duckdb
 
-    from everloop.data import profiling, summaries  # noqa: F401  (imports are not what is measured)
+    from everloop.data.profiles import profiling, summaries  # noqa: F401  (imports are not what is measured)
     from everloop.workspace.local import LocalWorkspace
 
     found: dict[str, list[float]] = {}
@@ -115,7 +115,7 @@ def main() -> None:
     rows, rounds = (20_000, 1) if asked.small else (asked.rows, asked.rounds)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        from everloop.data.tables import WRITING
+        from everloop.data.tables.parquet import WRITING
 
         pq.write_table(table(rows, 1), folder / "first.parquet", **WRITING)
         pq.write_table(table(rows // 10, 2), folder / "more.parquet", **WRITING)

@@ -207,7 +207,7 @@ def table_of(random: np.random.Generator, first: int, rows: int) -> pa.Table:
 
 
 def _change(name: str, versions: Sequence[pa.Table | bytes], *, append: bool = False) -> None:
-    from everloop.data.tables import WRITING
+    from everloop.data.tables.parquet import WRITING
     from everloop.workspace.local import LocalWorkspace
 
     with tempfile.TemporaryDirectory(prefix="bench-") as place:

@@ -128,7 +128,7 @@ def measured(side: str, folder: Path) -> dict[str, float]:
     import pyarrow.parquet  # noqa: F401
 
     import everloop.features.features
-    import everloop.features.reader
+    import everloop.features.history.reader
     import everloop.workspace.local  # noqa: F401
 
     duckdb.sql("select 1").fetchall()

@@ -45,7 +45,7 @@ _NAMES: dict[str, str] = {
     "start_run": "everloop.client.runs:start_run",
     "errors": "everloop.errors",
     "data": "everloop.client.handles:data",
-    "query": "everloop.data.queries:Query",
+    "query": "everloop.data.incoming.queries:Query",
     "model": "everloop.client.handles:model",
     "gate": "everloop.domain.gates",
     "gates": "everloop.domain.gates:gates",

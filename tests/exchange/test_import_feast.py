@@ -221,7 +221,7 @@ def test_online_and_pushed(workspace: LocalWorkspace, repository: Path) -> None:
 
 
 def test_on_demand_code_is_carried(workspace: LocalWorkspace, repository: Path) -> None:
-    from everloop.features.on_demand import OnDemand
+    from everloop.features.on_demand.computing import OnDemand
 
     bring(workspace, repository)
     record = workspace.features.on_demand("transformed_conv_rate")
@@ -234,7 +234,7 @@ def test_on_demand_code_is_carried(workspace: LocalWorkspace, repository: Path) 
 
 def test_pandas_code_is_carried(workspace: LocalWorkspace, repository: Path) -> None:
     pytest.importorskip("pandas")
-    from everloop.features.on_demand import OnDemand
+    from everloop.features.on_demand.computing import OnDemand
 
     python = REPOSITORY.replace('mode="python"', 'mode="pandas"').replace(
         "(inputs: dict) -> dict", "(inputs: pd.DataFrame) -> pd.DataFrame"

@@ -124,7 +124,7 @@ def test_a_view_on_demand(pages: httpx.Client, filled: LocalWorkspace) -> None:
 def test_a_store_that_is_away_is_said_and_the_page_stands(
     filled: LocalWorkspace, pages: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from everloop.features.redis_store import RedisOnlineStore
+    from everloop.features.online.redis_store import RedisOnlineStore
 
     monkeypatch.setitem(
         filled.features.__dict__, "_online", RedisOnlineStore("redis://127.0.0.1:1/0", "flights")

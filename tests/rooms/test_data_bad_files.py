@@ -11,7 +11,8 @@ import pytest
 
 import everloop as ev
 from everloop.cli.main import main
-from everloop.data import file_cache, stat_index
+from everloop.data.incoming import stat_index
+from everloop.data.tables import file_cache
 from everloop.errors import InvalidInput, Refused
 from everloop.store.objects import packs
 from everloop.workspace.local import LocalWorkspace

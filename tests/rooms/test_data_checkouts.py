@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from everloop.data.folders import Found, Look
-from everloop.data.stat_index import Known, Seen
+from everloop.data.incoming.folders import Found, Look
+from everloop.data.incoming.stat_index import Known, Seen
 from everloop.errors import Conflict, InvalidInput, NotFound, StorageError
 from everloop.workspace.local import LocalWorkspace
 
@@ -176,7 +176,7 @@ class TestLinks:
     def test_a_way_that_does_not_work_here_is_said(
         self, workspace: LocalWorkspace, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from everloop.data import linking
+        from everloop.data.checkouts import linking
 
         def cannot(source: str, target: str) -> None:
             raise OSError(95, "not supported")
@@ -193,7 +193,7 @@ class TestLinks:
     ) -> None:
         import shutil
 
-        from everloop.data import linking
+        from everloop.data.checkouts import linking
 
         def clone(
             source: str, target: str
@@ -212,7 +212,8 @@ class TestKnowing:
 
     @pytest.fixture
     def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        from everloop.data import adding, checkouts
+        from everloop.data.checkouts import checking_out as checkouts
+        from everloop.data.incoming import adding
 
         names: list[str] = []
         read, digest = adding.read_small, checkouts.digest_of
@@ -341,7 +342,7 @@ class TestFaults:
     def test_without_a_change_of_places_in_one_step(
         self, workspace: LocalWorkspace, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from everloop.data import linking
+        from everloop.data.checkouts import linking
 
         monkeypatch.setattr(linking, "exchange", lambda first, second: False)
         out = tmp_path / "out"

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everloop as ev
-from everloop.data.checking import Examination
-from everloop.data.scanning import connection
+from everloop.data.checks.checking import Examination
+from everloop.data.tables.scanning import connection
 from everloop.domain.checks import AnyCheck, CheckResult
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

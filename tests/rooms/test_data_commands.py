@@ -141,7 +141,7 @@ def test_the_life_of_a_feature(run: Run, project: Path) -> None:
             "no checks are declared",
         ),
         (["features", "apply", "broken.py"], 2, "broken.py, line 1"),
-        (["features", "get", "reports", "origin=JFK"], 2, "no feature is called"),
+        (["features", "get", "reports", "origin=JFK"], 2, "online store"),
         (["features", "get", "reports", "JFK"], 2, "does not name an entity"),
         (["features", "materialize", "--until", "2013-06-01"], 2, "has no time zone"),
     ],

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.cli.main import main
-from everloop.data.comparing import Tables, comparing
-from everloop.data.scanning import connection
+from everloop.data.differences.comparing import Tables, comparing
+from everloop.data.tables.scanning import connection
 from everloop.domain.dataset_diffs import DatasetDiff, Renamed
 from everloop.errors import InvalidInput
 from everloop.workspace.local import LocalWorkspace

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everloop as ev
-from everloop.data.checking import Examination
-from everloop.data.inferring import infer
-from everloop.data.scanning import connection
+from everloop.data.checks.checking import Examination
+from everloop.data.checks.inferring import infer
+from everloop.data.tables.scanning import connection
 from everloop.domain.checks import CheckReport, Suite
 from everloop.domain.checks.written import read_toml, to_python, to_toml
 from everloop.governance.definitions import declared, load

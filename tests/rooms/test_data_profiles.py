@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import everloop as ev
 from everloop.cli.main import main
-from everloop.data import profiles
-from everloop.data.profiling import profile_batches
+from everloop.data.profiles import keeping as profiles
+from everloop.data.profiles.profiling import profile_batches
 from everloop.domain.personal import find_personal, is_card, is_iban, is_phone
 from everloop.domain.profiles import ColumnProfile, Profile
 from everloop.errors import InvalidInput

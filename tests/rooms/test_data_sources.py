@@ -159,7 +159,7 @@ class TestAddresses:
     def test_one_that_changes_meanwhile(
         self, workspace: LocalWorkspace, memory: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from everloop.data import addresses
+        from everloop.data.incoming import addresses
 
         fetch = addresses.fetch
 

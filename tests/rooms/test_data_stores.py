@@ -19,7 +19,7 @@ from tests.support.workspaces import FakeClock, served
 import everloop as ev
 from everloop.cli.main import main
 from everloop.client.remote import RemoteWorkspace
-from everloop.data.shelves import Shelf
+from everloop.data.stores.shelves import Shelf
 from everloop.domain.datasets import FileEntry, Manifest, NewVersion
 from everloop.domain.retention import Collected, Retention
 from everloop.errors import Conflict, EverloopError, InvalidInput, NotFound, Unavailable

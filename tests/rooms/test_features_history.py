@@ -14,7 +14,7 @@ import everloop as ev
 from everloop.domain.consumption import collecting
 from everloop.domain.featureviews import FUNCTIONS, FeatureView, Function, ViewRecord
 from everloop.errors import InvalidInput, NotFound
-from everloop.features.reader import FeatureReader, Selected
+from everloop.features.history.reader import FeatureReader, Selected
 from everloop.workspace.local import LocalWorkspace
 
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import everloop as ev
 from everloop.domain.featureviews import Feature, FeatureView, OnDemandRecord, OnDemandView
 from everloop.errors import Conflict, Failed, InvalidDefinition, InvalidInput
-from everloop.features import functions
 from everloop.features.apart import apart
-from everloop.features.on_demand import ARROW, OnDemand, prove
+from everloop.features.on_demand import functions
+from everloop.features.on_demand.computing import ARROW, OnDemand, prove
 from everloop.governance.definitions import declared, load
 from everloop.workspace.workspace import Workspace
 

@@ -274,7 +274,7 @@ def test_filling_by_and_by_comes_to_the_same_as_history(
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.integers(0, 19), st.floats(1e-5, 1.0))
 @settings(max_examples=25)
 def test_one_changed_value_is_one_row(values: list[float], place: int, share: float) -> None:
-    from everloop.features.parity import _column
+    from everloop.features.parity.comparing import _column
 
     place %= len(values)
     changed = list(values)

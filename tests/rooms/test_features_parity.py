@@ -10,7 +10,7 @@ import pytest
 
 import everloop as ev
 from everloop.domain.featureviews import ColumnParity, FeatureView, ViewRecord
-from everloop.features.reader import FeatureReader, Selected
+from everloop.features.history.reader import FeatureReader, Selected
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 INSTANT = pa.timestamp("us", "UTC")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everloop.errors import Failed, InvalidDefinition
-from everloop.features.causes import Numbers, cause_of_numbers
-from everloop.features.distinct import DistinctCounts
-from everloop.features.functions import call, loaded, recorded
-from everloop.features.timeline import sorted_order
+from everloop.features.history.distinct import DistinctCounts
+from everloop.features.history.timeline import sorted_order
+from everloop.features.on_demand.functions import call, loaded, recorded
+from everloop.features.parity.causes import Numbers, cause_of_numbers
 
 moments = st.integers(-(2**40), 2**40) | st.integers(0, 3) | st.just(-(2**63))
 

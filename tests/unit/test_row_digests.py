@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloop.data.row_digests import combined, row_digest
+from everloop.data.tables.row_digests import combined, row_digest
 
 MASK = (1 << 64) - 1
 UTC = dt.UTC

@@ -135,7 +135,7 @@ def _suite(
         )
     if here.data.contract(dataset) is not None:
         return None
-    from everloop.data.suites import find_suite
+    from everloop.data.checks.suites import find_suite
 
     return find_suite(here.settings.definitions, dataset, here.project)
 

@@ -13,7 +13,7 @@ from everloop.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everloop.data.transferring import Place
+    from everloop.data.stores.transferring import Place
     from everloop.domain.retention import Collected
     from everloop.domain.transfers import Damage, Examined, Transferred
 
@@ -146,7 +146,7 @@ def export_dvc(reference: str, repository: Path, path: str, force: bool) -> None
 def _place(where: str) -> Place:
     """The other side: the data room of a workspace, or a shelf. It is closed when the command ends."""
     from everloop.client.ambient import connect
-    from everloop.data.shelves import Shelf
+    from everloop.data.stores.shelves import Shelf
     from everloop.store.objects import open_objects
     from everloop.workspace.locations import locate
 

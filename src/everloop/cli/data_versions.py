@@ -53,7 +53,7 @@ def add(
 
     Bad rows go aside when the checks say so.
     """
-    from everloop.data.queries import Query
+    from everloop.data.incoming.queries import Query
 
     if (path is None) is (query is None):
         raise InvalidInput("give a path or --query, one of them")
@@ -150,7 +150,7 @@ def checkout(reference: str, folder: Path, force: bool, link: str | None, only: 
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path), default=Path())
 def status(folder: Path) -> None:
     """What changed in a folder since it was checked out or added."""
-    from everloop.data.checkouts import Checkouts
+    from everloop.data.checkouts.checking_out import Checkouts
 
     # Asked often and of large folders: the workspace's folder knows the answer, so neither room nor ledger is opened.
     found = Checkouts(workspace().folder).status(folder.absolute())

@@ -108,7 +108,7 @@ def list_() -> None:
 @AT
 def history(source: Path, out: Path, features: tuple[str, ...], time: str, at: tuple[str, ...]) -> None:
     """Features as they were known at each row's instant. Every row comes back once, in order."""
-    from everloop.data.tables import read_table, write_table
+    from everloop.data.tables.parquet import read_table, write_table
 
     reader = workspace().features.prepare(list(features), at=_pinned(at))
     answer = reader.history(read_table(source), time=time)
@@ -158,7 +158,7 @@ def parity(
     record: bool,
 ) -> None:
     """Recompute logged features from history and compare. Exit code 1 when any differs."""
-    from everloop.data.tables import read_table
+    from everloop.data.tables.parquet import read_table
 
     room = workspace(write=record).features
     report = room.parity(read_table(logged), list(features), time=time, at=_pinned(at), tolerance=tolerance)

@@ -57,7 +57,7 @@ def get(features: str, entities: tuple[str, ...], is_list: bool, time: datetime 
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 def push(view: str, source: Path) -> None:
     """Take in new rows of a view's dataset (Parquet or CSV): kept for history, answered at once by the online store."""
-    from everloop.data.tables import read_table
+    from everloop.data.tables.parquet import read_table
 
     done = workspace(write=True).features.push(view, read_table(source))
     told = f"{done.rows:,} {'row' if done.rows == 1 else 'rows'} in {done.data}" + (

@@ -142,7 +142,7 @@ def feature_view(
     (``"52min"``), or an SQL expression of an instant; left out, at its event time. where: rows that count at all. ttl: the
     greatest age of a row. features: names of columns, `ev.feature`, `ev.aggregate` and lists of them (`ev.aggregates`).
     """
-    from everloop.features.functions import recorded
+    from everloop.features.on_demand.functions import recorded
 
     declared = featureviews.feature_view(
         name,
@@ -199,7 +199,7 @@ def on_demand_view(
     """
     if outputs is None:
         return featureviews.on_demand_view(name, request=request, inputs=inputs, features=features)
-    from everloop.features.functions import recorded
+    from everloop.features.on_demand.functions import recorded
 
     def declare(function: Callable[..., Any]) -> OnDemandView:
         code = recorded(function, f"on-demand view '{name}'")

@@ -9,14 +9,14 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data import records
-from everloop.data.collecting import Collecting, require_unpinned, take_away
-from everloop.data.contracts import Contracts, require_contract_kept
+from everloop.data.checks.contracts import Contracts, require_contract_kept
 from everloop.data.dataset import Dataset
-from everloop.data.differences import Differences
-from everloop.data.mending import Mending
+from everloop.data.differences.diffing import Differences
 from everloop.data.overviews import Overviews
-from everloop.data.profiles import Profiles
-from everloop.data.transferring import Transferring
+from everloop.data.profiles.keeping import Profiles
+from everloop.data.stores.collecting import Collecting, require_unpinned, take_away
+from everloop.data.stores.mending import Mending
+from everloop.data.stores.transferring import Transferring
 from everloop.domain.checks import AnyCheck, Suite
 from everloop.domain.datasets import (
     Added,
@@ -38,7 +38,7 @@ from everloop.store.schema.base import edges
 from everloop.store.schema.data import dataset_versions
 
 if TYPE_CHECKING:
-    from everloop.data.file_contents import FileContents
+    from everloop.data.tables.file_contents import FileContents
 
 
 class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, Overviews):
@@ -178,7 +178,7 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
         A source may also be a query (``ev.query(sql, "sqlite:///shop.db")``) or an address that fsspec reaches (``s3://…``). With
         `reference` the bytes of files stay where they are: their digests are kept, and held against them at every reading.
         """
-        from everloop.data.adding import Addition
+        from everloop.data.incoming.adding import Addition
 
         checked_name(name, "dataset name")
         addition = Addition(
@@ -224,7 +224,7 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
         file system has them, else a copy. only: patterns of paths, such as ``train/*`` or ``**/*.png``; the folder then holds
         these files alone.
         """
-        from everloop.data.checkouts import Checkouts
+        from everloop.data.checkouts.checking_out import Checkouts
 
         dataset, target = self.dataset(reference), Path(folder).absolute()
         patterns = [only] if isinstance(only, str) else list(only)
@@ -250,14 +250,14 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
 
     def status(self, folder: str | Path) -> FolderStatus:
         """What changed in a folder since it was checked out or added."""
-        from everloop.data.checkouts import Checkouts
+        from everloop.data.checkouts.checking_out import Checkouts
 
         return Checkouts(self.context.folder).status(Path(folder).absolute())
 
     @cached_property
     def contents(self) -> "FileContents":
         """The bytes of versions' files, in the object store or where a version refers to."""
-        from everloop.data.file_contents import FileContents
+        from everloop.data.tables.file_contents import FileContents
 
         return FileContents(self.objects, self.context.folder)
 

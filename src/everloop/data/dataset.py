@@ -76,7 +76,7 @@ class Dataset:
 
     def scan(self) -> pds.Dataset:
         """The table as a `pyarrow.dataset.Dataset`: only the columns and rows that are asked for are fetched."""
-        from everloop.data.scanning import scan
+        from everloop.data.tables.scanning import scan
 
         self._require_table()
         note(self.reference)
@@ -88,7 +88,7 @@ class Dataset:
 
         filter: an SQL condition (``"month = 1 and origin = 'JFK'"``) or a `pyarrow.dataset.Expression`.
         """
-        from everloop.data.scanning import connection, quoted, sql_errors
+        from everloop.data.tables.scanning import connection, quoted, sql_errors
 
         wanted = None if columns is None else list(columns)
         self._require_columns(wanted or ())
@@ -108,7 +108,7 @@ class Dataset:
 
         columns: only these; of Parquet that is not on this machine yet, only their bytes are fetched, into memory.
         """
-        from everloop.data.scanning import quoted
+        from everloop.data.tables.scanning import quoted
 
         if con is None:
             import duckdb
@@ -124,7 +124,7 @@ class Dataset:
 
     def _pieces(self, columns: list[str] | None, filter: Any) -> Any:
         """The columns that are needed, in memory or as what Arrow can read piece by piece, where that is less than the files."""
-        from everloop.data.scanning import scan_pieces
+        from everloop.data.tables.scanning import scan_pieces
 
         if columns is None:
             return None

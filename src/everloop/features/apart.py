@@ -85,11 +85,11 @@ def computed(kind: Kind, declared: FeatureView | OnDemandRecord, tables: Sequenc
 def _compute(job: Job) -> pa.Table:
     tables = [_unpacked(each) for each in job.tables]
     if job.kind == "rows":
-        from everloop.features.rows import transformed
+        from everloop.features.history.rows import transformed
 
         view = msgspec.msgpack.decode(job.declared, type=FeatureView)
         return transformed(view, dict(zip(view.sources, tables, strict=True)))
-    from everloop.features.on_demand import OnDemand
+    from everloop.features.on_demand.computing import OnDemand
 
     record = msgspec.msgpack.decode(job.declared, type=OnDemandRecord)
     return OnDemand(record).compute(tables[0])

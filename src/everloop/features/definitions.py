@@ -169,7 +169,7 @@ class FeatureDefinitions(Room):
                 )
 
     def _prove(self, view: OnDemandView) -> None:
-        from everloop.features.on_demand import OnDemand, prove
+        from everloop.features.on_demand.computing import OnDemand, prove
 
         prove(
             OnDemand(

@@ -7,16 +7,16 @@ from everloop.data.data import Data
 from everloop.domain.featureviews import ParityReport
 from everloop.errors import InvalidInput, nearest
 from everloop.features.definitions import FeatureDefinitions
+from everloop.features.online.pushing import PushedFeatures
+from everloop.features.online.served import ServedFeatures
 from everloop.features.plans import FeaturePlans
-from everloop.features.pushing import PushedFeatures
 from everloop.features.records import FeatureRecords
-from everloop.features.served import ServedFeatures
 
 if TYPE_CHECKING:
     from everloop.data.dataset import Dataset
-    from everloop.features.composed import ComposedReader
-    from everloop.features.reader import FeatureReader, Selected
-    from everloop.features.selection import Asked
+    from everloop.features.history.reader import FeatureReader, Selected
+    from everloop.features.history.selection import Asked
+    from everloop.features.on_demand.composed import ComposedReader
 
     AnyReader = FeatureReader | ComposedReader
 
@@ -101,7 +101,7 @@ class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures,
         return held[1].parity(logged, time=time, tolerance=tolerance)
 
     def _reader(self, asked: "Asked", datasets: "Mapping[str, Dataset]") -> "AnyReader":
-        from everloop.features.composed import ComposedReader
+        from everloop.features.on_demand.composed import ComposedReader
 
         stored = self._stored(asked, datasets) if asked.stored else None
         if stored is not None and not asked.computed:
@@ -109,12 +109,12 @@ class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures,
         return ComposedReader(stored, asked.computed, asked.inputs, asked.columns)
 
     def _stored(self, asked: "Asked", datasets: "Mapping[str, Dataset]") -> "FeatureReader":
-        from everloop.features.reader import FeatureReader
+        from everloop.features.history.reader import FeatureReader
 
         references = {name: dataset.reference for name, dataset in datasets.items()}
         return FeatureReader(asked.stored, references, {name: each.scan() for name, each in datasets.items()})
 
     def _asked(self, features: Sequence[str], full_names: bool) -> "Asked":
-        from everloop.features.selection import asked
+        from everloop.features.history.selection import asked
 
         return asked(features, self.recorded, full_names=full_names)

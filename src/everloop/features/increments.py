@@ -17,7 +17,7 @@ from everloop.domain.datasets import Manifest
 from everloop.domain.featureviews import FeatureView, ViewRecord
 
 if TYPE_CHECKING:
-    from everloop.features.reader import FeatureReader
+    from everloop.features.history.reader import FeatureReader
 
 
 class Filling(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Increment(msgspec.Struct, frozen=True):
 
     def reader(self, record: ViewRecord) -> FeatureReader | None:
         """A reader of the new rows alone; None where there are none."""
-        from everloop.features.reader import FeatureReader, Selected
+        from everloop.features.history.reader import FeatureReader, Selected
 
         if self.rows is None:
             return None

@@ -99,8 +99,8 @@ def _cost(view: FeatureView, datasets: "dict[str, Dataset]", past: list[Work]) -
 
 def _try(view: FeatureView, datasets: "dict[str, Dataset]") -> None:
     """Compute a view over no rows at all, or, where Python or SQL of the user makes its rows, over the first few."""
-    from everloop.data.scanning import connection
-    from everloop.features.rows import compute_rows
+    from everloop.data.tables.scanning import connection
+    from everloop.features.history.rows import compute_rows
 
     tables: dict[str, Any] = {}
     for name, dataset in datasets.items():

@@ -24,7 +24,7 @@ from everloop.store.schema.feature_records import (
 )
 
 if TYPE_CHECKING:
-    from everloop.features.reader import FeatureReader
+    from everloop.features.history.reader import FeatureReader
 
 AT_MOST = 200_000
 """Moments at which statistics look at a view."""

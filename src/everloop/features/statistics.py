@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from everloop.data.profiling import profile_batches
-from everloop.data.summaries import column_profile
+from everloop.data.profiles.profiling import profile_batches
+from everloop.data.profiles.summaries import column_profile
 from everloop.domain.profiles import ColumnProfile
 
 if TYPE_CHECKING:
-    from everloop.features.reader import FeatureReader
+    from everloop.features.history.reader import FeatureReader
 
 _KNOWN = "known at"  # no key or feature can be called so
 

@@ -111,7 +111,9 @@ class Supervisor:
 
     def _tried(self, what: str, chore: Callable[[], object]) -> None:
         try:
-            with apart():  # features in Python are computed by children: a user's code never runs in this process
+            with (
+                apart()
+            ):  # features in Python are computed by children: a user's code never runs in this process
                 chore()
         except Exception:  # a background loop: it must outlive whatever one chore meets
             log.exception("%s failed", what)

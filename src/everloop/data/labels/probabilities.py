@@ -20,7 +20,7 @@ PREFIXES = ("", "p_", "proba_", "probability_", "prob_")
 def table_from(data: Data, source: Any) -> pa.Table:
     """A table of the user's: a file that ends in ``.parquet`` or ``.csv``, a dataset's reference, or anything that speaks
     Arrow."""
-    from everloop.data.tables import TABULAR, arrow_table, is_arrow, read_table
+    from everloop.data.tables.parquet import TABULAR, arrow_table, is_arrow, read_table
 
     if is_arrow(source):
         return arrow_table(source)

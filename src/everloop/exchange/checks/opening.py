@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from everloop.data.suites import existing, find_suite
+from everloop.data.checks.suites import existing, find_suite
 from everloop.domain.checks import Suite, Untranslated
 from everloop.errors import InvalidDefinition
 from everloop.exchange.checks import great_expectations, pandera

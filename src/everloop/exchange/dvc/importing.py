@@ -264,9 +264,9 @@ def _shape(files: list[Listed]) -> _Shape:
     its ending is kept as it is."""
     import pyarrow as pa
 
-    from everloop.data import tables
-    from everloop.data.row_digests import row_digest
-    from everloop.data.scanning import table_of
+    from everloop.data.tables import parquet as tables
+    from everloop.data.tables.row_digests import row_digest
+    from everloop.data.tables.scanning import table_of
 
     no_table = _Shape([], None, None)
     schemas = []

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
-from everloop.data.scanning import first_line, quoted
+from everloop.data.tables.scanning import first_line, quoted
 from everloop.domain.featureviews import FeatureView, OnDemandView
 from everloop.domain.names import checked_name
 from everloop.domain.online import FeatureList

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from everloop.data.dataset import Dataset
-from everloop.data.scanning import scan
-from everloop.data.tables import PARQUET
+from everloop.data.tables.parquet import PARQUET
+from everloop.data.tables.scanning import scan
 from everloop.domain import partitions
 from everloop.workspace.workspace import Workspace
 

@@ -183,7 +183,7 @@ class ContentStore:
     # Freeing
 
     def collection(self) -> Collection:
-        """A collection of this store: see collecting.py, and `everloop.data.collecting` for who needs what."""
+        """A collection of this store: see collecting.py, and `everloop.data.stores.collecting` for who needs what."""
         self._check_format()
         return Collection(self._bucket, self._catalog)
 

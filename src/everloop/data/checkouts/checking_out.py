@@ -1,0 +1,235 @@
+"""Versions as files in a folder, and what was changed there since.
+
+A checkout is written beside its folder and changes places with it in one step, so the folder holds one version or the other,
+whatever kills the process. What is written beside is looked at before the step: from then on the folder is known file by file
+(see `stat_index`), and `status` reads only what may have changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from everloop.data.incoming.folders import Found, list_contents, look_of
+from everloop.data.incoming.stat_index import Known, Seen, StatIndex, digest_of
+from everloop.domain.datasets import FileEntry, FolderStatus, Link, Manifest
+from everloop.errors import Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from everloop.data.tables.file_contents import FileContents
+
+_COPY = 1 << 20
+_TICKS = 20
+"""How many milliseconds the clock of a file system is given to move on."""
+
+
+class Checkouts:
+    """The folders of one workspace that hold a version. `pause` waits for as many seconds as it is given."""
+
+    def __init__(self, folder: Path, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._folder = folder
+        self.index = StatIndex(folder)
+        self._pause = pause
+
+    def status(self, folder: Path) -> FolderStatus:
+        """What changed in a folder since it was checked out or added. Raises NotFound."""
+        known = self.index.get(folder)
+        if known is None:
+            if not folder.is_dir():
+                raise NotFound(f"there is no folder {folder}", hint="check the path")
+            raise NotFound(
+                f"{folder} was neither checked out nor added here", hint="see: everloop data checkout REF DIR"
+            )
+        begun = self.index.now() if os.access(self._folder, os.W_OK) else 0
+        found = list_contents(folder)
+        digests = {file.path: known.digest(file) for file in found}
+        unsure = [file for file in found if digests[file.path] is None]
+        digests |= {file.path: digest_of(file) for file in unsure}
+        before = {path: seen.digest for path, seen in known.files.items()}
+        added = [path for path in digests if path not in before]
+        removed = [path for path in sorted(before) if path not in digests]
+        changed = [path for path, digest in digests.items() if before.get(path, digest) != digest]
+        if begun and unsure and any(digests[file.path] == before.get(file.path) for file in unsure):
+            self._refresh(folder, known, begun, found, digests)
+        return FolderStatus(
+            folder=str(folder),
+            reference=known.reference,
+            clean=not (added or removed or changed),
+            added=added,
+            removed=removed,
+            changed=changed,
+            only=known.only,
+        )
+
+    def _refresh(
+        self, folder: Path, known: Known, begun: int, found: Iterable[Found], digests: dict[str, str | None]
+    ) -> None:
+        """Files that were read and are as they were need not be read the next time."""
+        files = dict(known.files)
+        for file in found:
+            seen = files.get(file.path)
+            if seen is not None and seen.digest == digests[file.path]:
+                files[file.path] = Seen(seen.digest, *file.look)
+        self.index.put(folder, msgspec.structs.replace(known, begun=begun, files=files))
+
+    def write(
+        self,
+        contents: FileContents,
+        reference: str,
+        manifest: Manifest,
+        folder: Path,
+        identifier: str,
+        *,
+        link: Link | None,
+        only: Sequence[str],
+        force: bool,
+    ) -> Link:
+        """Put a version's files into a folder, all at once. Returns how they were made.
+
+        Raises Conflict when the folder has anything else in it than a version that is known, unless `force`.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput(f"{folder} is a file", hint="name a folder")
+        with self.index.alone(folder), contents.storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._clear_leftovers(folder)
+            clean = self._clean_files(folder, force)
+            beside = folder.parent / f".{folder.name}.{identifier}.new"
+            try:
+                beside.mkdir()
+                way = contents.chosen_link(link, beside)
+                reused = self._fill(contents, way, manifest.files, beside, folder, clean)
+                known = self._known(reference, manifest, beside, only, shared=way is Link.HARDLINK)
+                self.index.prepare(folder, beside, known)
+                self._change_places(beside, folder, identifier)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+            self.index.put(folder, self._after_removal(folder, known) if reused else known)
+        return way
+
+    def _fill(
+        self,
+        contents: FileContents,
+        way: Link,
+        files: Sequence[FileEntry],
+        beside: Path,
+        folder: Path,
+        clean: dict[str, str],
+    ) -> bool:
+        """Make every file. One that the folder holds already, unchanged, only gets a second name: so to go from one version to
+        the next costs what differs. Returns whether there were such files."""
+        rest: list[FileEntry] = []
+        for place in sorted({file.path.rpartition("/")[0] for file in files} - {""}):
+            os.makedirs(f"{beside}/{place}", exist_ok=True)
+        for file in files:
+            if way is Link.HARDLINK or clean.get(file.path) != file.digest:
+                rest.append(file)
+                continue
+            held = f"{folder}/{file.path}"
+            try:
+                if os.lstat(held).st_nlink > 1:  # a link to the workspace's own file
+                    rest.append(file)
+                else:
+                    os.link(held, f"{beside}/{file.path}")
+            except OSError:  # no hard links here
+                rest.append(file)
+        contents.write(rest, beside, way)
+        return len(rest) < len(files)
+
+    def _clean_files(self, folder: Path, force: bool) -> dict[str, str]:
+        """Path and content of the folder's files that are as they were. Raises Conflict when there is anything that is not."""
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return {}
+        known = self.index.get(folder)
+        if known is None:
+            if force:
+                return {}
+            raise Conflict(
+                f"{folder} is not empty",
+                hint="choose another folder, or use --force to replace what is there",
+            )
+        status = self.status(folder)
+        different = [*status.added, *status.changed, *status.removed]
+        if different and not force:
+            raise Conflict(
+                f"{folder} has local changes: {', '.join(different[:5])}{' …' if len(different) > 5 else ''}",
+                hint="add them as a version first, or use --force to lose them",
+            )
+        gone = {*status.removed, *status.changed}
+        return {path: seen.digest for path, seen in known.files.items() if path not in gone}
+
+    def _known(
+        self, reference: str, manifest: Manifest, beside: Path, only: Sequence[str], *, shared: bool
+    ) -> Known:
+        """What was written, as it looks now that nobody else has seen it."""
+        digests = {file.path: file.digest for file in manifest.files}
+        found = list_contents(beside)
+        newest = max((max(file.look.modified, file.look.changed) for file in found), default=0)
+        for _ in range(_TICKS):
+            if (begun := self.index.now()) > newest:
+                break
+            self._pause(0.001)
+        files = {file.path: Seen(digests[file.path], *file.look) for file in found}
+        return Known(reference, begun, files, list(only), shared)
+
+    def _after_removal(self, folder: Path, known: Known) -> Known:
+        """A file that had a name in the old folder too has changed by losing it, though not in its content."""
+        files = dict(known.files)
+        for path, seen in known.files.items():
+            try:
+                look = look_of(os.lstat(f"{folder}/{path}"))
+            except OSError:
+                continue
+            if (look.size, look.modified, look.inode) == (seen.size, seen.modified, seen.inode):
+                files[path] = Seen(seen.digest, *look)
+        newest = max((seen.changed for seen in files.values()), default=0)
+        if files == known.files or newest < known.begun:
+            return msgspec.structs.replace(known, files=files)
+        for _ in range(_TICKS):
+            if (begun := self.index.now()) > newest:
+                return msgspec.structs.replace(known, files=files, begun=begun)
+            self._pause(0.001)
+        return known
+
+    def _change_places(self, beside: Path, folder: Path, identifier: str) -> None:
+        from everloop.data.checkouts.linking import exchange
+
+        if not folder.is_dir():
+            beside.rename(folder)
+            return
+        if exchange(beside, folder):
+            return
+        aside = folder.parent / f".{folder.name}.{identifier}.before"
+        folder.rename(aside)
+        try:
+            beside.rename(folder)
+        except OSError:
+            aside.rename(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _clear_leftovers(self, folder: Path) -> None:
+        """What a killed process left beside the folder. The folder itself may stand there under another name, where the system
+        cannot let two folders change places in one step."""
+        for left in folder.parent.glob(f".{_escaped(folder.name)}.*.before"):
+            if folder.exists():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.rename(folder)
+        for left in folder.parent.glob(f".{_escaped(folder.name)}.*.new"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _escaped(name: str) -> str:
+    """A name as a pattern that matches only itself.
+
+    >>> _escaped("a[1]")
+    'a[[]1]'
+    """
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)

@@ -1,0 +1,41 @@
+"""JSON as a table: a document a line, or one document that is a list; each of them an object with a value for each column."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.json
+
+from everloop.data.tables.formats import Format, format_of
+
+_BLOCK = 1 << 20
+_LONGEST = (1 << 31) - 1
+
+
+def json_table(name: str, held: Path | bytes) -> pa.Table | None:
+    """The table of a well-formed JSON file, whole in memory; None when its documents are no rows: when one is not an object, or a
+    column holds values of different kinds. Types are inferred from all rows."""
+    content = held if isinstance(held, bytes) else held.read_bytes()
+    if format_of(name) is Format.JSON:
+        try:
+            document = msgspec.json.decode(content, type=msgspec.Raw)
+        except msgspec.DecodeError:
+            pass  # many documents, a line each, are called .json by many
+        else:
+            if not bytes(document).startswith(b"["):
+                return None
+            rows = msgspec.json.decode(document, type=list[msgspec.Raw])
+            content = b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows)
+    if not content.lstrip().startswith(b"{"):
+        return None
+    # One block, so that all rows decide about the types; a block holds two gigabytes at most.
+    options = pa.json.ReadOptions(block_size=min(max(len(content) + 1, _BLOCK), _LONGEST))
+    try:
+        table = pa.json.read_json(io.BytesIO(content), read_options=options)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    names = table.column_names
+    return table if names and len(set(names)) == len(names) else None
