@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import command, emit, workspace
+from everloop.cli.frame import command, counted, emit, workspace
 
 if TYPE_CHECKING:
     from everloop.domain.dataset_diffs import DatasetDiff
@@ -50,7 +50,7 @@ def shown_diff(found: DatasetDiff) -> Any:
         changed = f", {found.rows_changed:,} changed" if found.key else ""
         lines.append(f"rows: {found.rows_added:,} added, {found.rows_removed or 0:,} removed{changed}")
     for name, count in found.changed_cells.items():
-        lines.append(f"  {name} changed in {count:,} rows")
+        lines.append(f"  {name} changed in {counted(count, 'row')}")
     lines += [f"  + {_cells(row)}" for row in found.sample.added]
     lines += [f"  - {_cells(row)}" for row in found.sample.removed]
     for row in found.sample.changed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import answer_no, command, emit, human_bytes, say, table, workspace
+from everloop.cli.frame import answer_no, command, counted, emit, human_bytes, say, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -216,16 +216,16 @@ def _collected(done: Collected) -> str:
     lines += [f"{each} stays: it went into something" for each in done.in_use]
     lines += [f"{each} stays: it is pinned" for each in done.pinned]
     lines.append(
-        f"{done.freed.objects:,} objects of {human_bytes(done.freed.bytes)} {would}freed: "
-        f"{human_bytes(done.bytes)} on disk, in {done.files:,} files"
+        f"{counted(done.freed.objects, 'object')} of {human_bytes(done.freed.bytes)} {would}freed: "
+        f"{human_bytes(done.bytes)} on disk, in {counted(done.files, 'file')}"
     )
     if done.young.objects:
         lines.append(
-            f"{done.young.objects:,} objects of {human_bytes(done.young.bytes)} are needed by nothing, and too young to go"
+            f"{counted(done.young.objects, 'object')} of {human_bytes(done.young.bytes)} too young to go, needed by nothing"
         )
     if done.mentioned.objects:
         lines.append(
-            f"{done.mentioned.objects:,} objects of {human_bytes(done.mentioned.bytes)} stay because the ledger mentions them"
+            f"{counted(done.mentioned.objects, 'object')} of {human_bytes(done.mentioned.bytes)} kept, as the ledger mentions it"
         )
     if done.left:
         lines.append(f"{human_bytes(done.left)} are dead in packs that hold more: --thorough frees them too")
@@ -235,7 +235,7 @@ def _collected(done: Collected) -> str:
 def _examined(found: Examined) -> Any:
     from rich.console import Group
 
-    looked = f"{found.versions:,} versions, {found.objects:,} objects"
+    looked = f"{counted(found.versions, 'version')}, {counted(found.objects, 'object')}"
     head = f"{looked}: " + ("nothing is wrong" if found.ok else f"{len(found.faults):,} faults")
     if found.healed:
         head = f"{len(found.healed):,} objects were healed\n{head}"

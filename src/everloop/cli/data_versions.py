@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from everloop.cli.checks import CHECKS, told, verdict_told
-from everloop.cli.frame import command, emit, facts, human_bytes, table, workspace
+from everloop.cli.frame import command, counted, emit, facts, human_bytes, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ def show(reference: str) -> None:
 def checkout(reference: str, folder: Path, force: bool, link: str | None, only: tuple[str, ...]) -> None:
     """Write a version's files, or some of them, into a folder, all at once."""
     done = workspace().data.checkout(reference, folder, force=force, link=link, only=only)
-    emit(done, lambda d: f"{d.reference} is in {d.folder}: {d.files} files, {human_bytes(d.bytes)}")
+    emit(
+        done, lambda d: f"{d.reference} is in {d.folder}: {counted(d.files, 'file')}, {human_bytes(d.bytes)}"
+    )
 
 
 @command()
@@ -173,9 +175,9 @@ def _added(added: Added) -> str:
     if added.unchanged:
         lines = [f"{added.reference}: nothing changed, so no new version was made"]
     else:
-        rows = "" if added.rows is None else f", {added.rows:,} rows"
+        rows = "" if added.rows is None else f", {counted(added.rows, 'row')}"
         size = f"{human_bytes(added.bytes)}, {human_bytes(added.new_bytes)} of it new"
-        lines = [f"{added.reference}: {added.files} files{rows}, {size}"]
+        lines = [f"{added.reference}: {counted(added.files, 'file')}{rows}, {size}"]
     if added.quarantine is not None:
         lines.append(f"{added.quarantined_rows} bad rows went to {added.quarantine}:")
     if added.report is not None:

@@ -158,6 +158,15 @@ def human_bytes(size: float) -> str:
     raise AssertionError
 
 
+def counted(number: int, noun: str) -> str:
+    """How many there are, in words.
+
+    >>> counted(1, "file"), counted(2000, "row")
+    ('1 file', '2,000 rows')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def human_number(value: object) -> str:
     """A number with four significant digits; anything else as it is.
 
