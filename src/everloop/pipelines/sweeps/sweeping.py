@@ -122,6 +122,10 @@ class Sweeping:
                 stop=watch if self.plan.pruner != "none" else None,
             )
             runs.append(done.run_id)
+            if (
+                self.plan.pruner != "none"
+            ):  # what later trials are held against, also of one too quick to be watched
+                watch.read([step.run for step in done.steps if step.run is not None])
             if watch.stopped:
                 status = "pruned"
                 break
@@ -172,10 +176,21 @@ class _Watch:
 
     def __call__(self, running: Sequence[str]) -> str:
         """Why the pipeline's run should stop, or nothing. `running`: the runs of its steps that are at work."""
+        self.read(running)
+        trial = msgspec.structs.replace(self._trial, reports=tuple(self.reports))
+        self.stopped = hopeless(self._sweeping.plan, self._others, trial)
+        if not self.stopped:
+            return ""
+        metric = self._sweeping.plan.objectives[0].metric
+        step, value = self.reports[-1]
+        return f"stopped early: {metric} was {value:.6g} at step {step}, and other trials were better by then"
+
+    def read(self, runs: Sequence[str]) -> None:
+        """Take in what these runs of steps have reported of the first objective."""
         from everloop.tracking.frames import history_table
 
         metric = self._sweeping.plan.objectives[0].metric
-        for run in running:
+        for run in runs:
             try:
                 points = history_table(self._sweeping.tracking.history(run, metric))
             except NotFound:  # its worker has not begun it yet
@@ -183,12 +198,6 @@ class _Watch:
             found = list(zip(points["step"].to_pylist(), points["value"].to_pylist(), strict=True))
             if len(found) > len(self.reports):
                 self.reports = [(step, value) for step, value in found if math.isfinite(value)]
-        trial = msgspec.structs.replace(self._trial, reports=tuple(self.reports))
-        self.stopped = hopeless(self._sweeping.plan, self._others, trial)
-        if not self.stopped:
-            return ""
-        step, value = self.reports[-1]
-        return f"stopped early: {metric} was {value:.6g} at step {step}, and other trials were better by then"
 
 
 def _told_by(result: SweepResult) -> dict[str, float]:
