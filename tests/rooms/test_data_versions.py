@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import everloop as ev
-from everloop.data.incoming.folders import Found
 from everloop.data.incoming import adding
+from everloop.data.incoming.folders import Found
 from everloop.domain.consumption import collecting
 from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound
 from everloop.workspace.local import LocalWorkspace

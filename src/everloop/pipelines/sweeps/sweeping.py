@@ -113,6 +113,7 @@ class Sweeping:
         runs: list[str] = []
         status, error = FINISHED, ""
         for varied in each_time:
+            watch.reports = []
             done = self.room.run(
                 self.pipeline,
                 {**self.plan.params, **trial.params, **varied},
