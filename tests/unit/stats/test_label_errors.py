@@ -73,9 +73,13 @@ def test_laws(rows: list[tuple[int, list[float]]]) -> None:
     assert np.array(found.estimated).sum(axis=1) == pytest.approx(
         np.bincount(labels, minlength=chance.shape[1]) / len(rows)
     )
-    # The order of items decides nothing but the numbering.
+    # The order of items decides nothing but the numbering, and which of several equal items are named.
     turned = find_label_errors(labels[::-1], chance[::-1])
-    assert {len(rows) - 1 - each.row for each in turned.candidates} == set(rows_found)
+
+    def named(numbers: list[int]) -> list[tuple[int, list[float]]]:
+        return sorted((int(labels[row]), chance[row].tolist()) for row in numbers)
+
+    assert named([len(rows) - 1 - each.row for each in turned.candidates]) == named(rows_found)
     plain = find_label_errors(labels, chance, rank="self_confidence")
     assert {each.row for each in plain.candidates} == set(rows_found)
 
