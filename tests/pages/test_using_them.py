@@ -124,6 +124,7 @@ def test_the_keyboard_goes_everywhere(page: Page) -> None:
     page.keyboard.press("g")
     page.keyboard.press("r")
     page.wait_for_url("**/runs")
+    expect(page.locator("table[aria-rowcount]")).to_be_visible()  # the script has taken the table over
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
