@@ -134,7 +134,11 @@ class Sweeps(Room):
     def _asked_to_go_on(self) -> str | None:
         """The sweep that this process was started again to go on with (``everloop resume``)."""
         asked = os.environ.get(RESUME)
-        if not asked or all(each.run != asked for each in self.sweeps()):
+        if not asked:
+            return None
+        try:
+            self.sweep_record(asked)
+        except NotFound:  # it is meant for a run that this process starts later
             return None
         return os.environ.pop(RESUME)
 
