@@ -87,9 +87,13 @@ def test_picked_runs_are_compared_with_what_differs_first(page: Page) -> None:
     assert "picked=" in page.url
     compare.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("3 runs side by side")
-    text = page.inner_text("main")
-    assert "alpha" in text
-    assert "kind" not in text
+    compared = page.locator("#runs table").first.locator("th[scope=row]")
+    expect(compared.first).to_be_visible()
+    differing = compared.all_inner_texts()
+    assert "alpha" in differing
+    assert "status" not in differing
+    page.get_by_role("link", name="Everything").click()
+    assert "status" in compared.all_inner_texts()
 
 
 def test_deleting_is_said_and_undone(page: Page, filled: LocalWorkspace) -> None:
