@@ -88,6 +88,7 @@ def run_pipeline(
     experiment: str,
     resumed_from: str | None,
     parent: str | None,
+    on_begin: Callable[[str], None] | None,
     on_step: Callable[[StepRecord], None] | None,
     stop: Callable[[Sequence[str]], str] | None,
 ) -> PipelineRun:
@@ -102,6 +103,7 @@ def run_pipeline(
     driver = _Driver(
         room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step, stop=stop
     )
+    driver.on_begin = on_begin
     try:
         with interrupted_gently(driver):
             return driver.run(
@@ -134,6 +136,7 @@ class _Driver:
         self.room, self.context, self.pipeline, self.root = room, room.context, pipeline, root
         self.executor, self.newest, self.dry_run, self.force = executor, newest, dry_run, force
         self.on_step, self.stop = on_step, stop
+        self.on_begin: Callable[[str], None] | None = None
         self.stopping = False
         self.asked_to_stop_at = time.monotonic()
         self.objects = room.context.objects
@@ -204,6 +207,8 @@ class _Driver:
                 settings={"root": str(self.root), "cpus": os.cpu_count()},
             )
             self.room.begin(record)
+            if self.on_begin is not None:
+                self.on_begin(run.run_id)
             self._declare(source)
             output = self._trace(arguments)
             status = FINISHED if not self.failure else FAILED

@@ -62,6 +62,7 @@ class Pipelines(Sweeps, Room):
         experiment: str = "",
         resumed_from: str | None = None,
         parent: str | None = None,
+        on_begin: Callable[[str], None] | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
         stop: Callable[[Sequence[str]], str] | None = None,
     ) -> "PipelineRun":
@@ -70,8 +71,8 @@ class Pipelines(Sweeps, Room):
         Steps whose key is known return their stored result; the others are executed. `executor`: ``local`` (worker
         processes, the default), ``inline`` (this process), or one that is open already and stays so. `dry_run` executes nothing
         and says what would be and why. `force` executes every step. `parent`: the tracking run that this one belongs to.
-        `on_step` is told of each step when it is over. `stop` is asked every second, with the tracking runs of the steps at work:
-        when it gives a reason, the run ends as interrupted. A step that fails does not raise: see `PipelineRun.status`.
+        `on_begin` is told the run's identifier once it is recorded, `on_step` of each step when it is over. `stop` is asked every
+        second, with the tracking runs of the steps at work: when it gives a reason, the run ends as interrupted. A step that fails does not raise: see `PipelineRun.status`.
         """
         from everloop.pipelines.driver import run_pipeline
 
@@ -85,6 +86,7 @@ class Pipelines(Sweeps, Room):
             experiment=experiment,
             resumed_from=resumed_from,
             parent=parent,
+            on_begin=on_begin,
             on_step=on_step,
             stop=stop,
         )
