@@ -61,15 +61,14 @@ class Keys:
         return self._labels[step]
 
     def _label(self, step: Step[..., Any]) -> str:
-        code = getattr(step.function, "__code__", None)
-        if code is None:
-            return f"{step.function.__module__}::{step.function.__qualname__}"
-        path = Path(code.co_filename)
+        if not step.file:
+            return f"{step.module}::{step.qualname}"
+        path = Path(step.file)
         try:
             place = path.resolve().relative_to(self._root).as_posix()
         except ValueError:
             place = path.name
-        return f"{place}::{step.function.__qualname__}"
+        return f"{place}::{step.qualname}"
 
 
 def _kind(argument: Any) -> str:

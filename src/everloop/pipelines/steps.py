@@ -27,12 +27,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 import msgspec
 
 from everloop.domain.durations import Duration, duration
 from everloop.domain.names import checked_name
+from everloop.engine.limits import bytes_of
 from everloop.errors import InvalidDefinition, InvalidInput
 from everloop.pipelines.code.memory import unwrapped
 
@@ -46,7 +47,7 @@ class StepOptions(msgspec.Struct, frozen=True):
     cache: whether an earlier result may be used; keep: seconds after which it may not any more, None: for ever.
     retries: how often it is tried again after a failure; wait: seconds before the first retry, doubled for each further one.
     timeout: seconds after which it is stopped. seed: of `random`, numpy and torch when the step begins.
-    cpus: processors it uses: so many threads are given to its libraries.
+    cpus: processors it uses: so many threads are given to its libraries. memory: bytes it may take, None: as many as there are.
     """
 
     cache: bool = True
@@ -56,6 +57,19 @@ class StepOptions(msgspec.Struct, frozen=True):
     timeout: float | None = None
     seed: int | None = None
     cpus: int = 1
+    memory: int | None = None
+
+
+class StepSettings(TypedDict, total=False):
+    """`StepOptions` as people write them. `cache`: False, or how long a result may be used (``"7d"``); `resources`:
+    ``{"cpus": 2, "memory": "4GB"}``."""
+
+    cache: bool | Duration
+    retries: int
+    wait: Duration
+    timeout: float | None
+    seed: int | None
+    resources: Mapping[str, int | str] | None
 
 
 class Conductor(Protocol):
@@ -91,9 +105,30 @@ class Step(Generic[P, T]):
     def __init__(self, function: Callable[P, T], name: str, options: StepOptions) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.name = checked_name(name, "step name")
+        self._name = checked_name(name, "step name")
         self.options = options
         _declared.append(self)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._name
+
+    @property
+    def module(self) -> str:
+        """The module it is declared in."""
+        return self.function.__module__
+
+    @property
+    def qualname(self) -> str:
+        """What names it in its module; with ``<locals>`` when it is not at the top level."""
+        return self.function.__qualname__
+
+    @property
+    def file(self) -> str:
+        """The file it is declared in, empty when it is in none."""
+        code = getattr(self.function, "__code__", None)
+        return "" if code is None else str(code.co_filename)
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
@@ -257,32 +292,13 @@ def step(function: Callable[P, T], /) -> Step[P, T]: ...
 
 
 @overload
-def step(
-    *,
-    name: str = "",
-    cache: bool | Duration = True,
-    retries: int = 0,
-    wait: Duration = "0s",
-    timeout: float | None = None,
-    seed: int | None = None,
-    resources: Mapping[str, int] | None = None,
-) -> Callable[[Callable[P, T]], Step[P, T]]: ...
+def step(*, name: str = "", **settings: Unpack[StepSettings]) -> Callable[[Callable[P, T]], Step[P, T]]: ...
 
 
 def step(
-    function: Callable[P, T] | None = None,
-    /,
-    *,
-    name: str = "",
-    cache: bool | Duration = True,
-    retries: int = 0,
-    wait: Duration = "0s",
-    timeout: float | None = None,
-    seed: int | None = None,
-    resources: Mapping[str, int] | None = None,
+    function: Callable[P, T] | None = None, /, *, name: str = "", **settings: Unpack[StepSettings]
 ) -> Any:
-    """Declare a step: ``@step`` or ``@step(retries=2, wait="5s")``; the options are those of `StepOptions`. `cache`: False, or
-    how long a result may be used (``"7d"``); `resources` is ``{"cpus": 2}``.
+    """Declare a step: ``@step`` or ``@step(retries=2, wait="5s")``; the settings are those of `StepSettings`.
 
     >>> @step(seed=0)
     ... def double(x: int) -> int:
@@ -290,10 +306,34 @@ def step(
     >>> double(4), double.options.seed
     (8, 0)
     """
-    wanted = dict(resources or {})
-    cpus = wanted.pop("cpus", 1)
+    options = step_options(name or getattr(function, "__name__", ""), settings)
+
+    def declare(function: Callable[P, T]) -> Step[P, T]:
+        if (
+            not callable(function)
+            or inspect.iscoroutinefunction(function)
+            or inspect.isgeneratorfunction(function)
+        ):
+            raise InvalidDefinition(
+                f"{function!r} cannot be a step", hint="a step is a plain function that returns its result"
+            )
+        return Step(function, name or function.__name__, options)
+
+    return declare if function is None else declare(function)
+
+
+def step_options(name: str, settings: StepSettings) -> StepOptions:
+    """The options that a declaration asks for. Raises InvalidDefinition that names the step and the wrong one."""
+    cache, retries = settings.get("cache", True), settings.get("retries", 0)
+    timeout = settings.get("timeout")
+    wanted = dict(settings.get("resources") or {})
+    cpus, memory = wanted.pop("cpus", 1), wanted.pop("memory", None)
     problems = [
-        (bool(wanted), f"the resource '{next(iter(wanted), '')}' is not known", "resources are: cpus"),
+        (
+            bool(wanted),
+            f"the resource '{next(iter(wanted), '')}' is not known",
+            "resources are: cpus, memory",
+        ),
         (type(cpus) is not int or cpus < 1, f"{cpus!r} cpus cannot be had", "give a whole number from 1"),
         (
             type(retries) is not int or retries < 0,
@@ -306,26 +346,22 @@ def step(
             "give seconds above 0",
         ),
     ]
-
-    def declare(function: Callable[P, T]) -> Step[P, T]:
-        if (
-            not callable(function)
-            or inspect.iscoroutinefunction(function)
-            or inspect.isgeneratorfunction(function)
-        ):
-            raise InvalidDefinition(
-                f"{function!r} cannot be a step", hint="a step is a plain function that returns its result"
-            )
-        keep = None if isinstance(cache, bool) else duration(cache).total_seconds()
-        options = StepOptions(
-            cache is not False, keep, retries, duration(wait).total_seconds(), timeout, seed, cpus
-        )
-        return Step(function, name or function.__name__, options)
-
     for wrong, message, hint in problems:
         if wrong:
-            raise InvalidDefinition(f"step {name or getattr(function, '__name__', '')}: {message}", hint=hint)
-    return declare if function is None else declare(function)
+            raise InvalidDefinition(f"step {name}: {message}", hint=hint)
+    try:
+        return StepOptions(
+            cache=cache is not False,
+            keep=None if isinstance(cache, bool) else duration(cache).total_seconds(),
+            retries=retries,
+            wait=duration(settings.get("wait", "0s")).total_seconds(),
+            timeout=timeout,
+            seed=settings.get("seed"),
+            cpus=int(cpus),
+            memory=None if memory is None else bytes_of(memory),
+        )
+    except InvalidInput as error:
+        raise InvalidDefinition(f"step {name}: {error}", hint=error.hint) from None
 
 
 @overload
