@@ -25,6 +25,7 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.pipelines import recording
+from everloop.pipelines.histories import Histories
 from everloop.pipelines.sweeps.room import Sweeps
 from everloop.store.ledger import Reader
 from everloop.store.schema.base import edges
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from everloop.pipelines.steps import Pipeline
 
 
-class Pipelines(Sweeps, Room):
+class Pipelines(Sweeps, Histories, Room):
     """Runs of pipelines. `run` and `reproduce` work where the caller is; the operations are what they record and ask."""
 
     name = "pipelines"
@@ -72,7 +73,8 @@ class Pipelines(Sweeps, Room):
         processes, the default), ``inline`` (this process), or one that is open already and stays so. `dry_run` executes nothing
         and says what would be and why. `force` executes every step. `parent`: the tracking run that this one belongs to.
         `on_begin` is told the run's identifier once it is recorded, `on_step` of each step when it is over. `stop` is asked every
-        second, with the tracking runs of the steps at work: when it gives a reason, the run ends as interrupted. A step that fails does not raise: see `PipelineRun.status`.
+        second, with the tracking runs of the steps at work: when it gives a reason, the run ends as interrupted. A step that
+        fails does not raise: see `PipelineRun.status`.
         """
         from everloop.pipelines.driver import run_pipeline
 
