@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("everloop.cli.init:init", "a new project: definitions, a pipeline, tests, CI"),
     "up": ("everloop.cli.up:up", "start the server: API, pages, scheduler, loop"),
     "why": ("everloop.cli.why:why", "where a result comes from, and what was made with it"),
+    "impact": ("everloop.cli.impact:impact", "what a change would touch, before making it"),
     "status": ("everloop.cli.why:status", "what is in this workspace"),
     "doctor": ("everloop.cli.doctor:doctor", "what is wrong with this machine and workspace"),
     "data": ("everloop.cli.data:data", "dataset versions: add, compare, check, check out"),

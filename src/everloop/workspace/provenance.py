@@ -27,7 +27,9 @@ from everloop.serving.verifying import endpoint_faults, journal_faults
 from everloop.tracking.capture import Environment
 from everloop.tracking.shipping import journal_folder
 from everloop.tracking.tracking import Tracking
+from everloop.workspace.impacts.room import Impacts
 from everloop.workspace.naming import meant
+from everloop.workspace.neighbourhoods import Neighbourhood, Opening, Surroundings
 
 
 class Link(msgspec.Struct, frozen=True, order=True):
@@ -107,7 +109,7 @@ class Status(msgspec.Struct, frozen=True):
     newest: datetime | None
 
 
-class Provenance(Room):
+class Provenance(Impacts, Room):
     """Questions that go through all rooms."""
 
     name = "provenance"
@@ -146,6 +148,25 @@ class Provenance(Room):
             missing=missing,
             described=described,
         )
+
+    @operation(Permission.READ)
+    def neighbourhood(
+        self,
+        reference: str,
+        up: int = 1,
+        down: int = 1,
+        opened: list[Opening] = [],  # noqa: B006  (msgspec copies defaults)
+        hidden: list[str] = [],  # noqa: B006
+    ) -> Neighbourhood:
+        """What lies around an object in the lineage: so many levels upward and downward, and further where `opened` says so. The
+        newest neighbours of each kind are given and the others counted, so the answer stays small in a ledger of any size.
+        `hidden`: kinds that are looked through, such as ``run``."""
+        asked = meant(self.context, reference)
+        known = _DESCRIBE[asked.kind](self, asked)
+        own_edges = asked.kind not in (Kind.PREDICTION, Kind.ALERT)
+        with self.look() as look:
+            around = Surroundings(look, set(hidden) - {str(asked.kind)})
+            return around.of(known.reference, [] if own_edges else known.starts, up, down, opened)
 
     @operation(Permission.READ)
     def verify(self, anchors: list[Anchor] = []) -> AuditReport:  # noqa: B006  (msgspec copies defaults)
