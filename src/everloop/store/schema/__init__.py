@@ -17,6 +17,7 @@ from everloop.store.schema import (
     sweeps,
     traces,
     tracking,
+    triggers,
 )
 from everloop.store.schema.base import metadata
 
@@ -38,4 +39,5 @@ __all__ = [
     "sweeps",
     "traces",
     "tracking",
+    "triggers",
 ]

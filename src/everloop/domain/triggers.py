@@ -1,0 +1,766 @@
+"""What starts a pipeline without anyone typing the command: times, events, files; and the rules that keep it from running away.
+
+Pure: which times are due, which of them are caught up, what a firing hands to its pipeline. `everloop.loop.triggers` acts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, overload
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from everloop.domain import policies
+from everloop.domain.durations import Duration, duration
+from everloop.domain.monitors import Family
+from everloop.domain.names import checked_name
+from everloop.domain.references import Kind, Reference
+from everloop.domain.times import EPOCH, require_zone
+from everloop.errors import InvalidDefinition, InvalidInput, InvalidReference, nearest
+
+if TYPE_CHECKING:
+    from cronsim import CronSim
+
+Overlap = Literal["skip", "queue", "allow", "replace"]
+CatchUp = Literal["none", "latest", "all"]
+OVERLAPS: tuple[Overlap, ...] = ("skip", "queue", "allow", "replace")
+CATCH_UPS: tuple[CatchUp, ...] = ("none", "latest", "all")
+ENDS = ("finished", "failed", "interrupted", "any")
+
+ON_TIME = timedelta(minutes=5)
+"""A time that is looked at no later than this is on time: a busy machine misses nothing by a few seconds."""
+RECORDED = 100
+"""How many missed times are written down one by one; of older ones only their number."""
+COUNTED = 10_000
+"""How many of those older ones are counted before "at least" has to do."""
+MOST_IN_A_BACKFILL = 10_000
+SHORTEST_INTERVAL = timedelta(seconds=1)
+
+SHORTHANDS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+class Cron(msgspec.Struct, frozen=True, tag_field="kind", tag="cron"):
+    """Times by the clock of a place. Five fields, as cron has them."""
+
+    expression: str
+    zone: str = "UTC"
+
+
+class Every(msgspec.Struct, frozen=True, tag_field="kind", tag="interval"):
+    """Whole multiples of an interval since 1970 UTC: every process that looks finds the same times."""
+
+    seconds: float
+
+
+class NewData(msgspec.Struct, frozen=True, tag_field="kind", tag="data"):
+    """A new version of a dataset; of any below a folder when the name ends in ``/*``."""
+
+    name: str
+
+
+class AlertFires(msgspec.Struct, frozen=True, tag_field="kind", tag="alert"):
+    """An alert starts firing: of a family (``any``: of all), of an endpoint, with a finding of a monitor."""
+
+    family: str
+    endpoint: str = ""
+    monitor: str = ""
+
+
+class PipelineEnds(msgspec.Struct, frozen=True, tag_field="kind", tag="pipeline"):
+    """A run of another pipeline ended, with a status or with any."""
+
+    pipeline: str
+    status: str = "finished"
+
+
+class AliasMoves(msgspec.Struct, frozen=True, tag_field="kind", tag="alias"):
+    """An alias of a model means another version than before."""
+
+    model: str
+    alias: str
+
+
+class FilesArrive(msgspec.Struct, frozen=True, tag_field="kind", tag="files"):
+    """A file that a pattern names has arrived: its size stood still between two looks."""
+
+    pattern: str
+
+
+class ByHand(msgspec.Struct, frozen=True, tag_field="kind", tag="manual"):
+    """Only when somebody asks: a person, a script, CI after a push."""
+
+
+On = Cron | Every | NewData | AlertFires | PipelineEnds | AliasMoves | FilesArrive | ByHand
+
+FACTS: dict[type[msgspec.Struct], tuple[str, ...]] = {
+    Cron: ("scheduled",),
+    Every: ("scheduled",),
+    NewData: ("scheduled", "data", "name", "version"),
+    AlertFires: ("scheduled", "alert", "endpoint"),
+    PipelineEnds: ("scheduled", "run", "pipeline", "status"),
+    AliasMoves: ("scheduled", "model", "alias", "version"),
+    FilesArrive: ("scheduled", "file"),
+    ByHand: ("scheduled", "commit"),
+}
+"""What a firing knows, by what set it off: the fields of the templates in `params`."""
+
+
+class PipelineTrigger(msgspec.Struct, frozen=True):
+    """A declared trigger. It starts a pipeline (``module_or_file:name``), or a retraining of a model by its policy."""
+
+    name: str
+    on: On
+    pipeline: str = ""
+    retrain: str = ""
+    params: dict[str, Any] = {}
+    executor: str = ""
+    overlap: Overlap = "skip"
+    catch_up: CatchUp = "latest"
+    catch_up_most: int = 10
+    debounce_seconds: float = 0.0
+    jitter_seconds: float = 0.0
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def kind(self) -> str:
+        """``cron``, ``interval``, ``data``, ``alert``, ``pipeline``, ``alias``, ``files`` or ``manual``."""
+        return str(type(self.on).__struct_config__.tag)
+
+    @property
+    def is_timed(self) -> bool:
+        return isinstance(self.on, Cron | Every)
+
+    @property
+    def starts(self) -> str:
+        """What it starts, in words."""
+        return self.pipeline or f"a retraining of {self.retrain}"
+
+
+@overload
+def trigger(*, alert: Family | str = "", model_age_days: float = 0.0) -> policies.Trigger: ...
+
+
+@overload
+def trigger(
+    name: str,
+    *,
+    pipeline: Any = "",
+    retrain: str = "",
+    params: Mapping[str, Any] | None = None,
+    cron: str = "",
+    zone: str = "UTC",
+    every: Duration | None = None,
+    data: str = "",
+    alert: Family | str = "",
+    endpoint: str = "",
+    monitor: str = "",
+    after: str = "",
+    status: str = "finished",
+    alias: str = "",
+    files: str = "",
+    overlap: Overlap | None = None,
+    catch_up: CatchUp = "latest",
+    catch_up_most: int = 10,
+    debounce: Duration = ...,
+    jitter: Duration = ...,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    executor: str = "",
+) -> PipelineTrigger: ...
+
+
+def trigger(
+    name: str = "",
+    *,
+    pipeline: Any = "",
+    retrain: str = "",
+    params: Mapping[str, Any] | None = None,
+    cron: str = "",
+    zone: str = "UTC",
+    every: Duration | None = None,
+    data: str = "",
+    alert: Family | str = "",
+    endpoint: str = "",
+    monitor: str = "",
+    after: str = "",
+    status: str = "finished",
+    alias: str = "",
+    files: str = "",
+    model_age_days: float = 0.0,
+    overlap: Overlap | None = None,
+    catch_up: CatchUp = "latest",
+    catch_up_most: int = 10,
+    debounce: Duration = timedelta(),
+    jitter: Duration = timedelta(),
+    start: datetime | None = None,
+    end: datetime | None = None,
+    executor: str = "",
+) -> PipelineTrigger | policies.Trigger:
+    """Declare a trigger (``ev.trigger``). Raises InvalidDefinition.
+
+    Without a name it is a part of a policy (``ev.policy(on=…)``) and takes `alert` or `model_age_days` only. With a name it
+    starts `pipeline` (``module_or_file:name``, or the pipeline itself), or with `retrain` what the policy of a model does:
+
+    - at times: `cron` (five fields, or ``@daily`` and the like) by the clock of `zone` (``Europe/Paris``), or `every` (``15min``)
+    - on an event: `data`, a dataset's new version (``raw/*``: of any below the folder); `alert`, one of that family (``any``)
+      starts firing, of an `endpoint` and a `monitor` if given; `after`, another pipeline ended with `status`; `alias`
+      (``delay@champion``) moved; `files`, one that the pattern names has arrived
+    - else only when it is asked to: ``everloop triggers fire NAME``.
+
+    params: of the pipeline. Texts may hold what the firing knows: ``"{scheduled:%Y-%m-%d}"``, ``"{data}"``, ``"{file}"``.
+    overlap: when it should start and still runs: ``skip`` (the default of times), ``queue`` (of events), ``allow`` or
+    ``replace``. catch_up: of times that passed while nobody looked, none is made up for, the ``latest``, or ``all`` up to
+    `catch_up_most`; the others are recorded as missed. debounce: start once no further event has come for so long.
+    jitter: start up to so long after each time, by an amount that is always the same for it. start, end: it rests before and
+    after.
+
+    >>> trigger("nightly", pipeline="flows.py:refresh", cron="30 2 * * *", zone="Europe/Paris").on
+    Cron(expression='30 2 * * *', zone='Europe/Paris')
+    >>> trigger("leap", pipeline="flows.py:refresh", cron="0 0 31 2 *")
+    Traceback (most recent call last):
+    everloop.errors.InvalidDefinition: trigger 'leap': '0 0 31 2 *' never comes: Bad day-of-month
+    """
+    if not name:
+        return policies.trigger(alert=alert, model_age_days=model_age_days)
+    checked_name(name, "trigger name")
+    if model_age_days:
+        raise _wrong(
+            name, "the age of a model belongs to a policy", "ev.policy(on=ev.trigger(model_age_days=…))"
+        )
+    given: list[On] = []
+    if cron:
+        given.append(Cron(cron, zone))
+    elif zone != "UTC":
+        raise _wrong(name, "a time zone belongs to a cron expression", "give cron='0 3 * * *'")
+    if every is not None:
+        given.append(Every(duration(every).total_seconds()))
+    if data:
+        given.append(NewData(data.removeprefix("data:")))
+    if alert:
+        given.append(AlertFires(str(alert), endpoint.removeprefix("endpoint:"), monitor))
+    elif endpoint or monitor:
+        raise _wrong(name, "an endpoint or a monitor says which alerts are meant", "add alert='any'")
+    if after:
+        given.append(PipelineEnds(after.removeprefix("pipeline:"), status))
+    if alias:
+        given.append(_alias(name, alias))
+    if files:
+        given.append(FilesArrive(files))
+    if len(given) > 1:
+        kinds = " and ".join(_words(each) for each in given)
+        raise _wrong(name, f"it is set off by {kinds}", "declare one trigger for each")
+    on = given[0] if given else ByHand()
+    timed = isinstance(on, Cron | Every)
+    made = PipelineTrigger(
+        name=name,
+        on=on,
+        pipeline=str(getattr(pipeline, "source", pipeline)),
+        retrain=retrain.removeprefix("model:"),
+        params=dict(params or {}),
+        executor=executor,
+        overlap=overlap or ("skip" if timed else "queue"),
+        catch_up=catch_up,
+        catch_up_most=catch_up_most,
+        debounce_seconds=duration(debounce).total_seconds(),
+        jitter_seconds=duration(jitter).total_seconds(),
+        start=require_zone(start, "the start") if start else None,
+        end=require_zone(end, "the end") if end else None,
+    )
+    check(made)
+    return made
+
+
+def check(made: PipelineTrigger) -> None:
+    """Raise InvalidDefinition unless the trigger makes sense, wherever it was declared."""
+    name, on = made.name, made.on
+    if bool(made.pipeline) == bool(made.retrain):
+        raise _wrong(
+            name, "it starts a pipeline or a retraining", "pipeline='module_or_file:name' or retrain='MODEL'"
+        )
+    if made.pipeline and ":" not in made.pipeline:
+        raise _wrong(name, f"'{made.pipeline}' names no pipeline", "write module_or_file:pipeline")
+    if made.retrain and made.params:
+        raise _wrong(
+            name, "the parameters of a retraining are its policy's", "declare them with ev.policy(params=…)"
+        )
+    for given, known, what in ((made.overlap, OVERLAPS, "overlap"), (made.catch_up, CATCH_UPS, "catch_up")):
+        if given not in known:
+            raise _wrong(
+                name, f"there is no {what} '{given}'", nearest(given, known) or "one of " + ", ".join(known)
+            )
+    if not 1 <= made.catch_up_most <= 1000:
+        raise _wrong(name, f"catch_up_most is {made.catch_up_most}", "1 to 1000 starts can be made up for")
+    if made.debounce_seconds and made.is_timed:
+        raise _wrong(
+            name, "times come one by one, so there is nothing to debounce", "debounce belongs to events"
+        )
+    if made.jitter_seconds and not made.is_timed:
+        raise _wrong(name, "jitter spreads times", "an event is acted on when it comes")
+    if made.start and made.end and made.start >= made.end:
+        raise _wrong(name, "it ends before it starts", "give a later end")
+    _check_on(name, on)
+    _check_templates(made)
+
+
+def _check_on(name: str, on: On) -> None:
+    match on:
+        case Cron():
+            _check_cron(name, on)
+        case Every(seconds):
+            if not SHORTEST_INTERVAL.total_seconds() <= seconds <= 366 * 86400:
+                raise _wrong(name, f"an interval of {seconds:g} s", "write 1s to 366d, such as every='15min'")
+        case NewData(pattern):
+            checked_name(pattern.removesuffix("/*"), "dataset name")
+        case AlertFires(family):
+            families = ["any", *(str(each) for each in Family)]
+            if family not in families:
+                hint = nearest(family, families) or "one of " + ", ".join(families)
+                raise _wrong(name, f"there is no family of alerts '{family}'", hint)
+        case PipelineEnds(pipeline, status):
+            checked_name(pipeline, "pipeline name")
+            if status not in ENDS:
+                hint = nearest(status, ENDS) or "one of " + ", ".join(ENDS)
+                raise _wrong(name, f"no pipeline ends as '{status}'", hint)
+        case FilesArrive(pattern):
+            if pattern.rstrip("/") != pattern or ".." in pattern.split("/"):
+                raise _wrong(name, f"'{pattern}' names no files", "write a pattern such as 'incoming/*.csv'")
+        case AliasMoves() | ByHand():
+            pass
+
+
+def _check_cron(name: str, on: Cron) -> None:
+    from cronsim import CronSimError
+
+    if on.zone not in _zones():
+        raise _wrong(
+            name, f"there is no time zone '{on.zone}'", nearest(on.zone, _zones()) or "such as Europe/Paris"
+        )
+    fields = SHORTHANDS.get(on.expression, on.expression).split()
+    if on.expression == "@reboot":
+        raise _wrong(
+            name, "'@reboot' is no time", "everloop up makes up for what was missed: catch_up='latest'"
+        )
+    if on.expression.startswith("@") and on.expression not in SHORTHANDS:
+        hint = nearest(on.expression, SHORTHANDS) or "an interval is written every='5min'"
+        raise _wrong(name, f"there is no '{on.expression}'", hint)
+    if len(fields) != 5:
+        hint = "minute hour day-of-month month day-of-week; seconds and years are not among them"
+        raise _wrong(name, f"'{on.expression}' has {len(fields)} fields, not five", hint)
+    if any(re.search(r"(?<![A-Za-z])[RH](?![A-Za-z])", field) for field in fields):
+        raise _wrong(name, f"'{on.expression}' has a random field", "spread starts with jitter='10min'")
+    try:
+        next(_cron(on, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration) as error:
+        why = str(error) or "there is no such day"
+        raise _wrong(
+            name, f"'{on.expression}' never comes: {why}", "five fields, as in '30 2 * * 1-5'"
+        ) from None
+
+
+def _check_templates(made: PipelineTrigger) -> None:
+    known = FACTS[type(made.on)]
+    for parameter, value in made.params.items():
+        for text in _texts(value):
+            for field, layout in _fields(text, f"trigger '{made.name}': parameter {parameter}"):
+                if field not in known:
+                    hint = nearest(field, known) or "it knows: " + ", ".join(f"{{{each}}}" for each in known)
+                    raise _wrong(
+                        made.name, f"parameter {parameter} asks for {{{field}}}, which it does not know", hint
+                    )
+                if layout and field != "scheduled":
+                    raise _wrong(
+                        made.name, f"parameter {parameter}: {{{field}}} takes no format", f"write {{{field}}}"
+                    )
+
+
+def _wrong(name: str, what: str, hint: str) -> InvalidDefinition:
+    return InvalidDefinition(f"trigger '{name}': {what}", hint=hint)
+
+
+def _alias(name: str, text: str) -> AliasMoves:
+    try:
+        meant = Reference.parse(text, Kind.MODEL)
+    except InvalidReference as error:
+        raise _wrong(name, error.message, error.hint) from None
+    if meant.alias is None:
+        raise _wrong(name, f"'{text}' names no alias", "write alias='MODEL@champion'")
+    return AliasMoves(meant.name, meant.alias)
+
+
+def _words(on: On) -> str:
+    return {Cron: "cron", Every: "every", NewData: "data", AlertFires: "alert", PipelineEnds: "after"}.get(
+        type(on), "alias" if isinstance(on, AliasMoves) else "files"
+    )
+
+
+def in_words(on: On) -> str:
+    """What sets it off, for people.
+
+    >>> in_words(Cron("30 2 * * *", "Europe/Paris")), in_words(Every(900)), in_words(NewData("raw/*"))
+    ('30 2 * * * Europe/Paris', 'every 15min', 'a new version of raw/*')
+    """
+    match on:
+        case Cron(expression, zone):
+            return f"{expression} {zone}"
+        case Every(seconds):
+            return f"every {_length(seconds)}"
+        case NewData(name):
+            return f"a new version of {name}"
+        case AlertFires(family, endpoint, monitor):
+            of = f" of {endpoint}" if endpoint else ""
+            return f"an alert ({family}){of}{f' by {monitor}' if monitor else ''}"
+        case PipelineEnds(pipeline, status):
+            return f"{pipeline} {'ended' if status == 'any' else status}"
+        case AliasMoves(model, alias):
+            return f"{model}@{alias} moved"
+        case FilesArrive(pattern):
+            return f"files {pattern}"
+        case ByHand():
+            return "by hand"
+
+
+def _length(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+# Times
+
+
+def next_time(made: PipelineTrigger, after: datetime) -> datetime | None:
+    """The next time after an instant, in UTC; None for a trigger that is not about times, or that has ended.
+
+    >>> nightly = trigger("n", pipeline="a:b", cron="30 2 * * *", zone="Europe/Paris")
+    >>> next_time(nightly, datetime(2026, 3, 28, 12, tzinfo=UTC)).isoformat()  # 02:30 does not exist on the 29th
+    '2026-03-29T01:00:00+00:00'
+    """
+    if not made.is_timed:
+        return None
+    if made.start is not None and after < made.start:
+        after = made.start - timedelta(microseconds=1)
+    found = next(_forward(made.on, after))
+    return None if made.end is not None and found > made.end else found
+
+
+def times_between(made: PipelineTrigger, since: datetime, until: datetime) -> Iterator[datetime]:
+    """Its times from `since` to `until`, both included, in order. Whether the trigger rested then does not count."""
+    for each in _forward(made.on, since - timedelta(microseconds=1)):
+        if each > until:
+            return
+        yield each
+
+
+def _forward(on: On, after: datetime) -> Iterator[datetime]:
+    if isinstance(on, Every):
+        step = timedelta(seconds=on.seconds)
+        number = (after - EPOCH) // step + 1
+        while True:
+            yield EPOCH + number * step
+            number += 1
+    assert isinstance(on, Cron)
+    for each in _cron(on, after):
+        yield each.astimezone(UTC)
+
+
+def _backward(on: On, until: datetime) -> Iterator[datetime]:
+    """Times at or before an instant, the newest first."""
+    if isinstance(on, Every):
+        step = timedelta(seconds=on.seconds)
+        number = (until - EPOCH) // step
+        while True:
+            yield EPOCH + number * step
+            number -= 1
+    assert isinstance(on, Cron)
+    minute = until.replace(second=0, microsecond=0) + timedelta(
+        minutes=1
+    )  # cron's own reverse leaves `until` out
+    for each in _cron(on, minute, reverse=True):
+        yield each.astimezone(UTC)
+
+
+def _cron(on: Cron, moment: datetime, *, reverse: bool = False) -> CronSim:
+    from cronsim import CronSim
+
+    expression = SHORTHANDS.get(on.expression, on.expression)
+    return CronSim(expression, moment.astimezone(ZoneInfo(on.zone)), reverse=reverse)
+
+
+def _zones() -> set[str]:
+    from zoneinfo import available_timezones
+
+    return available_timezones()
+
+
+class DueTime(msgspec.Struct, frozen=True):
+    """A time that has come. `missed`: why nothing starts for it; empty: something does. `late`: it is made up for."""
+
+    scheduled: datetime
+    missed: str = ""
+    late: bool = False
+
+
+def due_times(made: PipelineTrigger, since: datetime, now: datetime) -> list[DueTime]:
+    """The times after `since` and up to `now`, in order: which start something, and which are missed.
+
+    Whatever passed, at most one starts (`catch_up_most` with ``all``): a machine that was off for days does not start them all.
+
+    >>> hourly = trigger("h", pipeline="a:b", cron="@hourly")
+    >>> off = due_times(hourly, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
+    >>> len(off), [each.scheduled.hour for each in off if not each.missed]
+    (72, [0])
+    """
+    if not made.is_timed:
+        return []
+    first = since if made.start is None else max(since, made.start - timedelta(microseconds=1))
+    last = now if made.end is None else min(now, made.end)
+    if last <= first:
+        return []
+    most = max(RECORDED, made.catch_up_most)
+    backward = iter(_backward(made.on, last))
+    found: list[datetime] = []
+    earlier = 0
+    for each in backward:
+        if each <= first:
+            break
+        if len(found) < most:
+            found.append(each)
+        else:
+            earlier += 1
+            if earlier >= COUNTED:
+                break
+    found.reverse()
+    allowed = made.catch_up_most if made.catch_up == "all" else 1
+    if made.catch_up == "none" and found and now - found[-1] > ON_TIME:
+        allowed = 0
+    kept = set(found[len(found) - min(allowed, len(found)) :])
+    reasons = {
+        "none": "nobody looked in time, and it does not catch up",
+        "latest": "nobody looked in time; only the latest is made up for",
+        "all": f"nobody looked in time; no more than {made.catch_up_most} are made up for",
+    }
+    told = [
+        DueTime(each, "" if each in kept else reasons[made.catch_up], late=now - each > ON_TIME)
+        for each in found
+    ]
+    if earlier and told:
+        number = f"at least {earlier:,}" if earlier >= COUNTED else f"{earlier:,}"
+        told[0] = msgspec.structs.replace(told[0], missed=f"{told[0].missed}; and {number} before it")
+    return told
+
+
+def backfill_times(made: PipelineTrigger, since: datetime, until: datetime) -> list[datetime]:
+    """The times of a backfill. Raises InvalidInput where there are none, or more than 10,000."""
+    if not made.is_timed:
+        raise InvalidInput(
+            f"trigger '{made.name}' has no times to go through: it is set off by {in_words(made.on)}",
+            hint="a backfill needs a trigger with cron or every",
+        )
+    found = list(islice(times_between(made, since, until), MOST_IN_A_BACKFILL + 1))
+    if len(found) > MOST_IN_A_BACKFILL:
+        raise InvalidInput(
+            f"trigger '{made.name}' has more than {MOST_IN_A_BACKFILL:,} times from {since} to {until}",
+            hint="take a shorter range",
+        )
+    if not found:
+        raise InvalidInput(
+            f"trigger '{made.name}' has no time from {since} to {until}",
+            hint=f"it comes at {in_words(made.on)}",
+        )
+    return found
+
+
+def begins_at(made: PipelineTrigger, scheduled: datetime) -> datetime:
+    """When a firing may begin: its time, and its share of the jitter, which is the same however often it is asked.
+
+    >>> spread = trigger("n", pipeline="a:b", cron="@daily", jitter="10min")
+    >>> day = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> begins_at(spread, day) == begins_at(spread, day), timedelta() <= begins_at(spread, day) - day <= timedelta(minutes=10)
+    (True, True)
+    """
+    if not made.jitter_seconds:
+        return scheduled
+    drawn = hashlib.sha256(f"{made.name} {scheduled.isoformat()}".encode()).digest()
+    return scheduled + timedelta(seconds=int.from_bytes(drawn[:4], "big") / 2**32 * made.jitter_seconds)
+
+
+def time_key(scheduled: datetime) -> str:
+    """What names the firing of a time for good: the same time never starts twice.
+
+    >>> time_key(datetime(2026, 3, 29, 1, tzinfo=UTC))
+    'at:2026-03-29T01:00:00Z'
+    """
+    return f"at:{scheduled.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
+
+
+# Parameters
+
+
+def parameters(
+    made: PipelineTrigger, facts: Mapping[str, Any], given: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """The pipeline's parameters for one firing: the declared ones with what the firing knows put in, and those `given`.
+
+    A text that is nothing but one field becomes the fact itself; ``scheduled`` is in the zone of a cron trigger, else in UTC,
+    and without a format ISO 8601. Raises InvalidInput when a fact is missing that a template asks for.
+
+    >>> nightly = trigger("n", pipeline="a:b", cron="0 3 * * *", params={"day": "{scheduled:%Y-%m-%d}", "k": 1})
+    >>> parameters(nightly, {"scheduled": datetime(2026, 5, 1, 3, tzinfo=UTC)})
+    {'day': '2026-05-01', 'k': 1}
+    """
+    known = dict(facts)
+    moment = known.get("scheduled")
+    if isinstance(moment, datetime):
+        zone = made.on.zone if isinstance(made.on, Cron) else "UTC"
+        known["scheduled"] = moment.astimezone(ZoneInfo(zone))
+
+    def filled(value: Any, parameter: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: filled(each, parameter) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [filled(each, parameter) for each in value]
+        return _filled(value, known, made.name, parameter) if isinstance(value, str) else value
+
+    declared = {name: filled(value, name) for name, value in made.params.items() if name not in given}
+    return declared | dict(given)
+
+
+def _filled(text: str, facts: Mapping[str, Any], trigger: str, parameter: str) -> Any:
+    parts = list(string.Formatter().parse(text))
+    for _, field, _, _ in parts:
+        if field is not None and facts.get(field) is None:
+            raise InvalidInput(
+                f"trigger '{trigger}': parameter {parameter} needs {{{field}}}, which nobody has said",
+                hint=f"say it: --param {parameter}=…",
+            )
+    if len(parts) == 1 and parts[0][1] is not None and not parts[0][0] and not parts[0][2]:
+        value = facts[parts[0][1]]
+        return value.isoformat() if isinstance(value, datetime) else value
+    return "".join(
+        literal + ("" if field is None else _shown(facts[field], layout or ""))
+        for literal, field, layout, _ in parts
+    )
+
+
+def _shown(value: Any, layout: str) -> str:
+    if isinstance(value, datetime):
+        return value.strftime(layout) if layout else value.isoformat()
+    return str(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
+
+
+def _fields(text: str, where: str) -> Iterator[tuple[str, str]]:
+    try:
+        for _, field, layout, conversion in string.Formatter().parse(text):
+            if field is None:
+                continue
+            if conversion or not field.isidentifier():
+                raise ValueError(f"{{{field}}} is more than a name")
+            yield field, layout or ""
+    except ValueError as error:
+        raise InvalidDefinition(
+            f"{where}: {text!r} cannot be read: {error}",
+            hint="a brace that stands for itself is written {{ or }}",
+        ) from None
+
+
+# Firings
+
+
+class FiringStatus(StrEnum):
+    WAITING = "waiting"
+    """Its turn has not come: of its time, of the quiet after an event, or of another firing that runs."""
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    REPLACED = "replaced"
+    """It was stopped because a newer one came."""
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    """Nobody looked at its time in time, and it is not made up for."""
+
+
+OPEN = frozenset({FiringStatus.WAITING, FiringStatus.RUNNING})
+REDONE = frozenset(
+    {
+        FiringStatus.FAILED,
+        FiringStatus.INTERRUPTED,
+        FiringStatus.REPLACED,
+        FiringStatus.SKIPPED,
+        FiringStatus.MISSED,
+    }
+)
+"""What a backfill does again; what is finished or under way, it leaves."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A firing whose turn might be now. `waits`: it is not skipped because another one runs (made up for, asked for by hand)."""
+
+    id: str
+    waits: bool = False
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What becomes of the firings of one trigger now."""
+
+    begin: tuple[str, ...] = ()
+    skip: tuple[tuple[str, str], ...] = ()
+    stop: tuple[str, ...] = ()
+
+
+def take_turns(overlap: Overlap, running: list[str], standing: list[Standing]) -> Turn:
+    """Which of the firings in line begin, which are skipped and which that run are to stop, by what a trigger does on overlap.
+
+    >>> take_turns("skip", ["a"], [Standing("b"), Standing("c", waits=True)])
+    Turn(begin=(), skip=(('b', 'a still runs'),), stop=())
+    >>> take_turns("queue", [], [Standing("b"), Standing("c")]).begin
+    ('b',)
+    >>> take_turns("replace", ["a"], [Standing("b"), Standing("c")])
+    Turn(begin=(), skip=(('b', 'c is newer'),), stop=('a',))
+    """
+    if overlap == "allow":
+        return Turn(begin=tuple(each.id for each in standing))
+    if overlap == "replace":
+        if not standing:
+            return Turn()
+        newest = standing[-1].id
+        skipped = tuple((each.id, f"{newest} is newer") for each in standing[:-1])
+        return Turn(skip=skipped, stop=tuple(running)) if running else Turn(begin=(newest,), skip=skipped)
+    busy = list(running)
+    begin: list[str] = []
+    skip: list[tuple[str, str]] = []
+    for each in standing:
+        if not busy:
+            begin.append(each.id)
+            busy.append(each.id)
+        elif overlap == "skip" and not each.waits:
+            skip.append((each.id, f"{busy[0]} still runs"))
+    return Turn(tuple(begin), tuple(skip))
