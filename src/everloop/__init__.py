@@ -67,6 +67,7 @@ _NAMES: dict[str, str] = {
     "trigger": "everloop.domain.policies:trigger",
     "rollout_plan": "everloop.domain.rollouts:rollout_plan",
     "step": "everloop.pipelines.steps:step",
+    "sql_step": "everloop.pipelines.kinds.sql:sql_step",
     "space": "everloop.domain.sweeps",
     "objective": "everloop.domain.sweeps:Objective",
     "repeat": "everloop.domain.sweeps:Repeat",

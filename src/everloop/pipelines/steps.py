@@ -107,7 +107,7 @@ class Step(Generic[P, T]):
         self.function = function
         self._name = checked_name(name, "step name")
         self.options = options
-        _declared.append(self)
+        declare(self)
 
     @property
     def name(self) -> str:
@@ -166,6 +166,11 @@ class Step(Generic[P, T]):
 
 
 _declared: list[Step[..., Any]] = []
+
+
+def declare(step: Step[..., Any]) -> None:
+    """Let a step be among `declared_steps`."""
+    _declared.append(step)
 
 
 def declared_steps() -> list[Step[..., Any]]:
@@ -308,7 +313,7 @@ def step(
     """
     options = step_options(name or getattr(function, "__name__", ""), settings)
 
-    def declare(function: Callable[P, T]) -> Step[P, T]:
+    def declared(function: Callable[P, T]) -> Step[P, T]:
         if (
             not callable(function)
             or inspect.iscoroutinefunction(function)
@@ -319,7 +324,7 @@ def step(
             )
         return Step(function, name or function.__name__, options)
 
-    return declare if function is None else declare(function)
+    return declared if function is None else declared(function)
 
 
 def step_options(name: str, settings: StepSettings) -> StepOptions:
@@ -375,14 +380,14 @@ def pipeline(*, name: str = "") -> Callable[[Callable[P, T]], Pipeline[P, T]]: .
 def pipeline(function: Callable[P, T] | None = None, /, *, name: str = "") -> Any:
     """Declare a pipeline: ``@pipeline`` or ``@pipeline(name="train")``."""
 
-    def declare(function: Callable[P, T]) -> Pipeline[P, T]:
+    def declared(function: Callable[P, T]) -> Pipeline[P, T]:
         if not callable(function):
             raise InvalidDefinition(
                 f"{function!r} cannot be a pipeline", hint="a pipeline is a plain function that calls steps"
             )
         return Pipeline(function, name or function.__name__)
 
-    return declare if function is None else declare(function)
+    return declared if function is None else declared(function)
 
 
 def declared_length(function: Callable[..., Any]) -> int | None:
