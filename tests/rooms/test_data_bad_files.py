@@ -173,7 +173,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence(
         raise OSError(code, os.strerror(code))
 
     if place == "packs":
-        monkeypatch.setattr(packs.PackFile, "append", refuses)
+        monkeypatch.setattr(packs.PackFile, "extend", refuses)
     elif place == "index":
         monkeypatch.setattr(stat_index.Path, "touch", refuses)
     else:

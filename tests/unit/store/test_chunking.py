@@ -6,6 +6,7 @@ import itertools
 import random
 import sys
 import types
+from typing import BinaryIO
 
 import pyfastcdc.py
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.errors import StorageError
-from everloop.store.objects.chunking import AVERAGE, LARGEST, SMALLEST, cut
+from everloop.store.objects.chunking import AVERAGE, BLOCK, LARGEST, SMALLEST, Chunker
 
 
 def noise(size: int) -> bytes:
@@ -22,8 +23,18 @@ def noise(size: int) -> bytes:
     return b"".join(itertools.islice(blocks, size // 32 + 1))[:size]
 
 
+def pieces(source: BinaryIO, head: bytes = b"") -> list[bytes]:
+    found: list[bytes] = []
+    read = b""
+    for block in Chunker().cut(source, head):
+        found += map(bytes, block.chunks)
+        read += block.read
+    assert read == b"".join(found)
+    return found
+
+
 def lengths(data: bytes) -> list[int]:
-    return [len(chunk) for chunk in cut(io.BytesIO(data))]
+    return list(map(len, pieces(io.BytesIO(data))))
 
 
 _GEAR = [int.from_bytes(hashlib.md5(bytes([byte]) * 64).digest()[:8], "big") for byte in range(256)]
@@ -111,16 +122,24 @@ class Dribble(io.RawIOBase):
 
 def test_boundaries_do_not_depend_on_how_the_bytes_arrive() -> None:
     data = noise(1_000_000)
-    chunks = [bytes(chunk) for chunk in cut(Dribble(data))]  # type: ignore[arg-type]
+    chunks = pieces(Dribble(data))  # type: ignore[arg-type]
     assert [len(chunk) for chunk in chunks] == GOLDEN[1_000_000]
     assert b"".join(chunks) == data
+
+
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - LARGEST, 2 * BLOCK])
+@pytest.mark.parametrize("head", [0, 300_000])
+def test_boundaries_do_not_depend_on_where_a_block_ends(size: int, head: int) -> None:
+    data = noise(size // 2) + bytes(size - size // 2)
+    whole = pyfastcdc.FastCDC(AVERAGE, min_size=SMALLEST, max_size=LARGEST).cut_buf(data)
+    assert list(map(len, pieces(io.BytesIO(data[head:]), data[:head]))) == [each.length for each in whole]
 
 
 def test_an_insertion_changes_the_chunks_it_touches_only() -> None:
     data = noise(4_000_000)
     changed = data[:2_000_000] + b"one more row\n" + data[2_000_000:]
-    before = {bytes(chunk) for chunk in cut(io.BytesIO(data))}
-    after = [bytes(chunk) for chunk in cut(io.BytesIO(changed))]
+    before = set(pieces(io.BytesIO(data)))
+    after = pieces(io.BytesIO(changed))
     assert sum(chunk not in before for chunk in after) <= 2
 
 

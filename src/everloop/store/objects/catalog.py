@@ -81,6 +81,10 @@ class Catalog:
         """One copy of each object that the index knows, for many at once."""
         return self._ask(lambda: self._index.first_places(digests))
 
+    def first_pieces(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """One copy of each of these bytes, be they an object or a chunk of one, for many at once."""
+        return self._ask(lambda: self._index.first_pieces(digests))
+
     def has_object(self, digest: bytes) -> bool:
         return bool(self.objects(digest))
 

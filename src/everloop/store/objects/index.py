@@ -35,6 +35,9 @@ _AT_ONCE = 900
 _BYTES = f"({int(Kind.BLOB)}, {int(Kind.CHUNK)})"
 
 
+_KIND = {kind.value: kind for kind in Kind}
+
+
 _LEFT_ALONE: list[sqlite3.Connection | None] = []
 
 
@@ -101,16 +104,23 @@ class Index:
 
     def first_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
         """One copy of each object that the index knows, for many at once."""
+        return self._first(digests, _OBJECTS)
+
+    def first_pieces(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """One copy of each of these bytes, be they an object or a chunk, for many at once."""
+        return self._first(digests, _BYTES)
+
+    def _first(self, digests: Sequence[bytes], kinds: str) -> dict[bytes, Place]:
         found: dict[bytes, Place] = {}
         with self._open() as connection:
             for at in range(0, len(digests), _AT_ONCE):
                 some = digests[at : at + _AT_ONCE]
                 query = f"""select digest, kind, name, offset, length, entry.size
                     from entry left join pack on number = pack
-                    where digest in ({",".join("?" * len(some))}) and kind in {_OBJECTS}
+                    where digest in ({",".join("?" * len(some))}) and kind in {kinds}
                     and (pack = {_LOOSE} or name is not null)"""
                 for digest, kind, *rest in connection.execute(query, some):
-                    found.setdefault(digest, Place(Kind(kind), *rest))
+                    found.setdefault(digest, Place(_KIND[kind], *rest))
         return found
 
     def digests(self, after: bytes, limit: int) -> list[bytes]:
@@ -149,7 +159,8 @@ class Index:
             number = connection.execute("insert into pack (name, size) values (?, ?)", (name, size)).lastrowid
             connection.executemany(
                 "insert or ignore into entry values (?, ?, ?, ?, ?, ?)",
-                ((e.digest, int(e.kind), number, e.offset, e.length, e.size) for e in entries),
+                # In the order of the table, which is many times faster to fill so.
+                sorted((e.digest, e.kind.value, number, e.offset, e.length, e.size) for e in entries),
             )
 
     def drop_pack(self, name: str) -> None:

@@ -10,10 +10,11 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from everloop.store.objects import chunking, hashing, recipes
-from everloop.store.objects.buckets import Bucket, stage, storage_error, storage_errors
+from everloop.store.objects.buckets import Bucket, stage, storage_errors
 from everloop.store.objects.catalog import Catalog, key_of, pack_key
 from everloop.store.objects.contract import Source, Stored
 from everloop.store.objects.index import Place
@@ -50,9 +51,15 @@ class PackWriter:
         self._syncer = ThreadPoolExecutor(max_workers=1)
         self._uploads = ThreadPoolExecutor(max_workers=_UPLOADS)
         self._early: list[Future[None]] = []
+        # The digest of a large object as a whole is made beside those of its chunks.
+        self._hasher = ThreadPoolExecutor(max_workers=1)
         self._objects: set[bytes] = set()
         self._pieces: set[bytes] = set()
         self._recipes: list[tuple[bytes, bytes, int]] = []
+
+    @cached_property
+    def _chunker(self) -> chunking.Chunker:
+        return chunking.Chunker()
 
     def present(self, digests: Iterable[str]) -> set[str]:
         raws = [hashing.parse_digest(digest) for digest in digests]
@@ -61,7 +68,7 @@ class PackWriter:
 
     def _whole(self, digest: bytes, place: Place) -> bool:
         """Whether the store has an object, and every chunk of it, and this writer may leave it out."""
-        if not self._present(digest, [place]):
+        if not self._present(digest, place):
             return False
         if place.kind is not Kind.RECIPE:
             return True
@@ -70,78 +77,86 @@ class PackWriter:
             chunks = recipes.decode(recipe or b"")
         except recipes.DamagedRecipe:
             return False
-        return all(self._present(chunk.digest, self._catalog.pieces(chunk.digest)) for chunk in chunks)
+        there = self._catalog.first_pieces([chunk.digest for chunk in chunks])
+        return all(self._present(chunk.digest, there.get(chunk.digest)) for chunk in chunks)
 
     def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
         digests = [hashing.sha256(each) for each in contents]
-        places = self._catalog.first_places(digests)
+        there = self._catalog.first_places(digests)
         stored = []
+        new: list[tuple[bytes, bytes | memoryview]] = []
         for digest, data in zip(digests, contents, strict=True):
             if len(data) > SMALL:
                 stored.append(self.add(data))
-            elif digest in self._objects or self._present(
-                digest, [places[digest]] if digest in places else []
-            ):
+            elif digest in self._objects or self._present(digest, there.get(digest)):
                 stored.append(Stored(digest.hex(), len(data)))
             else:
-                stored.append(self._keep_blob(digest, data))
+                new.append((digest, data))
+                self._objects.add(digest)
+                stored.append(Stored(digest.hex(), len(data), len(data)))
+        self._pieces.update(digest for digest, _ in new)
+        self._extend(Kind.BLOB, new)
         return stored
 
     def add(self, source: Source) -> Stored:
         with opened(source) as stream:
             head = read_up_to(stream, SMALL + 1)
             if len(head) > SMALL:
-                return self._add_chunked(head, stream)
-            return self._add_blob(head)
-
-    def _add_blob(self, data: bytes) -> Stored:
-        digest = hashing.sha256(data)
-        if digest in self._objects or self._present(digest, self._catalog.objects(digest)):
-            return Stored(digest.hex(), len(data))
-        return self._keep_blob(digest, data)
-
-    def _keep_blob(self, digest: bytes, data: bytes) -> Stored:
-        self._append(Kind.BLOB, digest, data, len(data))
-        self._objects.add(digest)
-        self._pieces.add(digest)
-        return Stored(digest.hex(), len(data), len(data))
+                return self._add_chunked(head, stream if hasattr(stream, "readinto") else joined(b"", stream))
+            return self.add_many([head])[0]
 
     def _add_chunked(self, head: bytes, rest: BinaryIO) -> Stored:
         whole = hashlib.sha256()
         chunks: list[recipes.Chunk] = []
-        size = new = 0
-        for piece in chunking.cut(joined(head, rest)):
-            whole.update(piece)
-            digest = hashing.sha256(piece)
-            chunks.append(recipes.Chunk(digest, len(piece)))
-            size += len(piece)
-            if digest not in self._pieces and not self._present(digest, self._catalog.pieces(digest)):
-                self._append(Kind.CHUNK, digest, piece, len(piece))
-                self._pieces.add(digest)
-                new += len(piece)
-        if whole.digest() not in self._objects and not self._present(
-            whole.digest(), self._catalog.objects(whole.digest())
+        new = 0
+        for block in self._chunker.cut(rest, head):
+            hashed = self._hasher.submit(whole.update, block.read)
+            new += self._keep_chunks(block.chunks, chunks)
+            hashed.result()
+        digest = whole.digest()
+        if digest not in self._objects and not self._present(
+            digest, next(iter(self._catalog.objects(digest)), None)
         ):
             # Recipes enter the last packs: none can be seen before all of its chunks.
-            self._recipes.append((whole.digest(), recipes.encode(chunks), size))
-            self._objects.add(whole.digest())
-        return Stored(whole.hexdigest(), size, new)
+            size = sum(chunk.length for chunk in chunks)
+            self._recipes.append((digest, recipes.encode(chunks), size))
+            self._objects.add(digest)
+        return Stored(digest.hex(), sum(chunk.length for chunk in chunks), new)
 
-    def _present(self, digest: bytes, places: list[Place]) -> bool:
+    def _keep_chunks(self, pieces: Sequence[memoryview], chunks: list[recipes.Chunk]) -> int:
+        """Put pieces down in `chunks`, and those that are not there yet into packs; returns how many bytes these are."""
+        digests = [hashing.sha256(piece) for piece in pieces]
+        there = self._catalog.first_pieces(digests)
+        new: list[tuple[bytes, bytes | memoryview]] = []
+        for digest, piece in zip(digests, pieces, strict=True):
+            chunks.append(recipes.Chunk(digest, len(piece)))
+            if digest not in self._pieces and not self._present(digest, there.get(digest)):
+                new.append((digest, piece))
+                self._pieces.add(digest)
+        self._extend(Kind.CHUNK, new)
+        return sum(len(piece) for _, piece in new)
+
+    def _present(self, digest: bytes, place: Place | None) -> bool:
         """Whether the store has it, and this writer may leave it out."""
-        if not places or not self._rely:
+        if place is None or not self._rely:
             return False
-        self._relied_on.add(key_of(places[0], digest))
+        self._relied_on.add(key_of(place, digest))
         return True
 
-    def _append(self, kind: Kind, digest: bytes, payload: bytes | memoryview, size: int) -> None:
-        pack = self._pack or self._begun()
-        try:  # not `storage_errors`: this is done for every small file
+    def _extend(self, kind: Kind, contents: Sequence[tuple[bytes, bytes | memoryview]]) -> None:
+        with storage_errors(str(self._bucket.staging)):
+            while contents:
+                pack = self._pack or self._begun()
+                contents = contents[pack.extend(kind, contents) :]
+                if pack.full:
+                    self._seal()
+
+    def _append(self, kind: Kind, digest: bytes, payload: bytes, size: int) -> None:
+        with storage_errors(str(self._bucket.staging)):
+            pack = self._pack or self._begun()
             pack.append(kind, digest, payload, size)
-        except OSError as error:
-            raise storage_error(error, str(self._bucket.staging)) from error
-        if pack.full:
-            self._seal()
+            if pack.full:
+                self._seal()
 
     def _begun(self) -> PackFile:
         with storage_errors(str(self._bucket.staging)):
@@ -190,5 +205,6 @@ class PackWriter:
         """Throw away what was not brought in; after `commit` that is nothing."""
         self._syncer.shutdown(cancel_futures=True)
         self._uploads.shutdown(cancel_futures=True)
+        self._hasher.shutdown(cancel_futures=True)
         for file in self._files:
             file.abandon()
