@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import everloop as ev
 from everloop.data.checks.checking import Examination
+from everloop.data.tables.native_parquet import files_of
 from everloop.data.tables.scanning import connection
 from everloop.domain.checks import AnyCheck, CheckReport
 from everloop.errors import InvalidDefinition, Refused
@@ -460,3 +462,14 @@ def test_an_aggregate_of_instants() -> None:
     newest = ev.check.aggregate("time", "max", low=NOW)
     [result] = examine(WEATHER, newest).checks
     assert (result.passed, result.sample) == (False, [{"max": NOW - timedelta(hours=5)}])
+
+
+def test_rows_appended_to_a_large_version_are_checked_with_it(workspace: LocalWorkspace) -> None:
+    rng = np.random.default_rng(0)
+    first = pa.table({"x": rng.normal(size=600_000)})
+    workspace.data.add(first, "numbers")  # more than scanning holds in memory
+    grown = workspace.data.add(pa.table({"x": [1.0, None, 99.0]}), "numbers", append=True)
+    assert len(files_of(workspace.data.dataset(grown.reference).scan())) == 2  # as DuckDB reads best
+    report = workspace.data.check(grown.reference, [ev.check.in_range("x", -10, 10), ev.check.not_null("x")])
+    found = {each.name: each.sample for each in report.checks}
+    assert [[row["row"] for row in sample] for sample in found.values()] == [[600_002], [600_001]]

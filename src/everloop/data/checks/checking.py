@@ -22,6 +22,7 @@ from everloop.data.checks.cleaning import AGGREGATES, DISTINCTS, first_row, miss
 from everloop.data.checks.compiling import NUMBER, Compiler, Copies, Flag, Number, Rule, Steps, described
 from everloop.data.differences.distributions import SIGNIFICANT, distance
 from everloop.data.tables.column_types import is_of_type
+from everloop.data.tables.native_parquet import confine
 from everloop.data.tables.scanning import first_line, quoted
 from everloop.domain import checks as declared
 from everloop.domain.checks import AnyCheck, CheckReport, CheckResult, columns_of, enough, names_in, verdict
@@ -75,8 +76,7 @@ class Examination:
         self._checks = list(checks)
         settle(con)
         # A contract's SQL runs wherever somebody adds: it must not read that person's files.
-        con.execute("set enable_external_access = false")
-        con.execute("set lock_configuration = true")
+        confine(con, (rows, earlier))
         self._types = missing_is_null(con, "rows", rows)
         found = (
             rows.schema if hasattr(rows, "schema") else con.sql("from rows limit 0").to_arrow_table().schema

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from everloop.data.tables.native_parquet import offer
 from everloop.data.tables.scanning import quoted
 
 AGGREGATES = 300
@@ -27,9 +28,7 @@ def settle(con: duckdb.DuckDBPyConnection) -> None:
 
 def missing_is_null(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str]:
     """Make a view of a table, `rows`, that DuckDB can register. Returns its columns and their types in DuckDB."""
-    given = quoted(f"given {name}")
-    con.register(f"given {name}", rows)
-    kinds = {str(row[0]): str(row[1]) for row in con.sql(f"describe {given}").fetchall()}
+    kinds = offer(con, f"given {name}", rows)
     con.execute(f"create temp view {quoted(name)} as {_cleaned(name, kinds)}")
     return kinds
 

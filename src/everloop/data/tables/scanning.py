@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NATIVE = 4 << 20
 """Files from this many bytes on are scanned as files of this machine, smaller ones in memory."""
+FEW = 256
+"""Small files beside large ones that are worth taking out too."""
 
 
 def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
@@ -34,8 +36,10 @@ def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
     thread of Arrow waits for Python's lock to read, while the one that has the lock waits for that thread to end.
     """
     listed = list(files)
-    large = [file for file in listed if file.size >= NATIVE and not file.source]
-    taken_out = _taken_out(contents, large) if large else {}
+    stored = [file for file in listed if not file.source]
+    large = [file for file in stored if file.size >= NATIVE]
+    # A few small ones beside large ones are taken out too: DuckDB's own reader takes a table of files only.
+    taken_out = _taken_out(contents, stored if len(stored) <= FEW else large) if large else {}
 
     def held(file: FileEntry) -> Path | bytes:
         if file.digest in taken_out:
