@@ -8,14 +8,17 @@ computed imports and attributes) widens the closure to every file of the project
 
 from __future__ import annotations
 
+import ast
+import functools
 import os
+import re
 import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import psutil
@@ -24,22 +27,32 @@ from everloop._version import __version__
 from everloop.domain.canonical import sha256
 from everloop.domain.pipelines import Component, key_of
 from everloop.errors import InvalidDefinition
+from everloop.pipelines.code.acting import Actions, Target
+from everloop.pipelines.code.described import Described
 from everloop.pipelines.code.memory import Opaque, code_digest, fingerprint, unwrapped
 from everloop.pipelines.code.normal import digest_of_code
 from everloop.pipelines.code.origins import Origin, origin_of
+from everloop.pipelines.code.outside import candidates, is_secret
 from everloop.pipelines.code.packages import site
 from everloop.pipelines.code.scopes import DYNAMIC, Use, outer_uses
-from everloop.pipelines.code.source import ModuleSource, Unit, code_names, read_module, stamp
+from everloop.pipelines.code.source import Imported, ModuleSource, Unit, code_names, read_module, stamp
 
+_OF_MODULES = frozenset({"__file__", "__name__", "__path__", "__package__", "__spec__", "__version__"})
+_IMPORT = re.compile(rb"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
 _NOT_PROJECT = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True)
 class Closure:
-    """What a function's behaviour depends on. `notes` are sentences about what could not be seen through."""
+    """What a function's behaviour depends on. `notes` are sentences about what could not be seen through.
+
+    files: what the code may read, as far as it names it; those that are there count. variables: of the environment.
+    """
 
     components: tuple[Component, ...]
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    variables: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -105,6 +118,9 @@ class _Walk:
     files: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
     values: list[tuple[Callable[[], str | None], str | None]] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
+    named_files: dict[Path, None] = field(default_factory=dict)
+    variables: dict[str, None] = field(default_factory=dict)
+    acted: dict[Target, list[tuple[ModuleSource, Unit, bool]]] = field(default_factory=dict)
     reached: dict[tuple[Path, str], bool] = field(default_factory=dict)
     touched: dict[Path, bool] = field(default_factory=dict)
     followed: set[int] = field(default_factory=set)
@@ -113,8 +129,11 @@ class _Walk:
 
     def run(self, function: Any) -> _Remembered:
         self._add("python", "python", f"{sys.version_info.major}.{sys.version_info.minor}")
+        self.actions = Actions(lambda name: self._source(origin_of(name)))
         self._follow(function)
-        closure = Closure(tuple(self._components()), tuple(self.notes))
+        closure = Closure(
+            tuple(self._components()), tuple(self.notes), tuple(self.named_files), tuple(self.variables)
+        )
         if self.widened:  # new files count too, so the next run has to look again
             self.values.append((lambda: None, "never"))
         return _Remembered(closure, self.files, self.values, self.missing)
@@ -135,8 +154,14 @@ class _Walk:
 
     def _follow(self, value: Any) -> str:
         """Reach a function, class, module or wrapper of one; returns a name for it."""
+        if isinstance(value, functools.partial):
+            name = self._follow(value.func)
+            self._value(f"{name} partial", lambda: (value.args, value.keywords))
+            return name
+        self._wrappers(value)
         value = unwrapped(value)
         if isinstance(value, types.MethodType):
+            self._instance(value.__self__)
             value = value.__func__
         if isinstance(value, types.ModuleType):
             self._import(value.__name__, (), True, 0)
@@ -145,11 +170,40 @@ class _Walk:
             self._function(value)
         elif isinstance(value, type):
             self._class(value)
+        elif isinstance(value, Described):
+            self._describe(value)
         elif (module := getattr(value, "__module__", None)) is not None:
             self._import(
                 module, (getattr(value, "__name__", ""),) if hasattr(value, "__name__") else (), True, 0
             )
         return self._identity(value)
+
+    def _wrappers(self, value: Any) -> None:
+        """The functions around a decorated one; at the top level of a file its text says which they are."""
+        inner = unwrapped(value)
+        code = getattr(inner, "__code__", None)
+        while value is not inner:
+            if isinstance(value, types.FunctionType) and not (code and "." not in code.co_qualname):
+                self._function(value, of=self._identity(inner))
+            value = value.__wrapped__
+
+    def _describe(self, value: Described) -> None:
+        """Take in what code that is not Python says of itself. Its files may change at any time, so it is asked anew each run."""
+        if id(value) in self.followed:
+            return
+        self.followed.add(id(value))
+        self.keep.append(value)
+        told = value.described(self.root)
+        for each in told.components:
+            self._add(each.kind, each.name, each.digest, each.line)
+        for name in told.packages:
+            self._import(name, (), False, 0)
+        for module in told.modules:
+            self._touch(module, False)
+            for name in [*module.bindings, *module.imports]:
+                self._reach(module, (name,), False, 0)
+        self.notes.update(dict.fromkeys(told.notes))
+        self.values.append((lambda: None, "asked anew"))
 
     def _identity(self, value: Any) -> str:
         """A name that is the same whether a file was imported or started as a script."""
@@ -166,7 +220,8 @@ class _Walk:
             return place
         return f"{place}::{getattr(value, '__qualname__', type(value).__qualname__)}"
 
-    def _function(self, function: types.FunctionType) -> None:
+    def _function(self, function: types.FunctionType, of: str = "") -> None:
+        """Reach a function as it is in memory; `of` is what it wraps: wrappers with different cells have one name."""
         if id(function) in self.followed:
             return
         self.followed.add(id(function))
@@ -177,11 +232,11 @@ class _Walk:
             if module.kind != "missing":
                 self._import(name, (), True, 0)
                 return
-            self._memory_function(function)
+            self._memory_function(function, of)
             return
         code = function.__code__
         if module is None or not self._is_current(module, code):
-            self._memory_function(function)
+            self._memory_function(function, of)
             return
         self._touch(module, True)
         if "." not in code.co_qualname and code.co_name in module.bindings:
@@ -190,10 +245,11 @@ class _Walk:
             column = next((position[2] for position in code.co_positions() if position[2]), None)
             node = module.function_at(code.co_name, code.co_firstlineno, column)
             if node is None:
-                self._memory_function(function)
+                self._memory_function(function, of)
                 return
             label = f"{self._label(module.path)}::{code.co_qualname}"
             self._add("function", label, digest_of_code([node], module.is_declaration), code.co_firstlineno)
+            label += of and f" around {of}"
             inner = set(code.co_freevars)
             for use in outer_uses([module.without_declarations(node)]):
                 if use.module is not None or not use.chain or use.chain[0] not in inner:
@@ -216,12 +272,13 @@ class _Walk:
         path = Path(file).resolve()
         return self._read(path, name, str(scope.get("__package__") or "")) if path.suffix == ".py" else None
 
-    def _memory_function(self, function: types.FunctionType) -> None:
+    def _memory_function(self, function: types.FunctionType, of: str = "") -> None:
         """A function whose text cannot be had, or is not the one in memory: its byte code, and what it names."""
         code = function.__code__
         where = Path(code.co_filename)
         label = f"{self._label(where) if where.is_file() else code.co_filename.partition('-')[0]}::{code.co_qualname}"
         self._add("function", label, code_digest(code), code.co_firstlineno)
+        label += of and f" around {of}"
         names = list(dict.fromkeys(_names(code)))
         for name in names:
             if name in function.__globals__:
@@ -342,7 +399,8 @@ class _Walk:
         self.files[path] = now
         return known[1]
 
-    def _reach(self, module: ModuleSource, chain: tuple[str, ...], eager: bool, line: int) -> None:
+    def _reach(self, module: ModuleSource, chain: tuple[str, ...], eager: bool, line: int) -> bool:
+        """Reach what a dotted name of a module stands for; False when the module's text does not bind it."""
         name, rest = chain[0], chain[1:]
         found = False
         if name in module.bindings:
@@ -353,25 +411,68 @@ class _Walk:
                     self._unit(module, unit, eager)
                     if live is not None and name in live:
                         self._check_memory(module, unit, name, live)
-        for each in module.imports.get(name, ()):
+                    elif unit.kind == "constant":
+                        self._files_of(module, unit)
+                for acting, unit, eagerly in self.acted.get((module.path, name), ()):
+                    self._unit(acting, unit, eagerly)
+        if name in module.imports:
             found = True
-            self._import(module.resolve(each.level, each.module), (*each.chain, *rest), eager, each.line)
-        if found:
-            return
+            if not self._is_reached(module, f"import {'.'.join(chain)}", eager):
+                for each in module.imports[name]:
+                    self._import_here(module, each, rest, eager)
         for star in module.stars:
             target = origin_of(module.resolve(star.level, star.module))
             source = self._source(target)
-            if source is None and target.kind == "package":
+            if source is None and target.kind == "package" and not found:
                 self._package(target)
-            if source is not None and _offers(source, name):
+            if source is not None and source is not module and self._star_offers(source, name, set()):
                 self._touch(source, eager)
-                self._reach(source, chain, eager, line)
-                return
+                found = self._reach(source, chain, eager, line) or found
+        if found:
+            return True
         if module.path.name == "__init__.py" and origin_of(f"{module.name}.{name}").kind == "project":
             self._import(f"{module.name}.{name}", rest, eager, line)
-        elif "__getattr__" in module.bindings and name != "__getattr__":
+            return True
+        if "__getattr__" in module.bindings and name != "__getattr__":
             self._reach(module, ("__getattr__",), eager, line)
             self._widen(f"{self._label(module.path)}: __getattr__ of the module, asked for {name}")
+            return True
+        live = _live(module) if eager else None
+        if live is not None and name in live and not (name.startswith("__") and name.endswith("__")):
+            self._value(
+                f"{self._label(module.path)}::{name}", lambda: live.get(name)
+            )  # put there from elsewhere
+        return False
+
+    def _import_here(self, module: ModuleSource, each: Imported, rest: tuple[str, ...], eager: bool) -> None:
+        target, chain = module.resolve(each.level, each.module), (*each.chain, *rest)
+        if target == module.name and chain:  # ``from . import inner`` in a package's own file
+            target, chain = f"{target}.{chain[0]}", chain[1:]
+        self._import(target, chain, eager, each.line)
+
+    def _star_offers(self, module: ModuleSource, name: str, asked: set[Path]) -> bool:
+        if name in module.bindings or name in module.imports:
+            return True
+        asked.add(module.path)
+        inner = (self._source(origin_of(module.resolve(each.level, each.module))) for each in module.stars)
+        return any(
+            each is not None and each.path not in asked and self._star_offers(each, name, asked)
+            for each in inner
+        )
+
+    def _files_of(self, module: ModuleSource, unit: Unit) -> None:
+        """Memory does not tell what a statement at the top level made, so the files that it names count."""
+        for use in unit.uses:
+            self._files(module, use.files)
+        texts = tuple(
+            each.value
+            for each in ast.walk(unit.node)
+            if isinstance(each, ast.Constant) and isinstance(each.value, str)
+        )
+        self._files(module, texts)
+
+    def _files(self, module: ModuleSource, texts: tuple[str, ...]) -> None:
+        self.named_files.update(dict.fromkeys(candidates(texts, module.path.parent, self.root)))
 
     def _is_reached(self, module: ModuleSource, name: str, eager: bool) -> bool:
         before = self.reached.get((module.path, name))
@@ -403,19 +504,31 @@ class _Walk:
                     inner = unwrapped(
                         getattr(member, "fget", None) or getattr(member, "__func__", None) or member
                     )
-                    if (
-                        isinstance(inner, types.FunctionType)
-                        and Path(inner.__code__.co_filename) == module.path
-                        and not self._is_current(module, inner.__code__)
-                    ):
+                    if isinstance(inner, types.FunctionType) and not self._is_own(module, name, inner):
                         self._function(inner)
-        elif unit.kind == "constant":
-            self._value(f"{self._label(module.path)}::{name}", lambda: live.get(name))
+        elif unit.kind == "constant" and not self._value(
+            f"{self._label(module.path)}::{name}", lambda: live.get(name)
+        ):
+            self._files_of(module, unit)
+
+    def _is_own(self, module: ModuleSource, name: str, method: types.FunctionType) -> bool:
+        """Whether a method is the one that its class's text says: not put there from elsewhere, not of an older text."""
+        code = method.__code__
+        path = Path(code.co_filename)
+        if path != module.path and path.resolve() != module.path:
+            return not path.is_file()  # dataclasses and the like generate theirs from what the text says
+        if code.co_qualname.partition(".")[0] != name and "<locals>" not in code.co_qualname:
+            return False
+        return self._is_current(module, code)
 
     def _use(self, module: ModuleSource, use: Use, eager: bool) -> None:
         if use.dynamic and not (use.chain and self._binds(module, use.chain[0])):
             self._widen(f"{self._label(module.path)}, line {use.line}: {use.dynamic}")
-        elif use.module is not None:
+        if use.files:
+            self._files(module, use.files)
+        if use.variable is not None or use.read:
+            self._outside(module, use, eager)
+        if use.module is not None:
             target = module.resolve(use.level, use.module)
             if use.only_import:
                 self._only_import(target, use, eager=False)
@@ -423,6 +536,23 @@ class _Walk:
                 self._import(target, use.chain, False, use.line)
         elif use.chain:
             self._reach(module, use.chain, eager, use.line)
+
+    def _outside(self, module: ModuleSource, use: Use, eager: bool) -> None:
+        """An environment variable that is asked for by name; a file whose path is a constant."""
+        came = [module.resolve(use.level, use.module)] if use.module is not None else []
+        came += [each.module for each in module.imports.get(use.chain[0] if use.chain else "", ())]
+        if use.variable is not None and "os" in came:
+            if not use.variable:
+                where = f"{self._label(module.path)}, line {use.line}"
+                self.notes[f"{where}: an environment variable with a computed name is no part of the key"] = (
+                    None
+                )
+            elif not is_secret(use.variable):
+                self.variables[use.variable] = None
+        live = _live(module) if use.read and eager and use.module is None else None
+        value = None if live is None else live.get(use.chain[0])
+        if isinstance(value, str | PurePath) and len(use.chain) == 1:
+            self._files(module, (str(value),))
 
     def _binds(self, module: ModuleSource, name: str) -> bool:
         return name in module.bindings or name in module.imports
@@ -458,11 +588,17 @@ class _Walk:
                     self._import(f"{name}.{chain[0]}", chain[1:], eager, line)
                 return
             self._touch(source, eager)
-            if chain:
-                self._reach(source, chain, eager, line)
-            else:
-                for each in [*source.bindings, *source.imports]:
-                    self._reach(source, (each,), eager, line)
+            if not chain or (not self._reach(source, chain, eager, line) and chain[0] not in _OF_MODULES):
+                self._whole(source, eager, line)
+
+    def _whole(self, source: ModuleSource, eager: bool, line: int) -> None:
+        """All names of a module: it is passed around, or asked for a name that its text does not show."""
+        if self._is_reached(source, "*", eager):
+            return
+        for each in [*source.bindings, *source.imports]:
+            self._reach(source, (each,), eager, line)
+        for star in source.stars:
+            self._import(source.resolve(star.level, star.module), (), eager, line)
 
     def _source(self, origin: Origin) -> ModuleSource | None:
         if origin.kind != "project" or origin.binary or origin.path is None:
@@ -481,6 +617,10 @@ class _Walk:
                 self._touch(parent, eager)
         for unit in module.effects:
             self._unit(module, unit, eager)
+        for changed, unit in self.actions.of(module):
+            self.acted.setdefault(changed, []).append((module, unit, eager))
+            if changed in self.reached:
+                self._unit(module, unit, eager)
         for each in module.loaded:
             target = origin_of(module.resolve(each.level, each.module))
             for candidate in (
@@ -515,13 +655,19 @@ class _Walk:
             return
         self.widened = True
         for path in project_files(self.root):
-            self._add("project file", self._label(path), sha256(path.read_bytes()))
+            text = path.read_bytes()
+            self._add("project file", self._label(path), sha256(text))
+            for top in sorted({found.decode() for found in _IMPORT.findall(text)}):
+                origin = origin_of(top)
+                if origin.kind == "package":
+                    self._package(origin)
 
     def _label(self, path: Path) -> str:
         try:
             return path.relative_to(self.root).as_posix()
-        except ValueError:
-            return path.name
+        except ValueError:  # beside the project: as it would be imported
+            place = next((Path(each) for each in sys.path if each and path.is_relative_to(each)), path.parent)
+            return path.relative_to(place).as_posix()
 
 
 def project_files(root: Path) -> Iterator[Path]:
@@ -543,10 +689,6 @@ def _live(module: ModuleSource) -> dict[str, Any] | None:
     if loaded is None or file is None or Path(file).resolve() != module.path:
         return None
     return vars(loaded)
-
-
-def _offers(module: ModuleSource, name: str) -> bool:
-    return name in module.bindings or name in module.imports or bool(module.stars)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import decimal
 import enum
@@ -106,6 +107,14 @@ def _lower(value: Any, on_code: OnCode, root: Path, depth: int) -> Any:
         return (kind.__name__, sorted(repr(deeper(each)) for each in value))
     if kind in (dict, types.MappingProxyType):
         return ("dict", [(deeper(key), deeper(each)) for key, each in value.items()])
+    if kind in (collections.OrderedDict, collections.Counter, collections.defaultdict):
+        return (kind.__name__, [(deeper(key), deeper(each)) for key, each in value.items()])
+    if kind is collections.deque:
+        return ("deque", [deeper(each) for each in value])
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return ("named tuple", kind.__name__, kind._fields, [deeper(each) for each in value])
+    if kind is types.SimpleNamespace:
+        return ("namespace", [(name, deeper(each)) for name, each in vars(value).items()])
     if isinstance(value, PurePath):
         path = Path(value)
         return (

@@ -89,4 +89,16 @@ def _find(name: str) -> importlib.machinery.ModuleSpec | None:
 def _search(name: str, places: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     if places is None and name in sys.builtin_module_names:
         return importlib.machinery.BuiltinImporter.find_spec(name)
-    return importlib.machinery.PathFinder.find_spec(name, places)
+    found = importlib.machinery.PathFinder.find_spec(name, places)
+    return found or _found_by_others(name, places)
+
+
+def _found_by_others(name: str, places: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """Editable installs may come with a finder of their own."""
+    for finder in sys.meta_path:
+        kind = finder if isinstance(finder, type) else type(finder)
+        if kind.__name__.startswith("_Editable") and hasattr(finder, "find_spec"):
+            found = finder.find_spec(name, places)
+            if found is not None:
+                return found
+    return None

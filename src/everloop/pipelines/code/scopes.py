@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
-DYNAMIC = frozenset({"eval", "exec", "compile", "__import__", "globals"})
-"""Builtins through which code is reached that no reader of the text can name."""
+DYNAMIC = frozenset({"eval", "exec", "compile", "__import__", "globals", "__builtins__", "__doc__"})
+"""Builtins through which code (or its docstrings) is reached that no reader of the text can name."""
+
+_UNSEEN = {
+    ("runpy", "run_path"): "",
+    ("runpy", "run_module"): "",
+    ("importlib", "util", "spec_from_file_location"): "",
+    ("importlib", "machinery", "SourceFileLoader"): "",
+    ("importlib", "metadata", "entry_points"): "",
+    ("pkgutil", "iter_modules"): "",
+    ("pkgutil", "walk_packages"): "",
+    ("pkgutil", "resolve_name"): "",
+    ("inspect", "getsource"): "",
+    ("inspect", "getdoc"): "",
+    ("operator", "attrgetter"): "with a computed name",
+    ("operator", "methodcaller"): "with a computed name",
+    ("pickle", "load"): "of objects of any class",
+    ("pickle", "loads"): "of objects of any class",
+    ("pickle", "Unpickler"): "of objects of any class",
+    ("cloudpickle", "load"): "of objects of any class",
+    ("cloudpickle", "loads"): "of objects of any class",
+    ("dill", "load"): "of objects of any class",
+    ("dill", "loads"): "of objects of any class",
+    ("joblib", "load"): "of objects of any class",
+    ("pandas", "read_pickle"): "of objects of any class",
+}
+"""Calls behind which any code of the project may stand."""
+
+_READS = ("read", "scan", "load")
+"""What functions that read files are called like."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +49,9 @@ class Use:
     `chain` is the dotted path: ``helpers.fit`` is ``("helpers", "fit")``. Its first part is a name of the module the code stands
     in, unless `module` is given: then an import statement inside the code names that module (with `level` leading dots), and the
     chain goes on from there. `only_import`: the module is imported here, and used (if at all) by other entries.
-    `dynamic` says what cannot be seen through.
+    `dynamic` says what cannot be seen through. `variable`: the environment variable that this use of `os` asks for, empty for a
+    computed name. `files`: texts that a reading function is called with, which may name a file (``("data", "prices.csv")``).
+    `read`: what the name stands for is given to a reading function, and may be the path of a file.
     """
 
     chain: tuple[str, ...]
@@ -29,6 +60,9 @@ class Use:
     level: int = 0
     only_import: bool = False
     dynamic: str = ""
+    variable: str | None = None
+    files: tuple[str, ...] = ()
+    read: bool = False
 
 
 @dataclass
@@ -69,14 +103,12 @@ class _Finder(ast.NodeVisitor):
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         every += [each for each in (arguments.vararg, arguments.kwarg) if each is not None]
         for argument in every:
-            if argument.annotation is not None:
-                self.visit(argument.annotation)
+            self._annotation(argument.annotation)
         body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else list(node.body)
         if not isinstance(node, ast.Lambda):
             for decorator in node.decorator_list:
                 self.visit(decorator)
-            if node.returns is not None:
-                self.visit(node.returns)
+            self._annotation(node.returns)
         scope = _Scope("function", bound={argument.arg for argument in every})
         _bindings(body, scope)
         self._within(scope, body)
@@ -113,6 +145,22 @@ class _Finder(ast.NodeVisitor):
             self.visit(node)
         self.scopes.pop()
 
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._annotation(node.annotation)
+        self.visit(node.target)
+        if node.value is not None:
+            self.visit(node.value)
+
+    def _annotation(self, node: ast.expr | None) -> None:
+        """An annotation may be written as text: libraries that read annotations look its names up."""
+        if node is None:
+            return
+        self.visit(node)
+        for each in ast.walk(node):
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                with suppress(SyntaxError):
+                    self.visit(_moved(ast.parse(each.value.strip(), mode="eval").body, each.lineno))
+
     # Uses
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -120,37 +168,95 @@ class _Finder(ast.NodeVisitor):
             self._use((node.id,), node.lineno)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        chain = _chain(node)
+        chain = dotted(node)
         if chain is not None:
             self._use(chain, node.lineno)
         else:
             self.visit(node.value)
-        if node.attr == "__subclasses__":
-            self.uses.append(Use((), node.lineno, dynamic="__subclasses__()"))
+        if node.attr in {"__subclasses__", "__doc__"}:
+            self._unseen(node.attr, node.lineno)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        chain = dotted(node.value) or ()
+        if chain[-1:] == ("environ",) and isinstance(node.ctx, ast.Load):
+            self._use(chain, node.lineno, variable=_text(node.slice) or "")
+        elif chain == ("sys", "modules") and not _is_own_name(node.slice):
+            self._unseen("sys.modules with a computed name", node.lineno)
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        chain = dotted(node.comparators[0]) or ()
+        if chain[-1:] == ("environ",) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            self._use(chain, node.lineno, variable=_text(node.left) or "")
+        self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        called = _chain(node.func) or ()
+        called = dotted(node.func) or ()
+        first = node.args[0] if node.args else None
         if called == ("getattr",) and len(node.args) > 1:
-            name = node.args[1]
-            chain = _chain(node.args[0])
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                if chain is not None:
-                    self._use((*chain, name.value), node.lineno)
-            elif self._outer(("getattr",)):
-                self.uses.append(Use((), node.lineno, dynamic="getattr() with a computed name"))
+            name = _text(node.args[1])
+            chain = dotted(node.args[0])
+            if name is not None and chain is not None:
+                self._use((*chain, name), node.lineno)
+                for extra in node.args[2:]:
+                    self.visit(extra)
+                return
+            if name is None and self._outer(("getattr",)):
+                self._unseen("getattr() with a computed name", node.lineno)
         elif called[-1:] == ("import_module",):
-            target = node.args[0] if node.args else None
-            if isinstance(target, ast.Constant) and isinstance(target.value, str):
-                self.uses.append(Use((), node.lineno, module=target.value))
+            target = _text(first)
+            if target is not None and not target.startswith("."):
+                self.uses.append(Use((), node.lineno, module=target))
             else:
-                self.uses.append(Use((), node.lineno, dynamic="import_module() with a computed name"))
-        elif called[:1] == ("runpy",):
-            self.uses.append(Use((), node.lineno, dynamic="runpy"))
-        if not (called == ("getattr",) and node.args and _chain(node.args[0]) is not None and _named(node)):
-            self.generic_visit(node)
+                self._unseen("import_module() with a computed name", node.lineno)
+        elif (
+            called == ("vars",) and not node.args and not any(each.kind == "function" for each in self.scopes)
+        ):
+            self._unseen("vars()", node.lineno)
+        elif called[-1:] == ("getenv",) or called[-2:-1] == ("environ",):
+            self._use(called, node.lineno, variable=_text(first) or "")
+        elif called and called[-1].startswith(_READS):
+            self._reading(node, called)
+        self._maybe_unseen(node, called)
+        self.generic_visit(node)
+
+    def _reading(self, node: ast.Call, called: tuple[str, ...]) -> None:
+        given = [*node.args, *(each.value for each in node.keywords)]
+        texts = tuple(
+            each.value
+            for argument in given
+            for each in ast.walk(argument)
+            if isinstance(each, ast.Constant) and isinstance(each.value, str)
+        )
+        if texts:
+            self.uses.append(Use((), node.lineno, files=texts))
+        for argument in given[:1]:
+            chain = dotted(argument)
+            if chain is not None:
+                self._use(chain, node.lineno, read=True)
+
+    def _maybe_unseen(self, node: ast.Call, called: tuple[str, ...]) -> None:
+        """A call of something in `_UNSEEN`, under whatever name it was imported: the last parts of the name decide."""
+        for known, how in _UNSEEN.items():
+            if called[-1:] != known[-1:]:
+                continue
+            module = self._module_called(called)
+            if (*module, called[-1]) != known and called[-2:] != known[-2:]:
+                continue
+            if how == "with a computed name" and all(_text(each) is not None for each in node.args[:1]):
+                continue
+            self._unseen(f"{known[0]}.{known[-1]}() {how}".rstrip(), node.lineno)
             return
-        for extra in node.args[2:]:
-            self.visit(extra)
+
+    def _module_called(self, called: tuple[str, ...]) -> tuple[str, ...]:
+        """The module that a name imported inside this code comes from."""
+        for scope in reversed(self.scopes):
+            for module, _, _ in scope.imports.get(called[0], ()):
+                return tuple(module.split("."))
+        return ()
+
+    def _unseen(self, what: str, line: int) -> None:
+        self.uses.append(Use((), line, dynamic=what))
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -163,7 +269,9 @@ class _Finder(ast.NodeVisitor):
                 Use(chain, node.lineno, module=node.module or "", level=node.level, only_import=bool(chain))
             )
 
-    def _use(self, chain: tuple[str, ...], line: int) -> None:
+    def _use(
+        self, chain: tuple[str, ...], line: int, *, variable: str | None = None, read: bool = False
+    ) -> None:
         name = chain[0]
         for depth, scope in enumerate(reversed(self.scopes)):
             if scope.kind == "class" and depth > 0:
@@ -172,7 +280,10 @@ class _Finder(ast.NodeVisitor):
                 break
             if name in scope.imports:
                 for module, level, prefix in scope.imports[name]:
-                    self._import_use(module, level, prefix, chain[1:], line)
+                    found = (*prefix, *chain[1:])
+                    self.uses.append(
+                        Use(found, line, module=module, level=level, variable=variable, read=read)
+                    )
                 return
             if name in scope.bound:
                 if (
@@ -180,26 +291,34 @@ class _Finder(ast.NodeVisitor):
                 ):  # a class body falls back to the module when its own name is not yet bound
                     continue
                 return
-        self.uses.append(
-            Use(chain, line, dynamic=f"{name}()" if chain[0] in DYNAMIC and len(chain) == 1 else "")
-        )
-
-    def _import_use(
-        self, module: str, level: int, prefix: tuple[str, ...], rest: tuple[str, ...], line: int
-    ) -> None:
-        self.uses.append(Use((*prefix, *rest), line, module=module, level=level))
+        dynamic = ""
+        if len(chain) == 1 and name in DYNAMIC:
+            dynamic = name if name.startswith("__") and name != "__import__" else f"{name}()"
+        elif chain[0] == "builtins" and chain[1:2] and chain[1] in DYNAMIC:
+            self._unseen(f"builtins.{chain[1]}()", line)
+        self.uses.append(Use(chain, line, dynamic=dynamic, variable=variable, read=read))
 
     def _outer(self, chain: tuple[str, ...]) -> bool:
         return not any(chain[0] in scope.bound for scope in self.scopes)
 
 
-def _named(node: ast.Call) -> bool:
-    return (
-        len(node.args) > 1 and isinstance(node.args[1], ast.Constant) and isinstance(node.args[1].value, str)
-    )
+def _text(node: ast.AST | None) -> str | None:
+    """The text that a constant is."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-def _chain(node: ast.AST) -> tuple[str, ...] | None:
+def _is_own_name(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Name) and node.id == "__name__") or _text(node) is not None
+
+
+def _moved(node: ast.expr, line: int) -> ast.expr:
+    for each in ast.walk(node):
+        if hasattr(each, "lineno"):
+            each.lineno = line
+    return node
+
+
+def dotted(node: ast.AST) -> tuple[str, ...] | None:
     """``a.b.c`` as its parts; None when it does not begin with a name."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):

@@ -146,7 +146,7 @@ class ModuleSource:
             elif isinstance(node, ast.ClassDef):
                 self._bind(Unit(self, node, frozenset({node.name}), "class", guards))
             elif isinstance(node, ast.If):
-                if not _is_main_guard(node.test):
+                if not _is_main_guard(node.test) and not _is_for_types(node.test):
                     self._take(node.body, (*guards, node.test))
                 self._take(node.orelse, (*guards, node.test))
             elif isinstance(node, ast.Try | ast.TryStar):
@@ -221,6 +221,13 @@ def code_names(text: bytes, path: Path) -> Iterator[tuple[str, object]]:
 
 def _is_main_guard(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+def _is_for_types(test: ast.expr) -> bool:
+    """``if TYPE_CHECKING:``: nothing in it is ever run."""
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
 
 
 def _changed(node: ast.stmt) -> str | None:
