@@ -45,6 +45,11 @@ class Place:
         """The name that a value has in the module, empty when it has none (yet)."""
         return next((name for name, each in self.scope.items() if each is value), "")
 
+    def name_of_content(self, content: Any) -> str:
+        """The name of the step that has this content."""
+        found = (name for name, each in self.scope.items() if getattr(each, "function", None) is content)
+        return next(found, "content")
+
     def label(self, root: Path, name: str) -> str:
         """What names a piece of content: ``train.py::clean``."""
         return f"{relative(Path(self.file), root) if self.file else self.module}::{name}"

@@ -28,6 +28,7 @@ from everloop.pipelines.code.described import Description
 from everloop.pipelines.kinds.declaring import ContentStep, Place, relative
 from everloop.pipelines.kinds.surroundings import workspace_here
 from everloop.pipelines.steps import StepSettings
+from everloop.pipelines.values.files import File
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +82,11 @@ class _Query:
     def described(self, root: Path) -> Description:
         self._text = self._text if self._path is None else _read(self._path)
         query = self._parsed()
-        name = self._place.label(root, self._name()) if self._path is None else relative(self._path, root)
+        name = (
+            self._place.label(root, self._place.name_of_content(self))
+            if self._path is None
+            else relative(self._path, root)
+        )
         notes = tuple(
             f"{name}: {each}() gives another answer each time, and the stored one is used: pass it in as a $parameter"
             for each in query.moving
@@ -118,12 +123,6 @@ class _Query:
             assert self._path is not None
             self._text = _read(self._path)
         return _parse(self._text, self._shown)
-
-    def _name(self) -> str:
-        return next(
-            (name for name, each in self._place.scope.items() if getattr(each, "function", None) is self),
-            "query",
-        )
 
     @property
     def _shown(self) -> str:
@@ -298,6 +297,8 @@ def _table(name: str, value: Any) -> Any:
         return value
     if hasattr(value, "scan"):
         return value.scan()
+    if isinstance(value, File):
+        return value.table()
     try:
         if type(value).__module__.partition(".")[0] == "pandas":
             return pa.Table.from_pandas(value, preserve_index=False)

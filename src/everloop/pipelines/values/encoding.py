@@ -180,6 +180,8 @@ def _words(tree: Any) -> str:
             return str(tree[tag]["words"])
         if tag in {"~struct", "~dataclass", "~enum"}:
             return str(tree[tag][0].rpartition(":")[2])
+        if tag == "~file":
+            return f"file {tree[tag][0]}"
         if tag == "~dataset":
             return str(tree[tag]["reference"])
         return f"dict of {len(tree)}" if not tag.startswith("~") else tag[1:]

@@ -25,6 +25,7 @@ import msgspec
 
 from everloop.domain.canonical import canonical, sha256
 from everloop.errors import InvalidInput
+from everloop.pipelines.values.files import File
 
 LARGEST_INT = 2**63
 INLINE_BYTES = 4096
@@ -80,6 +81,8 @@ def lower(value: Any, deeper: Lower, where: str, types_: set[str]) -> Any:
         return {_TAG_OF[kind]: _BY_TEXT[_TAG_OF[kind]][1](value)}
     if kind is datetime.timedelta:
         return {"~timedelta": [value.days, value.seconds, value.microseconds]}
+    if kind is File:
+        return {"~file": [value.name, deeper(value.content, f"{where}.content")]}
     if isinstance(value, Enum):
         return {"~enum": [_type_label(kind, types_), value.name]}
     if isinstance(value, msgspec.Struct):
@@ -122,6 +125,8 @@ def lift(tag: str, body: Any, deeper: Raise) -> Any:
         return base64.b85decode(body)
     if tag == "~timedelta":
         return datetime.timedelta(*body)
+    if tag == "~file":
+        return File(body[0], deeper(body[1]))
     if tag == "~enum":
         return named(body[0])[body[1]]
     if tag == "~struct":

@@ -1,0 +1,96 @@
+"""The project's files that a command names, and those that they name in turn: all of them count for what the command does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from everloop.domain.canonical import sha256
+from everloop.domain.pipelines import Component
+from everloop.errors import InvalidDefinition
+from everloop.pipelines.code.described import Description
+from everloop.pipelines.code.source import ModuleSource, read_module
+
+_WORD = re.compile(r"[\w./+-]+")
+_SHELL = frozenset({".sh", ".bash", ".zsh"})
+LARGEST_SCRIPT = 1024 * 1024
+
+
+def named_files(text: str, folders: list[Path]) -> dict[str, Path]:
+    """Words of a command that are files in one of these folders, and those that shell scripts among them name: word -> file."""
+    found: dict[str, Path] = {}
+    waiting = [text]
+    while waiting:
+        for word in _WORD.findall(waiting.pop()):
+            path = None if word in found or word.startswith(("/", "..")) else _existing(word, folders)
+            if path is None:
+                continue
+            found[word] = path
+            if _is_shell(path):
+                waiting.append(path.read_text(encoding="utf-8", errors="replace"))
+    return found
+
+
+def describe_files(files: dict[str, Path], root: Path) -> Description:
+    """What a command depends on through these files: Python is followed through its imports, anything else counts as it is."""
+    components, modules = [], []
+    for word, path in sorted(files.items()):
+        if path.suffix == ".py":
+            modules += list(_python(path.resolve()))
+        else:
+            components.append(Component("script", word, sha256(path.read_bytes())))
+    return Description(tuple(components), modules=tuple({each.path: each for each in modules}.values()))
+
+
+def _existing(word: str, folders: list[Path]) -> Path | None:
+    return next((folder / word for folder in folders if (folder / word).is_file()), None)
+
+
+def _is_shell(path: Path) -> bool:
+    if path.stat().st_size > LARGEST_SCRIPT:
+        return False
+    if path.suffix in _SHELL:
+        return True
+    with path.open("rb") as file:
+        first = file.readline(200)
+    return first.startswith(b"#!") and b"sh" in first
+
+
+def _python(script: Path) -> Iterator[ModuleSource]:
+    """A script and the modules beside it that it imports: to Python, its folder comes first."""
+    folder = script.parent
+    waiting, seen = [(script, script.stem, "")], {script}
+    while waiting:
+        path, name, package = waiting.pop()
+        try:
+            module = read_module(path, name, package)
+        except SyntaxError as error:
+            raise InvalidDefinition(
+                f"{path}, line {error.lineno}: {error.msg}", hint="mend the file"
+            ) from None
+        yield module
+        for each in _imported(module):
+            for beside in (
+                folder / f"{each.replace('.', '/')}.py",
+                folder / each.replace(".", "/") / "__init__.py",
+            ):
+                if beside.is_file() and beside not in seen:
+                    seen.add(beside)
+                    inner = each if beside.name == "__init__.py" else each.rpartition(".")[0]
+                    waiting.append((beside, each, inner))
+
+
+def _imported(module: ModuleSource) -> Iterator[str]:
+    """Modules that a file imports anywhere, with the packages above them and what may be a module within them."""
+    for node in ast.walk(module.tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module.resolve(node.level, node.module or "")
+            names = [base, *(f"{base}.{each.name}" for each in node.names)]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[: count + 1]) for count in range(len(parts)))
