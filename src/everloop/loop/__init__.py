@@ -3,7 +3,9 @@
 - `loop`: the room: policies, ticks, retrainings
 - `retraining`: one retraining, from the pipeline's run to the start of the rollout
 - `records`: what the operations take and give
+- `triggers`: what starts pipelines by itself
 
-User code runs in a process of its own (`everloop.client.retraining`), never in the server's. Whether a policy
+User code runs in a process of its own (`everloop.client.retraining`,
+`everloop.client.firing`), never in the server's. Whether a policy
 acts is decided by pure rules: `everloop.domain.policies`.
 """

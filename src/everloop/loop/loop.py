@@ -17,6 +17,7 @@ from everloop.domain.policies import Cause, Policy, PolicyDecision, Situation
 from everloop.domain.references import Kind, Reference
 from everloop.domain.rollouts import TERMINAL, RolloutPlan, Verdict
 from everloop.domain.times import require_zone
+from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission, current_actor
@@ -24,6 +25,7 @@ from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.loop.records import IN_FLIGHT, IN_VAIN, STARTED, Applied, Retraining, Status
 from everloop.loop.records import Outcome as Done
+from everloop.loop.triggers.room import Triggers, in_project
 from everloop.monitoring.monitoring import Monitoring
 from everloop.registry.registry import Registry
 from everloop.rollout.rollout import Rollouts
@@ -39,19 +41,20 @@ HANDS = "by hand"
 WORKER_MINUTES = 240
 
 
-class Loop(Room):
-    """Policies act on what monitoring says. `tick` does what is due; nothing happens between ticks."""
+class Loop(Triggers, Room):
+    """Policies act on what monitoring says, triggers on times and events. `tick` and `tick_triggers` do what is
+    due; nothing happens between ticks."""
 
     name = "loop"
 
     # Declaring
 
     def apply(self, spec: str = "") -> Applied:
-        """Record what definitions modules declare about watching, rolling out and retraining: one module, or
-        all of the project's.
+        """Record what definitions modules declare about watching, rolling out, retraining and starting pipelines:
+        one module, or all of the project's.
 
-        Monitors, outcomes, rollout plans and policies take effect at once; applying the same again changes
-        nothing.
+        Monitors, outcomes, rollout plans, policies and triggers take effect at once; applying the same again
+        changes nothing.
         """
         from everloop.governance.definitions import declared, load
 
@@ -61,7 +64,14 @@ class Loop(Room):
         outcomes = [each for module in modules for each in declared(module, Outcome)]
         plans = [each for module in modules for each in declared(module, RolloutPlan)]
         found = [each for module in modules for each in declared(module, Policy)]
+        triggers = [
+            in_project(each, self.context.project)
+            for module in modules
+            for each in declared(module, PipelineTrigger)
+        ]
         governance = self.context.room(Governance)
+        for one in triggers:
+            governance.record_definition("trigger", one.name, msgspec.to_builtins(one), ", ".join(specs))
         for kind, named in (("monitor", monitors), ("policy", found)):
             for each in named:
                 name = f"{each.endpoint}/{each.name}"
@@ -72,11 +82,14 @@ class Loop(Room):
             self.context.room(Rollouts).declare(plans)
         if found:
             self.declare(found)
+        if triggers:
+            self.declare_triggers(triggers)
         return Applied(
             tuple(each.name for each in monitors),
             tuple(each.endpoint for each in outcomes),
             tuple(each.endpoint for each in plans),
             tuple(each.name for each in found),
+            tuple(one.name for one in triggers),
         )
 
     @operation(Permission.WRITE)

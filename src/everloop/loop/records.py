@@ -68,9 +68,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What a definitions module declared about watching, rolling out and retraining."""
+    """What a definitions module declared about watching, rolling out, retraining and starting pipelines."""
 
     monitors: tuple[str, ...]
     outcomes: tuple[str, ...]
     plans: tuple[str, ...]
     policies: tuple[str, ...]
+    triggers: tuple[str, ...] = ()

@@ -1,0 +1,132 @@
+"""One firing: its pipeline is run, or its model retrained, while a thread says that this process lives.
+
+This is where user code runs: in a process of its own (`everloop.client.firing`), never in the server's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from everloop.domain.runs import FINISHED
+from everloop.domain.triggers import FiringStatus, PipelineTrigger
+from everloop.errors import Conflict, EverloopError, NotFound
+from everloop.loop.records import Status
+from everloop.loop.triggers.records import Firing
+from everloop.pipelines.pipelines import Pipelines
+from everloop.tracking.tracking import Tracking
+
+if TYPE_CHECKING:
+    from everloop.loop.loop import Loop
+
+RENEW_SECONDS = 5.0
+
+
+class Came(msgspec.Struct, frozen=True):
+    """What came of a firing."""
+
+    status: FiringStatus
+    reason: str = ""
+    run: str = ""
+
+
+class Hold:
+    """A firing that this process has. `stopping`: why it is to stop, once it is."""
+
+    def __init__(self, renew: Callable[[str], str]) -> None:
+        self._renew = renew
+        self._run = ""
+        self.stopping = ""
+
+    def began(self, run: str) -> None:
+        """The firing's run is there."""
+        self._run = run
+        self.renew()
+
+    def renew(self) -> None:
+        """Say that the firing is being carried out. One that somebody else has meanwhile is to stop."""
+        try:
+            self.stopping = self._renew(self._run) or self.stopping
+        except Conflict as lost:
+            self.stopping = lost.message
+        except EverloopError:  # the ledger is away for a moment: the next sign of life says it, too
+            return
+
+
+def carry_out(loop: Loop, firing: Firing, declared: PipelineTrigger) -> Came:
+    """Do what a firing is for. What fails is an outcome, not an exception; only an interruption goes through."""
+    with held(lambda run: loop.renew_firing(firing=firing.id, attempt=firing.attempts, run=run)) as hold:
+        try:
+            return (
+                _retrained(loop, firing, declared) if declared.retrain else _run(loop, firing, declared, hold)
+            )
+        except EverloopError as error:
+            return Came(FiringStatus.FAILED, error.message + (f" ({error.hint})" if error.hint else ""))
+        except Exception as error:  # noqa: BLE001  (the user's code may raise anything at all, and it is told)
+            return Came(FiringStatus.FAILED, f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def held(renew: Callable[[str], str]) -> Iterator[Hold]:
+    """Within the block, a thread says every few seconds that this process has the firing."""
+    hold, over = Hold(renew), threading.Event()
+
+    def beat() -> None:
+        while not over.wait(RENEW_SECONDS):
+            hold.renew()
+
+    thread = threading.Thread(target=beat, name="everloop-firing", daemon=True)
+    thread.start()
+    try:
+        yield hold
+    finally:
+        over.set()
+        thread.join()
+
+
+def _run(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> Came:
+    pipelines = loop.context.room(Pipelines)
+    before = _before(loop, firing)
+    if before == FINISHED:  # only the report was lost
+        return Came(FiringStatus.FINISHED, run=firing.run or "")
+    done = pipelines.run(
+        declared.pipeline,
+        firing.params,
+        executor=declared.executor,
+        resumed_from=firing.run.removeprefix("run:") if before and firing.run else None,
+        on_begin=hold.began,
+        stop=lambda _: hold.stopping,
+    )
+    if hold.stopping:
+        return Came(FiringStatus.REPLACED, hold.stopping, done.reference)
+    lines = [line for line in done.error.strip().splitlines() if line.strip()]
+    reason = "" if done.status == FINISHED else (lines[-1] if lines else f"the pipeline {done.status}")
+    return Came(FiringStatus(done.status), reason, done.reference)
+
+
+def _before(loop: Loop, firing: Firing) -> str:
+    """How the run of an earlier attempt stands now; empty: there was none, or it is gone."""
+    if firing.run is None:
+        return ""
+    tracking = loop.context.room(Tracking)
+    tracking.settle()
+    try:
+        return tracking.run(firing.run.removeprefix("run:")).status
+    except NotFound:
+        return ""
+
+
+def _retrained(loop: Loop, firing: Firing, declared: PipelineTrigger) -> Came:
+    done = loop.retrain(
+        declared.retrain,
+        because=str(firing.facts.get("alert", "")),
+        now=firing.scheduled,
+        in_process=True,
+    )
+    failed = done.status in {Status.FAILED, Status.REFUSED, Status.DROPPED}
+    status = FiringStatus.FAILED if failed else FiringStatus.FINISHED
+    return Came(status, f"{done.status}: {done.message}", done.run or "")

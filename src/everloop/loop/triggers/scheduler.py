@@ -1,0 +1,162 @@
+"""Looking again and again: what has come, whose turn it is, who carries it out.
+
+A firing gets a process of its own, in a session of its own: it outlives a server that is killed, and goes on and reports as if
+nothing had been. A server that stops in order asks its processes to stop, and gives back what they had not finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any
+
+from everloop.domain.triggers import FilesArrive
+from everloop.errors import EverloopError
+from everloop.loop.triggers.arriving import files_at
+from everloop.loop.triggers.records import FileSeen, Firing
+from everloop.tracking.places import this_process
+
+if TYPE_CHECKING:
+    from everloop.loop.loop import Loop
+
+log = logging.getLogger("everloop.server")
+
+AT_ONCE = 4
+"""Firings that one server carries out at the same time; others wait, or go to another server."""
+LOOK_AT_FILES_SECONDS = 5.0
+"""Between two looks at files: one that is still being written grows in that time."""
+GENTLY_SECONDS = 10.0
+"""How long a pipeline that is asked to stop may go on with the steps at work."""
+
+
+class Scheduler:
+    """What one process knows of triggers between two looks: the children at work, and the files it saw. Not for two threads."""
+
+    def __init__(
+        self, loop: Loop, *, at_once: int = AT_ONCE, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._loop = loop
+        self._at_once = at_once
+        self._timer = timer
+        self._children: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+        self._files: dict[str, tuple[list[FileSeen], int]] = {}
+        self._looked_at: float | None = None
+
+    @property
+    def at_work(self) -> list[str]:
+        """The firings whose processes run."""
+        return list(self._children)
+
+    def turn(self, now: datetime) -> list[Firing]:
+        """One look at `now`. Returns the firings that were begun."""
+        self._collect()
+        self._look_at_files(now)
+        self._loop.decide_firings(now=now)
+        free = self._at_once - len(self._children)
+        if free <= 0:
+            return []
+        begun = self._loop.claim_firings(now=now, process=this_process(), most=free)
+        for each in begun:
+            self._start(each)
+        return begun
+
+    def wait(self, seconds: float) -> None:
+        """Until a child ends, and no longer than that."""
+        for child, _ in list(self._children.values())[:1]:
+            try:
+                child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return
+
+    def stop(self) -> None:
+        """Ask the children to stop, first gently, and give back what they leave."""
+        for how in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+            for child, _ in self._children.values():
+                if child.poll() is None:
+                    _signal(child, how)
+            deadline = time.monotonic() + GENTLY_SECONDS
+            for child, _ in self._children.values():
+                try:
+                    child.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        self._collect()
+
+    def _start(self, firing: Firing) -> None:
+        context = self._loop.context
+        errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the child has ended)
+        command = [
+            sys.executable,
+            "-m",
+            "everloop.client.firing",
+            context.location,
+            firing.id,
+            str(firing.attempts),
+        ]
+        child = subprocess.Popen(
+            command,
+            cwd=context.project,
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+        )
+        self._children[firing.id] = child, errors
+
+    def _collect(self) -> None:
+        """Let go of children that have ended. They report by themselves; one that could not is found by its claim."""
+        for identifier, (child, errors) in list(self._children.items()):
+            if child.poll() is None:
+                continue
+            del self._children[identifier]
+            if child.returncode not in (0, 130):
+                log.warning(
+                    "the process of firing %s ended with %d: %s", identifier, child.returncode, _last(errors)
+                )
+            errors.close()
+
+    def _look_at_files(self, now: datetime) -> None:
+        """The server looks at the files of its own machine; one who works for a server elsewhere does not."""
+        if self._loop.context.remote:
+            return
+        if self._looked_at is not None and self._timer() - self._looked_at < LOOK_AT_FILES_SECONDS:
+            return
+        self._looked_at = self._timer()
+        for each in self._loop.triggers():
+            if isinstance(each.declaration.on, FilesArrive):
+                self._look_at(each.name, each.declaration.on, now)
+
+    def _look_at(self, trigger: str, on: FilesArrive, now: datetime) -> None:
+        files = files_at(on, self._loop.context.project)
+        before, told = self._files.get(trigger, ([], 0))
+        told = told + 1 if files == before else 1
+        self._files[trigger] = files, told
+        if told <= 2:  # a state is told twice: the second time says that it stands still
+            try:
+                self._loop.see_files(trigger=trigger, files=files, now=now)
+            except EverloopError as error:
+                log.error("the files of trigger %s: %s", trigger, error.message)
+
+
+def _signal(child: subprocess.Popen[Any], how: int) -> None:
+    try:
+        if how == signal.SIGKILL:
+            os.killpg(child.pid, how)  # its workers, too
+        else:
+            child.send_signal(how)
+    except ProcessLookupError:
+        pass
+
+
+def _last(errors: IO[bytes]) -> str:
+    errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, errors.tell() - 2000))
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
