@@ -45,7 +45,7 @@ $(UI_STAMP): $(UI_SOURCES) hatch_build.py | .venv/.ready
 	@$(BIN)/python -m compileall -q -j 0 .venv-$*/lib >/dev/null || true
 	@touch $@
 mlflow-clients: .venv-mlflow3/.ready .venv-mlflow2/.ready    ## the MLflow clients that tests/wire/mlflow runs
-peers: .venv-peers/.ready .venv-peers-data/.ready    ## the tools that bench/ compares with
+peers: .venv-peers/.ready .venv-peers-data/.ready .venv-peers-pipelines/.ready    ## the tools that bench/ compares with
 
 setup: .venv/.ready $(UI_STAMP)    ## make .venv with pinned, hashed packages and install Everloop into it
 ui: setup       ## build the web pages' scripts and styles, if ui/ changed
@@ -97,6 +97,7 @@ lock: $(BIN)/uv    ## new pins for requirements/*.txt from requirements/*.in
 	@$(LOCK) requirements/mlflow2.in -o requirements/mlflow2.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
 	@$(LOCK) requirements/peers-data.in -o requirements/peers-data.txt
+	@$(LOCK) requirements/peers-pipelines.in -o requirements/peers-pipelines.txt
 clean:          ## remove what was built and cached; keeps .venv and demo folders
 	@rm -rf build dist src/everloop/server/_ui ui/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
