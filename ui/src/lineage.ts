@@ -1,5 +1,12 @@
-// The graph of what came from what: columns in the order of the life cycle, real links, searchable. Beyond fifty
-// nodes a column shows its first ones and a node "n more".
+// The graph of what came from what: columns from left to right, real links, searchable. Beyond fifty nodes a column shows
+// its first ones and a node "n more"; in the explorer the server decides what is shown, and a sign beside a node asks for more.
+import { toast } from "./toast";
+
+/** Neighbours that are not shown, and the address that shows more of them. */
+interface Beyond {
+  count: number;
+  href: string;
+}
 
 interface GraphNode {
   id: string;
@@ -7,16 +14,22 @@ interface GraphNode {
   kind: string;
   column: number;
   href?: string;
-  state?: "good" | "warn" | "bad";
+  state?: "good" | "warn" | "bad" | "live" | "";
   /** The node the page is about. */
   focus?: boolean;
+  /** More than its name says, on hover. */
+  title?: string;
+  above?: Beyond;
+  below?: Beyond;
 }
 
 interface Graph {
   columns: string[];
   nodes: GraphNode[];
-  /** From, to. */
-  edges: [string, string][];
+  /** From, to, and a word for what is drawn in another way: "through" hidden objects. */
+  edges: [string, string, string?][];
+  /** Every node is shown, however many there are. */
+  whole?: boolean;
 }
 
 interface Placed extends GraphNode {
@@ -73,11 +86,13 @@ function ordered(graph: Graph): GraphNode[][] {
 
 function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: number) => void): SVGSVGElement {
   // The columns share the width there is; narrower than readable, and the graph scrolls.
-  const pitch = Math.min(240, Math.max(124, (room + 32) / graph.columns.length));
-  const gap = Math.round(pitch * 0.2);
+  const opens = graph.nodes.some((node) => node.above ?? node.below);
+  const margin = opens ? 44 : 0;
+  const pitch = Math.min(240, Math.max(opens ? 208 : 124, (room + 32 - 2 * margin) / graph.columns.length));
+  const gap = opens ? 76 : Math.round(pitch * 0.2);
   const wide = Math.floor(pitch - gap);
   const columns = ordered(graph);
-  const crowded = graph.nodes.length > MOST;
+  const crowded = !graph.whole && graph.nodes.length > MOST;
   const share = Math.max(3, Math.floor(MOST / graph.columns.length));
   const placed = new Map<string, Placed>();
   const standIn = new Map<string, string>();
@@ -94,7 +109,7 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
       for (const node of rest) standIn.set(node.id, id);
     }
     boxes.forEach((box, row) => {
-      box.x = column * (wide + gap) + 1;
+      box.x = margin + column * (wide + gap) + 1;
       box.y = TOP + row * (HEIGHT + GAP_Y);
       placed.set(box.id, box);
     });
@@ -108,15 +123,15 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
     for (const box of boxes) box.y += (full - own) / 2;
   });
 
-  const width = graph.columns.length * (wide + gap) - gap + 2;
+  const width = graph.columns.length * (wide + gap) - gap + 2 + 2 * margin;
   const height = TOP + full + 8;
   const drawing = svg("svg", { class: "graph", width, height, viewBox: `0 0 ${width} ${height}` });
   graph.columns.forEach((name, column) => {
-    drawing.append(svg("text", { class: "column-name", x: column * (wide + gap) + 1, y: 14 }, name));
+    drawing.append(svg("text", { class: "column-name", x: margin + column * (wide + gap) + 1, y: 14 }, name));
   });
   const resolve = (id: string): Placed | undefined => placed.get(standIn.get(id) ?? id);
   const drawn = new Set<string>();
-  for (const [fromId, toId] of graph.edges) {
+  for (const [fromId, toId, how] of graph.edges) {
     const [from, to] = [resolve(fromId), resolve(toId)];
     if (from === undefined || to === undefined || from === to || drawn.has(`${from.id}>${to.id}`)) continue;
     drawn.add(`${from.id}>${to.id}`);
@@ -124,7 +139,7 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
     const bend = Math.max(16, Math.abs(x2 - x1) / 2);
     drawing.append(
       svg("path", {
-        class: "edge",
+        class: how === undefined ? "edge" : `edge ${how}`,
         "data-from": from.id,
         "data-to": to.id,
         d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
@@ -133,11 +148,11 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
   }
   for (const box of placed.values()) {
     const name = svg("text", { class: "label", x: box.x + 12, y: box.y + 17 }, cut(box.label, Math.floor((wide - 30) / 7.2)));
-    const kind = svg("text", { class: "kind", x: box.x + 12, y: box.y + 32 }, box.kind);
+    const kind = svg("text", { class: "kind", x: box.x + 12, y: box.y + 32 }, cut(box.kind, Math.floor((wide - 20) / 5.6)));
     const group = svg(
       "g",
       { class: ["node", box.state ?? "", box.focus ? "focus" : "", box.more ? "more" : ""].join(" ").trim(), "data-id": box.id },
-      svg("title", {}, `${box.kind} ${box.label}`),
+      svg("title", {}, [box.kind, box.label, box.title].filter(Boolean).join(" ")),
       svg("rect", { x: box.x, y: box.y, width: wide, height: HEIGHT, rx: 5 }),
       name,
       kind,
@@ -151,9 +166,30 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
       group.addEventListener("keydown", (event) => event.key === "Enter" && show());
     }
     drawing.append(box.href ? svg("a", { href: box.href }, group) : group);
+    if (box.above) drawing.append(beyond(box, box.above, "above", box.x - 4));
+    if (box.below) drawing.append(beyond(box, box.below, "below", box.x + wide + 4));
   }
-  traceOnHover(drawing, graph.edges.map(([from, to]) => [standIn.get(from) ?? from, standIn.get(to) ?? to]));
+  traceOnHover(
+    drawing,
+    graph.edges.map(([from, to]): [string, string] => [standIn.get(from) ?? from, standIn.get(to) ?? to]),
+  );
   return drawing;
+}
+
+/** The sign for neighbours that are not shown: before its node (`above` it in the lineage) or after it. */
+function beyond(box: Placed, more: Beyond, side: "above" | "below", edge: number): SVGAElement {
+  const text = `+${more.count > 999 ? `${Math.round(more.count / 1000)}k` : more.count}`;
+  const wide = 10 + 7 * text.length;
+  const x = side === "above" ? edge - wide : edge;
+  const said = side === "above" ? `${more.count} more that it came from` : `${more.count} more that came of it`;
+  const sign = svg(
+    "a",
+    { href: more.href, class: `opens ${side}`, "data-for": box.id, "aria-label": `${box.label}: ${said}` },
+    svg("title", {}, said),
+    svg("rect", { x, y: box.y + HEIGHT / 2 - 10, width: wide, height: 20, rx: 10 }),
+    svg("text", { x: x + wide / 2, y: box.y + HEIGHT / 2 + 4, "text-anchor": "middle" }, text),
+  );
+  return sign;
 }
 
 /** Pointing at a node shows all it came from and all that came from it. */
@@ -242,3 +278,47 @@ export function drawLineage(part: ParentNode): void {
     if (graph.nodes.length > 12) addSearch(figure, graph, canvas);
   }
 }
+
+/** Where a node stands in the window, to keep it there when the picture grows. */
+function placeOf(explorer: HTMLElement, id: string | undefined): DOMRect | undefined {
+  if (id === undefined) return undefined;
+  return explorer.querySelector(`.node[data-id="${CSS.escape(id)}"]`)?.getBoundingClientRect();
+}
+
+/** In the explorer, what opens, hides or goes a level further exchanges the picture and its table; the address follows. */
+async function open(link: Element, explorer: HTMLElement): Promise<void> {
+  const address = link.getAttribute("href") ?? "";
+  const id = link.getAttribute("data-for") ?? explorer.querySelector(".node.focus")?.getAttribute("data-id") ?? undefined;
+  const [before, label] = [placeOf(explorer, id), link.getAttribute("aria-label") ?? link.textContent];
+  const answer = await fetch(address, { headers: { Accept: "text/html" } });
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-explorer]");
+  if (!answer.ok || fresh === null) {
+    location.assign(address);
+    return;
+  }
+  explorer.innerHTML = fresh.innerHTML;
+  history.pushState({ explorer: true }, "", address);
+  drawLineage(explorer);
+  const [after, canvas] = [placeOf(explorer, id), explorer.querySelector(".canvas")];
+  if (before !== undefined && after !== undefined && canvas !== null) {
+    canvas.scrollBy(after.left - before.left, after.top - before.top);
+  }
+  const again = [...explorer.querySelectorAll<HTMLElement | SVGElement>("a")].find(
+    (each) => (each.getAttribute("aria-label") ?? each.textContent) === label,
+  );
+  const node = id === undefined ? null : explorer.querySelector<SVGElement>(`.node[data-id="${CSS.escape(id)}"]`);
+  (again ?? node?.closest<SVGElement>("a"))?.focus({ preventScroll: true });
+  toast(`${explorer.querySelectorAll(".node").length} objects`);
+}
+
+document.addEventListener("click", (event) => {
+  if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  const link = (event.target as Element).closest("a.opens, a[data-opens], .explore-tools a");
+  const explorer = link?.closest<HTMLElement>("[data-explorer]");
+  if (!link || !explorer) return;
+  event.preventDefault();
+  void open(link, explorer);
+});
+addEventListener("popstate", () => {
+  if (document.querySelector("[data-explorer]") !== null) location.reload();
+});

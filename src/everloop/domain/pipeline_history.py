@@ -60,7 +60,7 @@ class StepMoment(msgspec.Struct, frozen=True):
     of: the pipeline's run. run: the step's own, where it was computed in one. began and ended: of its own run where it has
     one, else reckoned from when it was recorded and how long it took (`exact` is false then, and right to a second or so); a
     step whose result was taken from the cache has only `ended`. status: ``running`` for one that is at work and has a run of
-    its own.
+    its own. inputs: names of the steps whose results went in. log: the object that holds what it printed.
     """
 
     of: str
@@ -76,6 +76,9 @@ class StepMoment(msgspec.Struct, frozen=True):
     key: str = ""
     run: str = ""
     attempts: int = 1
+    inputs: tuple[str, ...] = ()
+    error: str = ""
+    log: str = ""
 
 
 class StepUse(msgspec.Struct, frozen=True):

@@ -212,6 +212,9 @@ _MOMENTS = sa.select(
     pipeline_steps.c.key,
     pipeline_steps.c.child,
     pipeline_steps.c.attempts,
+    pipeline_steps.c.inputs,
+    pipeline_steps.c.error,
+    pipeline_steps.c.log,
     pipeline_steps.c.time,
     tracked_runs.c.start_time,
     tracked_runs.c.end_time,
@@ -251,4 +254,7 @@ def _moment(row: sa.Row[Any]) -> StepMoment:
         key=row.key,
         run=row.child or "",
         attempts=row.attempts,
+        inputs=tuple(row.inputs),
+        error=row.error,
+        log=row.log or "",
     )

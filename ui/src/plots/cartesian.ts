@@ -51,7 +51,8 @@ export function linePlot(spec: LineSpec, look: Look, smoothing = 0): Option {
   const lines = spec.series.map((series, index) => {
     const colour = colourOf(series.key ?? series.name, look);
     return {
-      type: spec.kind,
+      type: series.joined ? "line" : spec.kind,
+      ...(series.joined === "step" ? { step: "end" } : {}),
       name: series.name,
       data: (smooths ? smoothed(series.points, smoothing) : series.points).map(([at, value]) => [place(at), value]),
       color: colour,
@@ -60,7 +61,7 @@ export function linePlot(spec: LineSpec, look: Look, smoothing = 0): Option {
       symbol: "circle",
       symbolSize: spec.kind === "scatter" ? 6 : 4,
       // Few points are shown as what they are: measurements.
-      showSymbol: series.points.length <= 40 && !smooths,
+      showSymbol: series.points.length <= 40 && !smooths && series.joined !== "step",
       itemStyle: spec.kind === "scatter" ? { color: faded(colour, 0.75) } : {},
       connectNulls: false,
       // Among many lines the one pointed at stands out.

@@ -47,6 +47,8 @@ export interface PointSeries extends NamedSeries {
   /** What each point is, and where a click on it leads: for scatter plots. */
   labels?: string[];
   hrefs?: string[];
+  /** In a scatter plot: this series is a line through its points, or steps from each to the next. */
+  joined?: "line" | "step";
 }
 
 export interface LineSpec extends Common {

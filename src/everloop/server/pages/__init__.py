@@ -3,7 +3,7 @@
 - `rendering`: templates, assets, the frame of every page
 - `navigation`: the rooms that have pages
 - `addresses`: the state of a page, which is its address
-- `plots`, `run_plots`, `monitor_plots`, `lineage`: pictures as data
+- `plots`, `run_plots`, `monitor_plots`, `lineage`, `step_graph`: pictures as data
 - `markdown`: what people write, as HTML that is safe
 - `live`: the stream that keeps a page up to date
 - `signing`: /login and /logout
@@ -19,12 +19,14 @@ from everloop.server.pages import (
     data,
     endpoints,
     experiments,
+    explorer,
     features,
     labelling,
     labels,
     live,
     models,
     overview,
+    pipeline_runs,
     pipelines,
     predictions,
     rollouts,
@@ -33,6 +35,8 @@ from everloop.server.pages import (
     runs,
     search,
     signing,
+    steps,
+    sweeps,
     views,
 )
 from everloop.server.pages.rendering import Pages
@@ -51,12 +55,16 @@ ROOMS = (
     experiments,
     artifacts,
     run,
+    pipeline_runs,
+    steps,
     pipelines,
+    sweeps,
     models,
     endpoints,
     rollouts,
     predictions,
     alerts,
+    explorer,
     audit,
     live,
     signing,

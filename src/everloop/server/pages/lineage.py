@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from everloop.domain.references import IDENTIFIED, Kind
 from everloop.domain.runs import RunRecord
@@ -47,8 +48,8 @@ def graph_of(workspace: Workspace, why: Why, more: Sequence[Link] = ()) -> Graph
     names = _nearest(why.reference, links)
     if len(names) == 1:
         return None
-    runs = _runs(workspace, [each for each in names if each.startswith("run:")])
-    nodes = [_node(each, runs, focus=each == why.reference) for each in names]
+    runs = runs_of(workspace, [each for each in names if each.startswith("run:")])
+    nodes = [node_of(each, runs, focus=each == why.reference) for each in names]
     shown = set(names)
     links = [each for each in links if each.source in shown and each.target in shown]
     level = _levels({node["id"]: node["column"] for node in nodes}, links)
@@ -59,6 +60,7 @@ def graph_of(workspace: Workspace, why: Why, more: Sequence[Link] = ()) -> Graph
         "columns": [COLUMNS[column] if at == 0 else "" for column, at in used],
         "nodes": nodes,
         "edges": [[link.source, link.target] for link in links],
+        "explore": f"/lineage?ref={quote(why.reference, safe=':/@')}",
     }
 
 
@@ -106,7 +108,8 @@ def _nearest(focus: str, links: list[Link]) -> list[str]:
     return list(names)[:MOST_NODES]
 
 
-def _runs(workspace: Workspace, references: list[str]) -> dict[str, RunRecord]:
+def runs_of(workspace: Workspace, references: list[str]) -> dict[str, RunRecord]:
+    """The runs among these references, by reference; those that are purged are missing."""
     wanted = [each.partition(":")[2] for each in references]
     if not wanted:
         return {}
@@ -115,7 +118,8 @@ def _runs(workspace: Workspace, references: list[str]) -> dict[str, RunRecord]:
     return {run.reference: run for run in found}
 
 
-def _node(reference: str, runs: dict[str, RunRecord], *, focus: bool) -> dict[str, Any]:
+def node_of(reference: str, runs: Mapping[str, RunRecord], *, focus: bool) -> dict[str, Any]:
+    """A node as `lineage.ts` draws it."""
     head, _, label = reference.partition(":")
     node = {
         "id": reference,

@@ -24,5 +24,6 @@ NAVIGATION = (
     NavigationEntry("models", "Models", "/models", "m"),
     NavigationEntry("endpoints", "Endpoints", "/endpoints", "e"),
     NavigationEntry("alerts", "Alerts", "/alerts", "a"),
+    NavigationEntry("lineage", "Lineage", "/lineage", "n"),
     NavigationEntry("audit", "Audit", "/audit", "u"),
 )

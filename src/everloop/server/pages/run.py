@@ -12,11 +12,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from everloop.domain.pipelines import PipelineRunRecord, StepRecord
 from everloop.domain.runs import OF_THE_MACHINE, ArtifactRecord, OutputPiece, RunDetail
-from everloop.errors import NotFound
 from everloop.governance.identity import Permission, current_actor, permits
-from everloop.server.pages import artifacts, captured, lineage, markdown, run_plots
+from everloop.server.pages import artifacts, captured, lineage, markdown, pipeline_runs, run_plots, step_graph
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
 from everloop.tracking.differences import code_of, environment_of
@@ -31,6 +29,9 @@ MOST_PIECES, MOST_CHARACTERS = 2_000, 200_000
 MOST_MATRICES = 4
 NOTE = "mlflow.note.content"
 """The tag that holds the note: MLflow's clients and pages know it by this name."""
+
+STEP_TAG, SWEEP_TAG = "everloop.step", "everloop.sweep"
+"""Tags of the runs of steps and of sweeps."""
 
 _STEPPED = re.compile(
     r"(?P<key>.+?)(?:/0*(?P<step>\d+)|%step%(?P<mlstep>-?\d+)%.*)\.(?:png|jpe?g|gif|webp)\Z"
@@ -84,7 +85,10 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "datasets": detail.datasets[:MOST_ROWS],
         "dataset_count": len(detail.datasets),
         "captured": detail.captured,
-        "pipeline": pipeline_of(workspace, run.run_id),
+        "pipeline": pipeline_runs.steps_of(workspace, run, workspace.clock()),
+        "step_of": workspace.pipelines.step_of(run.run_id) if STEP_TAG in run.tags else None,
+        "is_sweep": SWEEP_TAG in run.tags,
+        "tones": step_graph.STATES,
         "children": children,
         "child_count": len(detail.children),
         "parent": workspace.tracking.run(run.parent) if run.parent else None,
@@ -106,14 +110,6 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "may_purge": permits(current_actor().role, Permission.ADMIN),
         "command": f"everloop runs show {run.run_id}",
     }
-
-
-def pipeline_of(workspace: Workspace, run_id: str) -> tuple[PipelineRunRecord, list[StepRecord]] | None:
-    """The pipeline that this run is a run of, with its steps."""
-    try:
-        return workspace.pipelines.pipeline_run(run_id), workspace.pipelines.steps(run_id)
-    except NotFound:
-        return None
 
 
 def stepped_pictures(found: Sequence[ArtifactRecord]) -> dict[str, list[Picture]]:
