@@ -69,6 +69,7 @@ _NAMES: dict[str, str] = {
     "step": "everloop.pipelines.steps:step",
     "sql_step": "everloop.pipelines.kinds.sql:sql_step",
     "shell_step": "everloop.pipelines.kinds.shell:shell_step",
+    "notebook_step": "everloop.pipelines.kinds.notebook:notebook_step",
     "File": "everloop.pipelines.values.files:File",
     "space": "everloop.domain.sweeps",
     "objective": "everloop.domain.sweeps:Objective",

@@ -15,6 +15,7 @@ from everloop.domain.canonical import canonical
 from everloop.domain.runs import MAX_PARAM, Captured, HeldObject, flat_params
 from everloop.errors import Conflict, NotFound
 from everloop.governance.rooms import Context
+from everloop.pipelines.kinds.cells import stripped
 from everloop.store.objects import Objects
 from everloop.tracking.capture import Code, CodeFile, capture, forget_stored
 from everloop.tracking.places import this_process
@@ -22,7 +23,21 @@ from everloop.tracking.run import Run
 from everloop.tracking.tracking import Tracking
 
 KEPT = frozenset(
-    {".py", ".toml", ".sql", ".json", ".yaml", ".yml", ".txt", ".cfg", ".ini", ".j2", ".html", ".sh"}
+    {
+        ".py",
+        ".toml",
+        ".sql",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".txt",
+        ".cfg",
+        ".ini",
+        ".j2",
+        ".html",
+        ".sh",
+        ".ipynb",
+    }
 )
 """Endings of the project's files that are kept with a run: its code and settings. Data belongs into datasets."""
 LARGEST = 512 * 1024
@@ -140,7 +155,7 @@ def keep_code(objects: Objects, root: Path) -> list[HeldObject]:
     files, skipped, new = [], [], []
     for path in _files(root):
         status = path.stat()
-        if status.st_size > LARGEST:
+        if status.st_size > LARGEST and path.suffix != ".ipynb":
             skipped.append(path.relative_to(root).as_posix())
             continue
         key = (id(objects), str(path), status.st_size, status.st_mtime_ns, status.st_ino)
@@ -150,7 +165,7 @@ def keep_code(objects: Objects, root: Path) -> list[HeldObject]:
             new.append((path, key))
     if new:
         with objects.writer() as writer:
-            stored = [(key, writer.add(path)) for path, key in new]
+            stored = [(key, writer.add(_content(path))) for path, key in new]
         _kept.update({key: HeldObject(each.digest, each.size) for key, each in stored})
     entries = [
         CodeFile(path.relative_to(root).as_posix(), _kept[key].digest, _kept[key].size, mode)
@@ -158,6 +173,16 @@ def keep_code(objects: Objects, root: Path) -> list[HeldObject]:
     ]
     record = objects.put(canonical(Code("", "", entries, [], skipped)))
     return [HeldObject(record.digest, record.size), *(HeldObject(each.digest, each.size) for each in entries)]
+
+
+def _content(path: Path) -> Path | bytes:
+    """What is kept of a file: of a notebook, not what running it has left in it."""
+    if path.suffix != ".ipynb":
+        return path
+    try:
+        return stripped(path.read_bytes())
+    except (ValueError, KeyError, TypeError, AttributeError):  # not a notebook, whatever its name says
+        return path
 
 
 def _revision(root: Path) -> tuple[str, str, bool]:

@@ -56,18 +56,21 @@ class Place:
 
 
 class ContentStep(Step[..., Any]):
-    """A `Step` whose function is a `Content`. Its name is that of the variable it is assigned to, unless another is given."""
+    """A `Step` whose function is a `Content`. Its name is that of the variable it is assigned to, unless another is given;
+    `otherwise` where it has neither."""
 
-    def __init__(self, content: Content, place: Place, name: str, settings: StepSettings) -> None:
+    def __init__(
+        self, content: Content, place: Place, name: str, settings: StepSettings, *, otherwise: str
+    ) -> None:
         self.function = self.__wrapped__ = content
-        self._place = place
+        self._place, self._otherwise = place, otherwise
         self._name = checked_name(name, "step name") if name else ""
         self.options = step_options(name, settings)
         declare(self)
 
     @property
     def name(self) -> str:
-        return self._name or self._place.name_of(self) or "step"
+        return self._name or self._place.name_of(self) or self._otherwise
 
     @property
     def signature(self) -> inspect.Signature:  # its file may change meanwhile

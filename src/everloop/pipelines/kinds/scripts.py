@@ -38,7 +38,8 @@ def describe_files(files: dict[str, Path], root: Path) -> Description:
     components, modules = [], []
     for word, path in sorted(files.items()):
         if path.suffix == ".py":
-            modules += list(_python(path.resolve()))
+            script = path.resolve()
+            modules += list(with_those_beside(_module(script, script.stem, ""), script.parent))
         else:
             components.append(Component("script", word, sha256(path.read_bytes())))
     return Description(tuple(components), modules=tuple({each.path: each for each in modules}.values()))
@@ -58,28 +59,26 @@ def _is_shell(path: Path) -> bool:
     return first.startswith(b"#!") and b"sh" in first
 
 
-def _python(script: Path) -> Iterator[ModuleSource]:
-    """A script and the modules beside it that it imports: to Python, its folder comes first."""
-    folder = script.parent
-    waiting, seen = [(script, script.stem, "")], {script}
+def with_those_beside(module: ModuleSource, folder: Path) -> Iterator[ModuleSource]:
+    """A Python text and the modules in its folder that it imports: to Python, that folder comes first."""
+    waiting, seen = [module], {module.path}
     while waiting:
-        path, name, package = waiting.pop()
-        try:
-            module = read_module(path, name, package)
-        except SyntaxError as error:
-            raise InvalidDefinition(
-                f"{path}, line {error.lineno}: {error.msg}", hint="mend the file"
-            ) from None
+        module = waiting.pop()
         yield module
         for each in _imported(module):
-            for beside in (
-                folder / f"{each.replace('.', '/')}.py",
-                folder / each.replace(".", "/") / "__init__.py",
-            ):
+            inner = folder / each.replace(".", "/")
+            for beside in (inner.with_name(f"{inner.name}.py"), inner / "__init__.py"):
                 if beside.is_file() and beside not in seen:
                     seen.add(beside)
-                    inner = each if beside.name == "__init__.py" else each.rpartition(".")[0]
-                    waiting.append((beside, each, inner))
+                    package = each if beside.name == "__init__.py" else each.rpartition(".")[0]
+                    waiting.append(_module(beside, each, package))
+
+
+def _module(path: Path, name: str, package: str) -> ModuleSource:
+    try:
+        return read_module(path, name, package)
+    except SyntaxError as error:
+        raise InvalidDefinition(f"{path}, line {error.lineno}: {error.msg}", hint="mend the file") from None
 
 
 def _imported(module: ModuleSource) -> Iterator[str]:
@@ -91,6 +90,6 @@ def _imported(module: ModuleSource) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = module.resolve(node.level, node.module or "")
             names = [base, *(f"{base}.{each.name}" for each in node.names)]
-        for name in names:
+        for name in filter(None, names):
             parts = name.split(".")
             yield from (".".join(parts[: count + 1]) for count in range(len(parts)))

@@ -70,7 +70,7 @@ def shell_step(
     """
     place = Place(1)
     content = _Command(command, place, _outputs(outputs), dict(inputs), dict(env))
-    return ContentStep(content, place, name, settings)
+    return ContentStep(content, place, name, settings, otherwise="command")
 
 
 class _Command:

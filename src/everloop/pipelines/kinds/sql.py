@@ -58,7 +58,7 @@ def sql_step(sql: str, /, *, name: str = "", **settings: Unpack[StepSettings]) -
     [{'word': 'long'}, {'word': 'words'}]
     """
     place = Place(1)
-    return ContentStep(_Query(sql, place, settings), place, name, settings)
+    return ContentStep(_Query(sql, place, settings), place, name, settings, otherwise="query")
 
 
 class _Query:
