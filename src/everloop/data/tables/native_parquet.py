@@ -6,7 +6,8 @@ the memory: it decodes a vector at a time, and skips what a condition rules out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -53,6 +54,19 @@ def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str
             con.unregister(name)
             con.execute(f"create temp view {quoted(name)} as from {source}")
     return kinds
+
+
+@contextmanager
+def offered(con: duckdb.DuckDBPyConnection, tables: Mapping[str, Any]) -> Iterator[None]:
+    """Let a connection's SQL read tables by their names, as `offer` does, for a while."""
+    try:
+        for name, rows in tables.items():
+            offer(con, name, rows)
+        yield
+    finally:
+        for name in tables:
+            con.unregister(name)
+            con.execute(f"drop view if exists {quoted(name)}")
 
 
 def _described(con: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from everloop.data.tables.native_parquet import confine
 from everloop.data.tables.parquet import arrow_table
 from everloop.data.tables.scanning import KeptConnection
 from everloop.domain.consumption import note
@@ -55,7 +56,7 @@ class FeatureReader:
         self._created: dict[str, Times] = {}
         self._connection = KeptConnection()
         # A view's SQL sees its datasets and nothing else: no file that nobody recorded, and none of a server's.
-        self._connection.get().execute("set enable_external_access = false")
+        confine(self._connection.get(), tables.values())
         for reference, view in self._views.items():
             rows = compute_rows(self._connection.get(), view, tables)
             self._timelines[reference] = Timeline(view, rows)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from everloop.data.tables.native_parquet import offered
 from everloop.data.tables.scanning import quoted, sql_errors
 from everloop.domain.featureviews import Aggregate, FeatureView
 from everloop.errors import Failed, InvalidInput
@@ -47,16 +48,12 @@ def compute_rows(con: duckdb.DuckDBPyConnection, view: FeatureView, tables: Mapp
     what = f"feature view '{view.name}'"
     wanted = list({values_key(each): each for each in view.aggregates}.values())
     relations = dict(tables) if view.python is None else {view.sources[0]: transformed(view, tables)}
-    registered = [name for name in view.sources if name in relations]
-    with sql_errors(what):
-        for name in registered:
-            con.register(name, relations[name])
-        try:
-            _require_expressions(con, view, what)
-            table = con.sql(_query(con, view, wanted, what)).to_arrow_table().combine_chunks()
-        finally:
-            for name in registered:
-                con.unregister(name)
+    with (
+        sql_errors(what),
+        offered(con, {name: relations[name] for name in view.sources if name in relations}),
+    ):
+        _require_expressions(con, view, what)
+        table = _fetched(con.sql(_query(con, view, wanted, what)))
     event = _numbers(table["e"], LONG_AGO)
     created = None
     if view.available:
@@ -147,6 +144,25 @@ def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, wanted: list[Aggre
     return f"select * from (select {', '.join(selected)} from {source} {keep}) where e is not null"
 
 
+def _fetched(rows: duckdb.DuckDBPyRelation) -> pa.Table:
+    """The rows with each column in one piece. Of fixed width, it is made in one piece, not copied together; a piece of texts may
+    hold two gigabytes at most."""
+    fixed = all(kind.id in _FIXED_WIDTH for kind in rows.types)
+    return (rows.to_arrow_table(_ONE_PIECE) if fixed else rows.to_arrow_table()).combine_chunks()
+
+
+_FIXED_WIDTH = {
+    "boolean",
+    "integer",
+    "bigint",
+    "smallint",
+    "float",
+    "double",
+    "date",
+    "timestamp with time zone",
+}
+_ONE_PIECE = 1 << 26
+"""Rows."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
