@@ -57,6 +57,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("everloop.cli.rollout:rollback", "go back to the model before, at once"),
     "retrain": ("everloop.cli.loop:retrain", "train a model again, gate it, begin its rollout"),
     "loop": ("everloop.cli.loop:loop", "policies and what they did; tick does what is due"),
+    "triggers": (
+        "everloop.cli.triggers:triggers",
+        "what starts pipelines by itself: list, fire, pause, backfill, history",
+    ),
     "audit": ("everloop.cli.audit:audit", "the chain of events, and whether it still holds"),
     "token": ("everloop.cli.audit:token", "keys to a server"),
 }

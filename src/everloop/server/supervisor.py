@@ -1,5 +1,6 @@
-"""What runs beside the API while `everloop up` is there: the endpoints' prediction servers as children, and the chores of the
-loop: bring in what was logged, close days and judge them, act on policies, move rollouts on.
+"""What runs beside the API while `everloop up` is there: the endpoints' prediction servers as children, the chores of the loop
+(bring in what was logged, close days and judge them, act on policies, move rollouts on), and the triggers, whose pipelines run in
+children, too.
 
 Each chore may be done twice, and failing once harms nobody: it is logged and done again the next time.
 """
@@ -16,6 +17,7 @@ from functools import partial
 from everloop.domain.rollouts import TERMINAL
 from everloop.errors import EverloopError
 from everloop.features.apart import apart
+from everloop.loop.triggers.scheduler import Scheduler
 from everloop.serving.process import PredictionServer
 from everloop.workspace.workspace import Workspace
 
@@ -23,6 +25,8 @@ log = logging.getLogger("everloop.server")
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the endpoints' servers."""
+TURN_EVERY = 1.0
+"""Seconds between two looks at the triggers. A pipeline is not waited for."""
 CHORES_EVERY = 30.0
 """Seconds between two rounds of chores. A retraining is waited for: the next round comes after it."""
 PATIENCE = 60.0
@@ -32,7 +36,7 @@ QUIET = timedelta(days=3)
 
 
 class Supervisor:
-    """Looks after a workspace from two threads of its own; `stop` ends them and the children."""
+    """Looks after a workspace from threads of its own; `stop` ends them and the children."""
 
     def __init__(self, workspace: Workspace, *, timer: Callable[[], float] = time.monotonic) -> None:
         self._workspace = workspace
@@ -41,7 +45,9 @@ class Supervisor:
         self._threads = [
             threading.Thread(target=self._repeat, args=(self.serve, LOOK_EVERY), name="everloop-servers"),
             threading.Thread(target=self._repeat, args=(self.chores, CHORES_EVERY), name="everloop-chores"),
+            threading.Thread(target=self._repeat, args=(self.turn, TURN_EVERY), name="everloop-triggers"),
         ]
+        self.scheduler: Scheduler = workspace.loop.scheduler()
         self.servers: dict[str, PredictionServer] = {}
         self._failures: dict[str, tuple[int, float]] = {}
 
@@ -50,10 +56,11 @@ class Supervisor:
             thread.start()
 
     def stop(self) -> None:
-        """Stop looking; let the prediction servers drain and end."""
+        """Stop looking; let the prediction servers drain and end, and pipelines give back what they have not finished."""
         self._ending.set()
         for thread in self._threads:
             thread.join()
+        self.scheduler.stop()
         self.stop_servers()
 
     def stop_servers(self) -> None:
@@ -82,6 +89,10 @@ class Supervisor:
             except EverloopError as error:
                 self._failures[name] = (failures + 1, self._timer() + min(PATIENCE, 2.0**failures))
                 log.error("the prediction server of %s does not start: %s", name, error.message)
+
+    def turn(self) -> None:
+        """One look at the triggers."""
+        self.scheduler.turn(self._workspace.clock())
 
     def chores(self) -> None:
         """One round of the loop, in the order of the life cycle."""
