@@ -265,13 +265,13 @@ class TestKnowing:
     )
     def test_a_file_is_known_by_its_look(self, look: Look, shared: bool, trusted: bool) -> None:
         known = Known("data:d@v1", 100, {"a": Seen("digest", 5, 99, 99, 1)}, shared=shared)
-        assert known.digest(Found("a", "/d/a", look)) == ("digest" if trusted else None)
+        assert known.digests([Found("a", "/d/a", look)]) == ({"a": "digest"} if trusted else {})
 
     @pytest.mark.parametrize("look", [Look(5, 100, 99, 1), Look(5, 99, 100, 1), Look(5, 101, 101, 1)])
     def test_one_as_young_as_the_look_at_it_is_not(self, look: Look) -> None:
         """Two writes in one tick of the clock leave the same size and times: the second must be seen all the same."""
         known = Known("data:d@v1", 100, {"a": Seen("digest", *look)})
-        assert known.digest(Found("a", "/d/a", look)) is None
+        assert known.digests([Found("a", "/d/a", look)]) == {}
 
     def test_a_change_that_keeps_size_and_time_is_seen(self, workspace: LocalWorkspace, photos: Path) -> None:
         age(photos)

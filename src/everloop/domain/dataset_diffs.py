@@ -92,8 +92,16 @@ class DatasetDiff(msgspec.Struct, frozen=True, kw_only=True):
         return not (files or self.columns or self.reordered or rows)
 
 
+def _contents(manifest: Manifest) -> dict[str, tuple[str, bool]]:
+    """What stands at each path: equal values, equal things."""
+    contents = {file.path: (file.digest, file.executable) for file in manifest.files}
+    contents |= {link.path: (f"-> {link.target}", False) for link in manifest.links}
+    return contents | {f"{path}/": (f"{path}/", False) for path in manifest.folders}
+
+
 def diff_files(first: Manifest, second: Manifest) -> FileDiff:
-    """What differs by path and digest; nothing is read.
+    """What differs by path and digest, whether a file may be run, and what links point to; nothing is read. The path of a folder
+    with nothing in it ends in a slash.
 
     >>> from everloop.domain.datasets import FileEntry
     >>> a = Manifest.of([FileEntry("w", "5" * 64, 1), FileEntry("x", "1" * 64, 1), FileEntry("y", "2" * 64, 1)])
@@ -101,9 +109,8 @@ def diff_files(first: Manifest, second: Manifest) -> FileDiff:
     >>> diff_files(a, b)
     FileDiff(added=['z'], removed=['x'], changed=['y'], renamed=[Renamed(before='w', after='v')])
     """
-    before = {file.path: file.digest for file in first.files}
-    after = {file.path: file.digest for file in second.files}
-    gone: dict[str, list[str]] = {}
+    before, after = _contents(first), _contents(second)
+    gone: dict[tuple[str, bool], list[str]] = {}
     for path, digest in before.items():
         if path not in after:
             gone.setdefault(digest, []).append(path)
@@ -116,8 +123,8 @@ def diff_files(first: Manifest, second: Manifest) -> FileDiff:
         else:
             added.append(path)
     return FileDiff(
-        added=added,
+        added=sorted(added),
         removed=sorted(path for paths in gone.values() for path in paths),
-        changed=[path for path, digest in after.items() if before.get(path, digest) != digest],
+        changed=sorted(path for path, digest in after.items() if before.get(path, digest) != digest),
         renamed=renamed,
     )

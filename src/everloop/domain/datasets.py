@@ -15,9 +15,11 @@ from everloop.domain.checks import CheckReport
 from everloop.domain.globs import chooses
 from everloop.domain.names import shown
 from everloop.domain.references import Kind, Reference
-from everloop.errors import Corrupted, InvalidInput, NotFound
+from everloop.errors import Corrupted, InvalidInput, NotFound, StorageError
 
 _EMPTY_OR_DOTS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
+FORMAT = 2
+"""The newest format of a manifest that is known here."""
 QUARANTINE = "quarantine"
 """Rows that failed a check on their way into dataset NAME go to dataset NAME/quarantine."""
 
@@ -26,7 +28,7 @@ class FileEntry(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """One file of a version: its path with ``/``, the SHA-256 of its content, its bytes.
 
     source: where the bytes of a file added by reference rest, such as ``file:///data/a.parquet`` or ``s3://bucket/a``; empty for
-    a file whose bytes are in the object store.
+    a file whose bytes are in the object store. executable: whether its owner may run it.
 
     >>> msgspec.json.encode(FileEntry("a", "1", 1))  # what was stored before there were sources keeps its digest
     b'{"path":"a","digest":"1","size":1}'
@@ -36,10 +38,20 @@ class FileEntry(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     digest: str
     size: int
     source: str = ""
+    executable: bool = False
+
+
+class SymbolicLink(msgspec.Struct, frozen=True, order=True):
+    """A symbolic link of a version: its path, and what it points to, as it is written in the link."""
+
+    path: str
+    target: str
 
 
 class Manifest(msgspec.Struct, frozen=True):
     """The files of a version, sorted by path. Its encoding is stored as an object, whose digest is the version's.
+
+    links, folders: the symbolic links, and the folders with nothing in them, by path. A version that has any is of format 2.
 
     >>> one = Manifest.of([FileEntry("b", "2" * 64, 2), FileEntry("a", "1" * 64, 1)])
     >>> [file.path for file in one.files], one.size
@@ -50,12 +62,24 @@ class Manifest(msgspec.Struct, frozen=True):
 
     files: tuple[FileEntry, ...]
     format: int = 1
+    links: tuple[SymbolicLink, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, files: Iterable[FileEntry]) -> Manifest:
+    def of(
+        cls, files: Iterable[FileEntry], links: Iterable[SymbolicLink] = (), folders: Iterable[str] = ()
+    ) -> Manifest:
         """A manifest of files in any order. Raises InvalidInput for paths that cannot live beside each other everywhere."""
         listed = tuple(sorted(files))
-        _refuse_clashes(listed)
+        kept, empty = tuple(sorted(links)), tuple(sorted(folders))
+        if kept or empty:
+            paths = [*(file.path for file in listed), *(link.path for link in kept)]
+            inside = {path[:end] for path in paths for end, each in enumerate(path) if each == "/"}
+            manifest = cls(listed, 2, kept, tuple(path for path in empty if path not in inside))
+            _refuse_clashes([*paths, *manifest.folders])
+            _refuse_escapes(manifest)
+            return manifest
+        _refuse_clashes([file.path for file in listed])
         return cls(listed)
 
     @property
@@ -70,7 +94,9 @@ class Manifest(msgspec.Struct, frozen=True):
     def chosen(self, patterns: Iterable[str]) -> Manifest:
         """Only the files that patterns name (see `globs.chooses`); all of them when there are none. Raises NotFound."""
         listed = list(patterns)
-        files = tuple(file for file in self.files if chooses(listed, file.path)) if listed else self.files
+        if not listed:
+            return self
+        files = tuple(file for file in self.files if chooses(listed, file.path))
         if not files:
             raise NotFound(
                 f"no file is named by {' or '.join(map(shown, listed))}",
@@ -78,9 +104,13 @@ class Manifest(msgspec.Struct, frozen=True):
                 if self.files
                 else "",
             )
-        return msgspec.structs.replace(self, files=files)
+        links = tuple(link for link in self.links if chooses(listed, link.path))
+        folders = tuple(path for path in self.folders if chooses(listed, path))
+        return msgspec.structs.replace(self, files=files, links=links, folders=folders)
 
     def encode(self) -> bytes:
+        if self.format == 1:  # as it was before there were links: what was stored then keeps its digest
+            return canonical({"files": self.files, "format": 1})
         return canonical(self)
 
     @classmethod
@@ -90,8 +120,17 @@ class Manifest(msgspec.Struct, frozen=True):
             manifest = msgspec.json.decode(data, type=cls)
         except msgspec.MsgspecError as error:
             raise Corrupted(f"the list of files of a version cannot be read: {error}") from None
+        if manifest.format > FORMAT:
+            raise StorageError(
+                f"the version was made by a newer Everloop: its list of files has format {manifest.format}",
+                hint="install a newer version of Everloop",
+            )
         for file in manifest.files:
             checked_path(file.path)
+        for path in manifest.folders:
+            checked_path(path)
+        if manifest.links:
+            _refuse_escapes(manifest)
         return manifest
 
 
@@ -299,16 +338,55 @@ def checked_path(path: str) -> str:
     return path
 
 
-def _refuse_clashes(files: Sequence[FileEntry]) -> None:
-    if len({file.path.casefold() for file in files if file.path.isascii()}) == len(files):
+def checked_link(link: SymbolicLink) -> SymbolicLink:
+    """Return a link if it stays within its version wherever that is checked out, else raise InvalidInput.
+
+    >>> checked_link(SymbolicLink("models/best", "../runs/7")).target
+    '../runs/7'
+    >>> checked_link(SymbolicLink("models/best", "../../runs/7"))
+    Traceback (most recent call last):
+    everloop.errors.InvalidInput: the symbolic link 'models/best' leads out of its folder: it points to '../../runs/7'
+    """
+    checked_path(link.path)
+    parts = [part for part in link.target.split("/") if part != "."]
+    up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    if link.target.startswith("/") or up > link.path.count("/"):
+        raise InvalidInput(
+            f"the symbolic link {shown(link.path)} leads out of its folder: it points to {shown(link.target)}",
+            hint="put what it points to into the folder, or take the link away",
+        )
+    if ".." in parts[up:]:  # behind a part that is a link itself, it may lead anywhere
+        raise InvalidInput(
+            f"the symbolic link {shown(link.path)} has '..' in the middle of what it points to: {shown(link.target)}",
+            hint="let '..' stand at the beginning only",
+        )
+    if not link.target or not link.target.isprintable():
+        raise InvalidInput(
+            f"the symbolic link {shown(link.path)} points to {shown(link.target)}, which cannot be kept",
+            hint="take the link away",
+        )
+    return link
+
+
+def _refuse_escapes(manifest: Manifest) -> None:
+    """Raise InvalidInput when something of a version would be written through one of its links, or one leads out."""
+    names = {checked_link(link).path for link in manifest.links}
+    for path in [*(file.path for file in manifest.files), *manifest.folders, *names]:
+        parts = path.split("/")
+        if any("/".join(parts[:end]) in names for end in range(1, len(parts))):
+            raise InvalidInput(f"{shown(path)} cannot be a file of a dataset: it is behind a symbolic link")
+
+
+def _refuse_clashes(paths: Sequence[str]) -> None:
+    if len({path.casefold() for path in paths if path.isascii()}) == len(paths):
         return
     seen: dict[str, str] = {}
-    for file in files:
+    for path in paths:
         # Two names that some file systems take for one could not both be checked out there.
-        plain = unicodedata.normalize("NFC", file.path).casefold()
+        plain = unicodedata.normalize("NFC", path).casefold()
         if plain in seen:
             raise InvalidInput(
-                f"{shown(seen[plain])} and {shown(file.path)} are one name on some computers",
+                f"{shown(seen[plain])} and {shown(path)} are one name on some computers",
                 hint="rename one of them",
             )
-        seen[plain] = file.path
+        seen[plain] = path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from everloop.data.incoming.folders import Found, list_contents, look_of
-from everloop.data.incoming.stat_index import Known, Seen, StatIndex, digest_of
+from everloop.data.incoming.stat_index import Known, Seen, StatIndex, digest_of, digest_of_link
+from everloop.data.incoming.stat_index import known as known_files
 from everloop.domain.datasets import FileEntry, FolderStatus, Link, Manifest
 from everloop.errors import Conflict, InvalidInput, NotFound
 
@@ -48,34 +50,45 @@ class Checkouts:
             )
         begun = self.index.now() if os.access(self._folder, os.W_OK) else 0
         found = list_contents(folder)
-        digests = {file.path: known.digest(file) for file in found}
-        unsure = [file for file in found if digests[file.path] is None]
+        kept = known.files
+        digests = known.digests(found.files)
+        unsure = [file for file in found.files if file.path in kept and file.path not in digests]
         digests |= {file.path: digest_of(file) for file in unsure}
-        before = {path: seen.digest for path, seen in known.files.items()}
-        added = [path for path in digests if path not in before]
-        removed = [path for path in sorted(before) if path not in digests]
-        changed = [path for path, digest in digests.items() if before.get(path, digest) != digest]
-        if begun and unsure and any(digests[file.path] == before.get(file.path) for file in unsure):
-            self._refresh(folder, known, begun, found, digests)
+        changed = [
+            file.path
+            for file in found.files
+            if (seen := kept.get(file.path)) is not None
+            and (seen.digest != digests[file.path] or seen.executable != file.executable)
+        ]
+        if begun and any(kept[file.path].digest == digests[file.path] for file in unsure):
+            self._refresh(folder, known, begun, found.files, digests)
+        targets = {link.path: digest_of_link(link.target) for link in found.links}
+        changed += [path for path, digest in targets.items() if path in kept and kept[path].digest != digest]
+        changed += [other.path for other in found.others if other.path in kept]
+        folders = {f"{path}/" for path in known.folders}
+        there = {file.path for file in found.files} | targets.keys() | {other.path for other in found.others}
+        there |= {f"{path}/" for path in found.folders}
+        added = [path for path in there if path not in kept and path not in folders]
+        removed = [path for path in (*kept, *folders) if path not in there]
         return FolderStatus(
             folder=str(folder),
             reference=known.reference,
             clean=not (added or removed or changed),
-            added=added,
-            removed=removed,
-            changed=changed,
+            added=sorted(added),
+            removed=sorted(removed),
+            changed=sorted(changed),
             only=known.only,
         )
 
     def _refresh(
-        self, folder: Path, known: Known, begun: int, found: Iterable[Found], digests: dict[str, str | None]
+        self, folder: Path, known: Known, begun: int, found: Iterable[Found], digests: dict[str, str]
     ) -> None:
         """Files that were read and are as they were need not be read the next time."""
         files = dict(known.files)
         for file in found:
             seen = files.get(file.path)
-            if seen is not None and seen.digest == digests[file.path]:
-                files[file.path] = Seen(seen.digest, *file.look)
+            if seen is not None and seen.digest == digests.get(file.path):
+                files[file.path] = Seen(seen.digest, *file.look, seen.executable)
         self.index.put(folder, msgspec.structs.replace(known, begun=begun, files=files))
 
     def write(
@@ -104,7 +117,7 @@ class Checkouts:
             try:
                 beside.mkdir()
                 way = contents.chosen_link(link, beside)
-                reused = self._fill(contents, way, manifest.files, beside, folder, clean)
+                reused = self._fill(contents, way, manifest, beside, folder, clean)
                 known = self._known(reference, manifest, beside, only, shared=way is Link.HARDLINK)
                 self.index.prepare(folder, beside, known)
                 self._change_places(beside, folder, identifier)
@@ -117,7 +130,7 @@ class Checkouts:
         self,
         contents: FileContents,
         way: Link,
-        files: Sequence[FileEntry],
+        manifest: Manifest,
         beside: Path,
         folder: Path,
         clean: dict[str, str],
@@ -125,22 +138,28 @@ class Checkouts:
         """Make every file. One that the folder holds already, unchanged, only gets a second name: so to go from one version to
         the next costs what differs. Returns whether there were such files."""
         rest: list[FileEntry] = []
-        for place in sorted({file.path.rpartition("/")[0] for file in files} - {""}):
+        parents = {file.path.rpartition("/")[0] for file in manifest.files}
+        parents |= {link.path.rpartition("/")[0] for link in manifest.links}
+        for place in sorted({*parents, *manifest.folders} - {""}):
             os.makedirs(f"{beside}/{place}", exist_ok=True)
-        for file in files:
+        for file in manifest.files:
             if way is Link.HARDLINK or clean.get(file.path) != file.digest:
                 rest.append(file)
                 continue
             held = f"{folder}/{file.path}"
             try:
-                if os.lstat(held).st_nlink > 1:  # a link to the workspace's own file
+                status = os.lstat(held)
+                # More than one name: a link to the workspace's own file.
+                if status.st_nlink > 1 or bool(status.st_mode & stat.S_IXUSR) != file.executable:
                     rest.append(file)
                 else:
                     os.link(held, f"{beside}/{file.path}")
             except OSError:  # no hard links here
                 rest.append(file)
         contents.write(rest, beside, way)
-        return len(rest) < len(files)
+        for link in manifest.links:  # after the files: nothing is written through a link
+            os.symlink(link.target, f"{beside}/{link.path}")
+        return len(rest) < len(manifest.files)
 
     def _clean_files(self, folder: Path, force: bool) -> dict[str, str]:
         """Path and content of the folder's files that are as they were. Raises Conflict when there is anything that is not."""
@@ -170,13 +189,12 @@ class Checkouts:
         """What was written, as it looks now that nobody else has seen it."""
         digests = {file.path: file.digest for file in manifest.files}
         found = list_contents(beside)
-        newest = max((max(file.look.modified, file.look.changed) for file in found), default=0)
+        newest = max((max(file.look.modified, file.look.changed) for file in found.files), default=0)
         for _ in range(_TICKS):
             if (begun := self.index.now()) > newest:
                 break
             self._pause(0.001)
-        files = {file.path: Seen(digests[file.path], *file.look) for file in found}
-        return Known(reference, begun, files, list(only), shared)
+        return known_files(reference, begun, found, digests, only=only, shared=shared)
 
     def _after_removal(self, folder: Path, known: Known) -> Known:
         """A file that had a name in the old folder too has changed by losing it, though not in its content."""
@@ -187,7 +205,7 @@ class Checkouts:
             except OSError:
                 continue
             if (look.size, look.modified, look.inode) == (seen.size, seen.modified, seen.inode):
-                files[path] = Seen(seen.digest, *look)
+                files[path] = Seen(seen.digest, *look, seen.executable)
         newest = max((seen.changed for seen in files.values()), default=0)
         if files == known.files or newest < known.begun:
             return msgspec.structs.replace(known, files=files)

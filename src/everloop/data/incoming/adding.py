@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from everloop.data.incoming.folders import Found, read_small, require_unchanged
+from everloop.data.incoming.folders import Found, changed_meanwhile, read_small, require_unchanged
 from everloop.data.incoming.sources import Incoming, Part, taken_in
 from everloop.data.incoming.stat_index import StatIndex, digest_of, known
 from everloop.data.tables.file_cache import SMALL
@@ -22,6 +22,7 @@ from everloop.domain.datasets import (
     FileEntry,
     Manifest,
     NewVersion,
+    SymbolicLink,
     VersionRecord,
     diff_columns,
     quarantine_of,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 TOGETHER, TOGETHER_BYTES = 1_000, 32 << 20
 """Small files that are stored at once, and the bytes that are held for it."""
+
+
+_NOWHERE: Mapping[str, str] = {}
 
 
 class Shape(NamedTuple):
@@ -108,30 +112,27 @@ class Addition:
     def _known(self, incoming: Incoming) -> dict[str, str]:
         """Path and content of the files that look as they did when they were last read."""
         before = self._index.get(incoming.place) if incoming.place is not None else None
-        if before is None or incoming.files is None:
+        if before is None or incoming.found is None:
             return {}
-        digests = {file.path: before.digest(file) for file in incoming.files}
-        return {path: digest for path, digest in digests.items() if digest is not None}
+        return before.digests(incoming.found.files)
 
     def _unchanged(self, incoming: Incoming) -> Added | None:
         """The newest version, when the files are known to be its files; nothing is read or asked then."""
-        files = incoming.files
+        found = incoming.found
         if (
-            not files
-            or len(self._digests) != len(files)
+            found is None
+            or len(self._digests) != len(found.files)
             or self._append
             or self._terms.contract
             or self._terms.checks
         ):
             return None
         newest = self._room.newest(self._name)
-        entries = [self._entry(incoming, file, self._digests[file.path]) for file in files]
-        if newest is None or sha256(Manifest.of(entries).encode()).hexdigest() != newest.digest:
+        entries = [_entry(file, self._digests[file.path], incoming.addresses) for file in found.files]
+        manifest = self._combined(Manifest(()), entries, incoming)
+        if newest is None or sha256(manifest.encode()).hexdigest() != newest.digest:
             return None
         return Added(**msgspec.structs.asdict(newest) | {"new_bytes": 0}, unchanged=True)
-
-    def _entry(self, incoming: Incoming, file: Found, digest: str) -> FileEntry:
-        return FileEntry(file.path, digest, file.look.size, incoming.addresses.get(file.path, ""))
 
     # The version
 
@@ -153,7 +154,7 @@ class Addition:
         self._begun = self._index.now()
         with self._room.objects.writer() as writer:
             stored, new_bytes = self._write(writer, good, incoming.addresses)
-            manifest = self._combined(base, stored)
+            manifest = self._combined(base, stored, incoming)
             new_paths = {file.path for file in manifest.files} - {file.path for file in base.files}
             listing = writer.add(manifest.encode())
             versions = [
@@ -172,7 +173,8 @@ class Addition:
             ]
             if bad:
                 versions.append(self._quarantine(writer, bad))
-            require_unchanged(part.source for part in parts if isinstance(part.source, Found))
+            if incoming.found is not None:
+                require_unchanged(incoming.found.files, incoming.found.links)
         self._new_bytes += versions[0].new_bytes
         return versions, report, len(rejected)
 
@@ -241,48 +243,54 @@ class Addition:
     ) -> tuple[list[FileEntry], int]:
         """Store the parts; what is known to be stored is not read again. Returns the files to be, and the new bytes."""
         entries: dict[str, FileEntry] = {}
-        small: list[Part] = []
+        small: list[Found] = []
         new_bytes = waiting = 0
         there = set() if addresses else writer.present(set(self._digests.values()))
 
         def flush() -> int:
-            done = writer.add_many([read_small(part.source) for part in small])
-            for part, stored in zip(small, done, strict=True):
-                entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
+            done = writer.add_many([read_small(file) for file in small])
+            for file, stored in zip(small, done, strict=True):
+                entries[file.path] = _entry(file, stored.digest)
             small.clear()
             return sum(stored.new_bytes for stored in done)
 
-        for part in parts:
-            digest = self._digests.get(part.path)
-            if not isinstance(part.source, Found):
+        for path, source, _ in parts:
+            digest = self._digests.get(path)
+            if not isinstance(source, Found):
                 from everloop.data.tables.parquet import as_parquet
 
-                with as_parquet(part.source, self._room.context.folder) as stream:
+                with as_parquet(source, self._room.context.folder) as stream:
                     stored = writer.add(stream)
-                entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
+                entries[path] = FileEntry(path, stored.digest, stored.size)
                 new_bytes += stored.new_bytes
-            elif part.path in addresses:
-                entries[part.path] = FileEntry(
-                    part.path, digest or digest_of(part.source), part.source.look.size, addresses[part.path]
-                )
+            elif path in addresses:
+                entries[path] = _entry(source, digest or digest_of(source), addresses)
             elif digest is not None and digest in there:
-                entries[part.path] = FileEntry(part.path, digest, part.source.look.size)
-            elif part.source.look.size <= SMALL:
-                small.append(part)
-                waiting += part.source.look.size
+                entries[path] = _entry(source, digest)
+            elif source.look.size <= SMALL:
+                small.append(source)
+                waiting += source.look.size
                 if len(small) == TOGETHER or waiting >= TOGETHER_BYTES:
                     new_bytes += flush()
                     waiting = 0
             else:
-                stored = writer.add(part.source.place)
-                entries[part.path] = FileEntry(part.path, stored.digest, stored.size)
+                stored = writer.add(source.place)
+                if stored.size != source.look.size:
+                    raise changed_meanwhile(source)
+                entries[path] = _entry(source, stored.digest)
                 new_bytes += stored.new_bytes
         if small:
             new_bytes += flush()
         self._read = {path: entry.digest for path, entry in entries.items()}
         return [entries[part.path] for part in parts], new_bytes
 
-    def _combined(self, base: Manifest, stored: list[FileEntry]) -> Manifest:
+    def _combined(self, base: Manifest, stored: list[FileEntry], incoming: Incoming) -> Manifest:
+        found = incoming.found
+        links = {link.path: link for link in base.links}
+        links |= {link.path: SymbolicLink(link.path, link.target) for link in found.links} if found else {}
+        folders = {*base.folders, *(found.folders if found else ())}
+        if not base.files:
+            return Manifest.of(stored, links.values(), folders)
         known = {file.path: file for file in base.files}
         for file in stored:
             if file.path in known and known[file.path].digest != file.digest:
@@ -291,7 +299,7 @@ class Addition:
                     hint="name the file otherwise, or add without appending to replace the version's content",
                 )
             known[file.path] = file
-        return Manifest.of(known.values())
+        return Manifest.of(known.values(), links.values(), folders)
 
     def _table_facts(self, parent: VersionRecord | None, shape: Shape, new: list[Part]) -> dict[str, Any]:
         """Rows, columns and content of the version: those of the new parts, after those of the parent when they are appended."""
@@ -369,8 +377,8 @@ class Addition:
     ) -> Added:
         version = recorded[0]
         unchanged = parent is not None and parent.reference == version.reference
-        if incoming.place is not None and incoming.files and not self._append and not rejected:
-            self._index.put(incoming.place, known(version.reference, self._begun, incoming.files, self._read))
+        if incoming.place is not None and incoming.found and not self._append and not rejected:
+            self._index.put(incoming.place, known(version.reference, self._begun, incoming.found, self._read))
         facts = msgspec.structs.asdict(version) | {"new_bytes": 0 if unchanged else self._new_bytes}
         return Added(
             **facts,
@@ -379,6 +387,10 @@ class Addition:
             quarantine=recorded[1].reference if len(recorded) > 1 else None,
             quarantined_rows=rejected,
         )
+
+
+def _entry(file: Found, digest: str, addresses: Mapping[str, str] = _NOWHERE) -> FileEntry:
+    return FileEntry(file.path, digest, file.look.size, addresses.get(file.path, ""), file.executable)
 
 
 def _told(failed: list[Any]) -> str:

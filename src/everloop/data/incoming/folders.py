@@ -7,12 +7,13 @@ tenth of a second, and everything that asks about folders lists them.
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from everloop.domain.datasets import checked_path
+from everloop.domain.datasets import SymbolicLink, checked_link, checked_path
 from everloop.errors import Conflict, InvalidInput, NotFound
 
 WORKSPACE = ".everloop"
@@ -29,15 +30,35 @@ class Look(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A file as it was when its folder was listed: its path within the folder, where it is, how it looked."""
+    """A file as it was when its folder was listed: its path within the folder, where it is, how it looked, and whether its owner
+    may run it."""
 
     path: str
     source: str
     look: Look
+    executable: bool = False
 
     @property
     def place(self) -> Path:
         return Path(self.source)
+
+
+class FoundLink(NamedTuple):
+    """A symbolic link of a folder: its path within it, where it is, how it looked, what it points to."""
+
+    path: str
+    source: str
+    look: Look
+    target: str
+
+
+class Listing(NamedTuple):
+    """What a folder holds, each by path: its files, symbolic links, folders with nothing in them, and what is none of these."""
+
+    files: list[Found]
+    links: list[FoundLink]
+    folders: list[str]
+    others: list[Found]
 
 
 def look_of(status: os.stat_result) -> Look:
@@ -54,45 +75,65 @@ def require_source(source: Path) -> os.stat_result:
         raise InvalidInput(f"{source} cannot be read: {error.strerror}") from None
 
 
-def list_files(source: Path) -> list[Found]:
-    """The files of a folder by path, or the one file. Raises NotFound, or InvalidInput for what cannot be kept: links, devices,
-    empty folders, names that are not UTF-8, files that may not be read."""
+def list_files(source: Path) -> Listing:
+    """What a folder holds, or the one file. Raises NotFound, or InvalidInput for what cannot be kept: devices, links that lead
+    out of the folder, names that are not UTF-8, files that may not be read, a folder without files."""
     top = require_source(source)
     if stat.S_ISREG(top.st_mode):
-        files = [Found(checked_path(source.name), str(source), look_of(top))]
+        file = Found(source.name, str(source), look_of(top), bool(top.st_mode & stat.S_IXUSR))
+        listing, unsure = Listing([file], [], [], []), [file]
     elif stat.S_ISDIR(top.st_mode):
-        files = sorted(_walk(str(source), ""))
+        listing, unsure = _listed(str(source))
     else:
         raise InvalidInput(
             f"{source} is a {_kind(top.st_mode)}, which cannot be kept", hint="give a file or a folder"
         )
-    if not files:
-        raise InvalidInput(f"the folder {source} is empty", hint="a dataset has at least one file")
-    for file in files:
+    for other in listing.others:
+        kind = _kind(os.lstat(other.source).st_mode)
+        raise InvalidInput(
+            f"{other.source} is a {kind}, which cannot be kept", hint="take it out of the folder"
+        )
+    if not listing.files:
+        raise InvalidInput(f"the folder {source} has no files", hint="a dataset has at least one file")
+    for file in listing.files:
+        if not _PLAIN(file.path):
+            checked_path(file.path)
+    for path in listing.folders:
+        checked_path(path)
+    for link in listing.links:
+        checked_link(SymbolicLink(link.path, link.target))
+    for file in unsure:
         if not os.access(file.source, os.R_OK):
             raise InvalidInput(f"{file.source} cannot be read: Permission denied", hint="may you read it?")
-    return files
+    return listing
 
 
-def list_contents(folder: Path) -> list[Found]:
-    """Everything in a folder that is not a folder, by path, whatever it is: for telling what changed there."""
+def list_contents(folder: Path) -> Listing:
+    """Everything in a folder, whatever it is: for telling what changed there."""
     if not folder.is_dir():
         raise NotFound(f"there is no folder {folder}", hint="check the path")
-    return sorted(_contents(str(folder), ""))
+    return _listed(str(folder))[0]
 
 
-def require_unchanged(files: Iterable[Found]) -> None:
+def require_unchanged(files: Iterable[Found], links: Iterable[FoundLink] = ()) -> None:
     """Raise Conflict when a file is not what it was when it was listed: its content may be half of one and half of another."""
     for file in files:
         try:
-            now = look_of(os.stat(file.source))
+            now = os.stat(file.source)
         except OSError:
             raise Conflict(f"{file.source} went away while it was being added", hint=_AGAIN) from None
-        if now != file.look:
+        if (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino) != file.look:
             raise changed_meanwhile(file)
+    for link in links:
+        try:
+            target = os.readlink(link.source)
+        except OSError:
+            target = ""
+        if target != link.target:
+            raise changed_meanwhile(link)
 
 
-def changed_meanwhile(file: Found) -> Conflict:
+def changed_meanwhile(file: Found | FoundLink) -> Conflict:
     return Conflict(f"{file.source} changed while it was being added", hint=_AGAIN)
 
 
@@ -117,34 +158,42 @@ def read_small(file: Found) -> bytes:
 _AGAIN = "nothing was added; add it again when nothing writes there"
 
 
-def _walk(folder: str, prefix: str) -> Iterator[Found]:
-    entries = _entries(folder)
-    if not entries and prefix:
-        raise InvalidInput(
-            f"{folder} is an empty folder, which cannot be kept", hint="remove it, or put a file in it"
-        )
-    for entry in entries:
-        path = prefix + entry.name
-        checked_path(path)
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode):
-            yield Found(path, entry.path, look_of(status))
-        elif stat.S_ISDIR(status.st_mode):
-            yield from _walk(entry.path, path + "/")
-        else:
-            hint = (
-                "put the file itself there" if stat.S_ISLNK(status.st_mode) else "take it out of the folder"
-            )
-            raise InvalidInput(f"{entry.path} is a {_kind(status.st_mode)}, which cannot be kept", hint=hint)
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*").fullmatch
+"""Most paths, told at one look; the others are looked at closely."""
+_READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
-def _contents(folder: str, prefix: str) -> Iterator[Found]:
-    for entry in _entries(folder):
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):
-            yield from _contents(entry.path, f"{prefix}{entry.name}/")
-        else:
-            yield Found(prefix + entry.name, entry.path, look_of(status))
+def _listed(top: str) -> tuple[Listing, list[Found]]:
+    """What a folder holds, and those of its files that not everybody may read."""
+    listing, unsure = Listing([], [], [], []), []
+    files = listing.files
+    waiting = [(top, "")]
+    while waiting:
+        folder, prefix = waiting.pop()
+        entries = _entries(folder)
+        if prefix and not entries:
+            listing.folders.append(prefix[:-1])
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # it went away since the folder was read
+                continue
+            mode, path = status.st_mode, prefix + entry.name
+            if stat.S_ISDIR(mode):
+                waiting.append((entry.path, path + "/"))
+                continue
+            found = Found(path, entry.path, look_of(status), bool(mode & stat.S_IXUSR))
+            if stat.S_ISREG(mode):
+                files.append(found)
+                if mode & _READABLE != _READABLE:
+                    unsure.append(found)
+            elif stat.S_ISLNK(mode):
+                listing.links.append(FoundLink(*found[:3], os.readlink(entry.path)))
+            else:
+                listing.others.append(found)
+    for each in listing:
+        each.sort()
+    return listing, unsure
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -157,7 +206,6 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 def _kind(mode: int) -> str:
     kinds = {
-        stat.S_IFLNK: "symbolic link",
         stat.S_IFIFO: "named pipe",
         stat.S_IFSOCK: "socket",
         stat.S_IFCHR: "device",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from everloop.data.incoming import addresses
-from everloop.data.incoming.folders import Found, list_files
+from everloop.data.incoming.folders import Found, Listing, list_files
 from everloop.data.incoming.queries import Query
 from everloop.data.tables.formats import format_of
 from everloop.domain.datasets import Manifest, Origin, checked_path
@@ -37,14 +37,14 @@ class Part(NamedTuple):
 class Incoming:
     """A source that can be taken in again, when another one was quicker.
 
-    files: what was found, when it is files; None for a table. place: the folder or file of the user that they are. addresses:
-    by path, where files that are kept by reference rest.
+    found: the files, links and folders, when it is files; None for a table. place: the folder or file of the user that they are.
+    addresses: by path, where files that are kept by reference rest.
     """
 
     def __init__(
         self,
         *,
-        files: list[Found] | None = None,
+        found: Listing | None = None,
         place: Path | None = None,
         table: pa.Table | None = None,
         origin: Origin | None = None,
@@ -52,7 +52,7 @@ class Incoming:
         as_file: bool = False,
         addresses: Mapping[str, str] | None = None,
     ) -> None:
-        self.files = files
+        self.found = found
         self.place = place
         self.origin = origin
         self.addresses = addresses or {}
@@ -63,8 +63,8 @@ class Incoming:
 
     def look(self) -> None:
         """Look into each file, unless it is to be kept unread. Raises InvalidInput for one that is not what its name says."""
-        if self.files is not None and self._parts is None:
-            self._parts = [Part(file.path, file, self._shape(file)) for file in self.files]
+        if self.found is not None and self._parts is None:
+            self._parts = [Part(file.path, file, self._shape(file)) for file in self.found.files]
 
     def parts(self, base: Manifest, folder: Path) -> list[Part]:
         """The files to be, for a version on top of `base`; `folder` is where the workspace may write."""
@@ -97,9 +97,7 @@ def taken_in(room: Data, source: Any, *, file: str, as_file: bool, reference: bo
     elif isinstance(source, str) and addresses.is_address(source):
         yield from _from_address(room, source, file, as_file, reference)
     elif isinstance(source, str | Path):
-        files = _named(list_files(Path(source)), file)
-        at = {found.path: addresses.local_address(found.place) for found in files} if reference else None
-        yield Incoming(files=files, place=Path(source), as_file=as_file, addresses=at)
+        yield _local(Path(source), file, as_file, reference)
     else:
         yield Incoming(table=_table(source, as_file), file=file)
 
@@ -107,9 +105,7 @@ def taken_in(room: Data, source: Any, *, file: str, as_file: bool, reference: bo
 def _from_address(room: Data, address: str, file: str, as_file: bool, reference: bool) -> Iterator[Incoming]:
     path = addresses.local_path(address)
     if path is not None:
-        files = _named(list_files(path), file)
-        at = {found.path: addresses.local_address(found.place) for found in files} if reference else None
-        yield Incoming(files=files, place=path, as_file=as_file, addresses=at)
+        yield _local(path, file, as_file, reference)
         return
     listed = addresses.list_address(address)
     _sweep(room)
@@ -122,12 +118,12 @@ def _from_address(room: Data, address: str, file: str, as_file: bool, reference:
         for remote in listed:
             addresses.fetch(remote, fetched / remote.path)
         addresses.require_same(listed)
-        files = _named(list_files(fetched), file)
+        found = _named(list_files(fetched), file)
         given = {remote.path: remote.address for remote in listed}
         if file:
             given = {file: listed[0].address}
         origin = Origin(addresses.shown_address(address))
-        yield Incoming(files=files, as_file=as_file, origin=origin, addresses=given if reference else None)
+        yield Incoming(found=found, as_file=as_file, origin=origin, addresses=given if reference else None)
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
 
@@ -140,12 +136,18 @@ def _sweep(room: Data) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _named(files: list[Found], file: str) -> list[Found]:
+def _local(source: Path, file: str, as_file: bool, reference: bool) -> Incoming:
+    found = _named(list_files(source), file)
+    at = {each.path: addresses.local_address(each.place) for each in found.files} if reference else None
+    return Incoming(found=found, place=source, as_file=as_file, addresses=at)
+
+
+def _named(found: Listing, file: str) -> Listing:
     if not file:
-        return files
-    if len(files) > 1:
+        return found
+    if len(found.files) > 1:
         raise InvalidInput("a folder keeps the names of its files", hint="leave file=… out")
-    return [files[0]._replace(path=checked_path(file))]
+    return Listing([found.files[0]._replace(path=checked_path(file))], [], [], [])
 
 
 def _table(source: Any, as_file: bool) -> pa.Table:

@@ -10,25 +10,26 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from everloop.data.incoming.folders import Found
+from everloop.data.incoming.folders import Found, FoundLink, Listing
 from everloop.errors import EverloopError, InvalidInput
 
 
 class Seen(NamedTuple):
-    """The content of a file, and its look at that time."""
+    """The content of a file, or what a symbolic link points to, its look at that time, and whether its owner may run it."""
 
     digest: str
     size: int
     modified: int
     changed: int
     inode: int
+    executable: bool = False
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -36,7 +37,8 @@ class Known(msgspec.Struct, frozen=True):
 
     reference: the version it holds, changed or not. begun: the clock of the file system, in nanoseconds, before the first of the
     files was read. only: patterns that chose the files of the version, empty for all. shared: the files are hard links
-    to ones that the workspace keeps: another link to them changes their time of change, which then says nothing.
+    to ones that the workspace keeps: another link to them changes their time of change, which then says nothing. folders: those
+    with nothing in them.
     """
 
     reference: str
@@ -44,15 +46,22 @@ class Known(msgspec.Struct, frozen=True):
     files: dict[str, Seen]
     only: list[str] = []
     shared: bool = False
+    folders: list[str] = []
 
-    def digest(self, file: Found) -> str | None:
-        """The content of a file, when it looks as it did when it was read; else None."""
-        seen, look = self.files.get(file.path), file.look
-        if seen is None or look.modified >= self.begun or seen[1:3] != look[:2] or seen.inode != look.inode:
-            return None
-        if not self.shared and (look.changed >= self.begun or seen.changed != look.changed):
-            return None
-        return seen.digest
+    def digests(self, files: Iterable[Found | FoundLink]) -> dict[str, str]:
+        """Path and content of those files that look as they did when they were read."""
+        seen, begun, shared = self.files, self.begun, self.shared
+        digests = {}
+        for file in files:  # an unpacked tuple each: there may be many
+            before, (size, modified, changed, inode) = seen.get(file[0]), file[2]
+            if before is None or modified >= begun:
+                continue
+            digest, was_size, was_modified, was_changed, was_inode, _ = before
+            if (size, modified, inode) != (was_size, was_modified, was_inode):
+                continue
+            if shared or (changed == was_changed and changed < begun):
+                digests[file[0]] = digest
+        return digests
 
 
 class StatIndex:
@@ -134,16 +143,29 @@ class StatIndex:
             raise _problem(error, self._folder) from None
 
 
-def known(reference: str, begun: int, files: Iterable[Found], digests: Mapping[str, str]) -> Known:
-    """What is known of files that were read with these digests."""
-    return Known(reference, begun, {file.path: Seen(digests[file.path], *file.look) for file in files})
+def known(
+    reference: str,
+    begun: int,
+    listing: Listing,
+    digests: Mapping[str, str],
+    *,
+    only: Sequence[str] = (),
+    shared: bool = False,
+) -> Known:
+    """What is known of a folder whose files have these digests."""
+    files = {file.path: Seen(digests[file.path], *file.look, file.executable) for file in listing.files}
+    files |= {link.path: Seen(digest_of_link(link.target), *link.look) for link in listing.links}
+    return Known(reference, begun, files, list(only), shared, listing.folders)
+
+
+def digest_of_link(target: str) -> str:
+    """The SHA-256 of what a symbolic link points to."""
+    return sha256(os.fsencode(target)).hexdigest()
 
 
 def digest_of(file: Found) -> str:
-    """The SHA-256 of a file as it is now; of a link, of where it points to."""
+    """The SHA-256 of a file as it is now. Raises InvalidInput."""
     try:
-        if os.path.islink(file.source):
-            return sha256(os.fsencode(os.readlink(file.source))).hexdigest()
         with open(file.source, "rb") as stream:
             return file_digest(stream, "sha256").hexdigest()
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from everloop.data.checkouts import linking
 from everloop.data.incoming.addresses import local_path, source_changed
-from everloop.data.incoming.folders import Found, look_of
+from everloop.data.incoming.folders import Found, Listing, look_of
 from everloop.data.incoming.stat_index import StatIndex, digest_of, known
 from everloop.data.tables.file_cache import SMALL, FileCache
 from everloop.domain.datasets import FileEntry, Link
@@ -55,13 +55,22 @@ class FileContents:
 
     def write(self, files: Sequence[FileEntry], folder: Path, way: Link) -> None:
         """Make these files below a folder whose subfolders are there."""
+        runnable = [file for file in files if file.executable]
         if way is Link.COPY:
             self._copy(files, folder)
-            return
-        make = os.link if way is Link.HARDLINK else linking.clone
-        paths = self.cache.paths(files)
-        for file in files:
-            make(paths[file.digest], f"{folder}/{file.path}")
+        else:
+            make = os.link if way is Link.HARDLINK else linking.clone
+            # A mode belongs to the file, not to a name of it: the workspace's own files are not executable.
+            linked = files if way is Link.REFLINK else [file for file in files if not file.executable]
+            paths = self.cache.paths(linked)
+            for file in linked:
+                make(paths[file.digest], f"{folder}/{file.path}")
+            if way is Link.HARDLINK:
+                self._copy(runnable, folder)
+        for file in runnable:
+            path = f"{folder}/{file.path}"
+            mode = os.stat(path).st_mode
+            os.chmod(path, mode | (mode & 0o444) >> 2)  # whoever may read it may run it
 
     def _copy(self, files: Sequence[FileEntry], folder: Path) -> None:
         targets: dict[str, list[str]] = {}
@@ -98,11 +107,11 @@ class FileContents:
                 f"{path}, which the version refers to, is not there", hint="put it back, or add it again"
             ) from None
         before = index.get(path)
-        if before is not None and before.digest(found) == file.digest:
+        if before is not None and before.digests([found]).get(found.path) == file.digest:
             return path
         if found.look.size != file.size or digest_of(found) != file.digest:
             raise source_changed(file)
-        index.put(path, known("", begun, [found], {found.path: file.digest}))
+        index.put(path, known("", begun, Listing([found], [], [], []), {found.path: file.digest}))
         return path
 
 
