@@ -22,7 +22,7 @@ class Component(msgspec.Struct, frozen=True, order=True):
     """One thing that the result of a step depends on.
 
     kind: ``function``, ``class``, ``constant``, ``value``, ``effect``, ``project file``, ``binary`` (code); ``package``,
-    ``python``; ``input``, ``parameter``, ``seed``.
+    ``python``; ``input``, ``parameter``, ``seed``; ``file``, ``environment variable``.
     name: which one, such as ``train.py::fit`` or ``scikit-learn``.
     digest: its content; for packages and Python the version as it is.
     line: where it stands in its file; 0 where that means nothing. Not part of the key.
@@ -245,8 +245,11 @@ _RANK = {
             "class",
             "constant",
             "value",
+            "project file",
             "effect",
             "parameter",
+            "file",
+            "environment variable",
             "input",
             "data",
             "seed",

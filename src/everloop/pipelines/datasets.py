@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from everloop.domain.pipelines import Read
 from everloop.domain.references import Kind, Reference
 from everloop.errors import InvalidReference, NotFound
 from everloop.governance.rooms import Context
+from everloop.pipelines.opened_files import asked, is_file, unchanged
 from everloop.pipelines.values.encoding import NOT_SPECIAL
 
 _VERSION = re.compile(r"data:[^@:]+@v[1-9][0-9]*\Z")
@@ -52,10 +54,11 @@ def references_in(tree: Any) -> Iterable[str]:
 
 
 class Newest:
-    """The newest versions of datasets and feature views, each asked for once a run."""
+    """The newest versions of datasets and feature views, each asked for once a run; files of the project as they are."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, root: Path) -> None:
         self._context = context
+        self._root = root
         self._known: dict[str, str] = {}
 
     def pinned(self, value: Any) -> Any:
@@ -80,19 +83,29 @@ class Newest:
         self._known.clear()
         found = []
         for each in sorted(set(seen) - set(given)):
+            if is_file(each):
+                found.append(Read(asked(each), each))
+                continue
             reference = Reference.parse(each)
             if reference.kind not in (Kind.DATA, Kind.FEATURE, Kind.MODEL):
                 continue
-            asked = f"{reference.kind}:{reference.name}"
-            found.append(Read(asked if self.of(asked) == each else each, each))
+            name = f"{reference.kind}:{reference.name}"
+            found.append(Read(name if self.of(name) == each else each, each))
         return tuple(found)
 
     def still(self, reads: Iterable[Read]) -> bool:
         """Whether a step that read these would read the same now."""
-        return all(read.asked == read.found or self.of(read.asked) == read.found for read in reads)
+        return all(
+            unchanged(read.found, self._root)
+            if is_file(read.found)
+            else read.asked == read.found or self.of(read.asked) == read.found
+            for read in reads
+        )
 
     def said(self, read: Read) -> str:
         """Why a step that read this is executed again."""
+        if is_file(read.found):
+            return f"file {read.asked.removeprefix('file:')} changed"
         if Reference.parse(read.found).kind is Kind.MODEL:
             return f"it reads {read.asked} by itself, and an alias may have moved"
         return f"{read.asked} is now {self.of(read.asked).rpartition('@')[2]}"

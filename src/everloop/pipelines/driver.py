@@ -95,9 +95,9 @@ def run_pipeline(
     """See `Pipelines.run`."""
     declared, source = find_pipeline(pipeline, room.context.project)
     resumed_from = resumed_from or os.environ.pop(RESUME, None)
-    newest = Newest(room.context)
-    arguments = {name: newest.pinned(value) for name, value in declared.arguments(params).items()}
     root = project_of(declared, room.context.project)
+    newest = Newest(room.context, root)
+    arguments = {name: newest.pinned(value) for name, value in declared.arguments(params).items()}
     chosen = open_executor(executor) if isinstance(executor, str) else executor
     begun = time.perf_counter()
     driver = _Driver(
@@ -475,9 +475,7 @@ class _Driver:
                 return f"its result of {stored[0].time:%Y-%m-%d %H:%M} is too old"
             moved = [read for each in stored[:1] for read in each.reads if not self.newest.still([read])]
             if moved:
-                return "; ".join(
-                    f"{read.asked} is now {self.newest.of(read.asked).rpartition('@')[2]}" for read in moved
-                )
+                return "; ".join(map(self.newest.said, moved))
         return reason(before, after)
 
     def _before(self, node: Node) -> tuple[Component, ...] | None:

@@ -1,4 +1,4 @@
-"""The key of a step: its code, arguments, seed, and what it read by itself the last time."""
+"""The key of a step: its code, arguments, seed, and what its code names outside: files of the project, environment variables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from everloop.domain.canonical import canonical, sha256
 from everloop.domain.pipelines import SHORT, Component, KeyParts, StoredValue, key_of
 from everloop.pipelines.code.closure import Closures
+from everloop.pipelines.code.outside import files, variables
 from everloop.pipelines.graph import Node, references
 from everloop.pipelines.steps import Pipeline, Step
 from everloop.pipelines.values.plain import named, tree_digest
@@ -23,6 +24,7 @@ class Keys:
         self._closures = Closures(root)
         self._labels: dict[Step[..., Any], str] = {}
         self._code: dict[tuple[Any, tuple[str, ...]], KeyParts] = {}
+        self._outside: dict[str, tuple[tuple[Path, ...], tuple[str, ...]]] = {}
 
     def code_of(self, step: Step[..., Any] | Pipeline[..., Any], types: tuple[str, ...] = ()) -> KeyParts:
         """The code a step or pipeline reaches, and that of the project's types inside its arguments."""
@@ -32,6 +34,10 @@ class Keys:
             components = tuple(sorted({each for closure in closures for each in closure.components}))
             notes = tuple(dict.fromkeys(note for closure in closures for note in closure.notes))
             known = self._code[step, types] = KeyParts(key_of(components), components, (), notes)
+            self._outside[known.code] = (
+                tuple(dict.fromkeys(path for closure in closures for path in closure.files)),
+                tuple(dict.fromkeys(name for closure in closures for name in closure.variables)),
+            )
         return known
 
     def uses_everloop(self, step: Step[..., Any]) -> bool:
@@ -51,6 +57,9 @@ class Keys:
         ]
         if node.step.options.seed is not None:
             other.append(Component("seed", "seed", str(node.step.options.seed)))
+        paths, names = self._outside[code.code]
+        if paths or names:
+            other += [*files(paths, self._root), *variables(names)]
         parts = msgspec.structs.replace(code, other_components=tuple(sorted(other)))
         return key_of([Component("code", "code", code.code), *other]), parts
 

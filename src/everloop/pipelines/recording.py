@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import CachedResult, Claim, FinishedStep
 from everloop.domain.runs import Owner
+from everloop.pipelines.opened_files import is_file
 from everloop.store.ledger import Transaction, insert_for
 from everloop.store.schema.pipelines import pipeline_steps, step_claims, step_code, step_keys, step_results
 from everloop.tracking.places import is_alive, place
@@ -188,7 +189,12 @@ def _edges(run: str, finished: Sequence[FinishedStep]) -> list[tuple[str, str, s
     found = []
     for each in finished:
         own = f"run:{each.record.run}" if each.record.run else whole
-        found += [(reference, target, "consumed") for reference in each.consumed for target in (whole, own)]
+        found += [
+            (reference, target, "consumed")
+            for reference in each.consumed
+            if not is_file(reference)
+            for target in (whole, own)
+        ]
         if (
             own != whole
         ):  # a step that goes on from an older run's checkpoint is a part of this run all the same

@@ -21,6 +21,7 @@ from everloop.governance.definitions import load
 from everloop.governance.rooms import Context
 from everloop.pipelines.code.closure import Closure, Closures
 from everloop.pipelines.datasets import lifted_datasets, lowered_dataset
+from everloop.pipelines.opened_files import watched
 from everloop.pipelines.rebuild import opened
 from everloop.pipelines.steps import Step, conducted_by, declared_steps
 from everloop.pipelines.tracked import StepRun, tracked
@@ -86,11 +87,18 @@ def execute(payload: bytes) -> bytes:
     arguments = decode(task.arguments, context.objects, lifted_datasets(context))
     bound = step.signature.bind_partial()
     bound.arguments.update({name: arguments[name] for name in step.signature.parameters if name in arguments})
-    with conducted_by(None), tracked(context, task.run), collecting() as seen, _seeded(task.seed):
+    with (
+        conducted_by(None),
+        tracked(context, task.run),
+        collecting() as seen,
+        _seeded(task.seed),
+        watched(Path(task.root)) as files,
+    ):
         begun()
         start = time.perf_counter()
         value = step.function(*bound.args, **bound.kwargs)
         seconds = time.perf_counter() - start
+        seen.update(dict.fromkeys(files.references()))
         stored = encode(value, context.objects, f"what {step.name} returned", lowered_dataset)
     return msgspec.msgpack.encode(StepAnswer(stored, list(seen), seconds))
 

@@ -8,7 +8,6 @@ computed imports and attributes) widens the closure to every file of the project
 
 from __future__ import annotations
 
-import ast
 import functools
 import os
 import re
@@ -34,7 +33,7 @@ from everloop.pipelines.code.normal import digest_of_code
 from everloop.pipelines.code.origins import Origin, origin_of
 from everloop.pipelines.code.outside import candidates, is_secret
 from everloop.pipelines.code.packages import site
-from everloop.pipelines.code.scopes import DYNAMIC, Use, outer_uses
+from everloop.pipelines.code.scopes import DYNAMIC, Use, outer_uses, texts_in
 from everloop.pipelines.code.source import Imported, ModuleSource, Unit, code_names, read_module, stamp
 
 _OF_MODULES = frozenset({"__file__", "__name__", "__path__", "__package__", "__spec__", "__version__"})
@@ -464,12 +463,7 @@ class _Walk:
         """Memory does not tell what a statement at the top level made, so the files that it names count."""
         for use in unit.uses:
             self._files(module, use.files)
-        texts = tuple(
-            each.value
-            for each in ast.walk(unit.node)
-            if isinstance(each, ast.Constant) and isinstance(each.value, str)
-        )
-        self._files(module, texts)
+        self._files(module, tuple(texts_in(unit.node)))
 
     def _files(self, module: ModuleSource, texts: tuple[str, ...]) -> None:
         self.named_files.update(dict.fromkeys(candidates(texts, module.path.parent, self.root)))

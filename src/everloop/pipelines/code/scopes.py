@@ -222,12 +222,7 @@ class _Finder(ast.NodeVisitor):
 
     def _reading(self, node: ast.Call, called: tuple[str, ...]) -> None:
         given = [*node.args, *(each.value for each in node.keywords)]
-        texts = tuple(
-            each.value
-            for argument in given
-            for each in ast.walk(argument)
-            if isinstance(each, ast.Constant) and isinstance(each.value, str)
-        )
+        texts = tuple(text for argument in given for text in texts_in(argument))
         if texts:
             self.uses.append(Use((), node.lineno, files=texts))
         for argument in given[:1]:
@@ -305,6 +300,16 @@ class _Finder(ast.NodeVisitor):
 def _text(node: ast.AST | None) -> str | None:
     """The text that a constant is."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def texts_in(node: ast.AST) -> list[str]:
+    """The constant texts inside an expression or statement, in the order they are written."""
+    found = [
+        (each.lineno, each.col_offset, each.value)
+        for each in ast.walk(node)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    ]
+    return [text for _, _, text in sorted(found)]
 
 
 def _is_own_name(node: ast.expr) -> bool:

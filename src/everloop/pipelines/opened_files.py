@@ -1,0 +1,218 @@
+"""Files that a step opens by itself, seen while it runs, so that its result is not used again when one of them has changed.
+
+Python tells of every file that it opens, lists or starts (`sys.addaudithook`). Libraries that open files in C (pyarrow, DuckDB,
+polars) do not tell: there the names in the code count (`everloop.pipelines.code.outside`).
+
+A file is written down as ``file:data/prices.csv@<digest>-<size>-<time of modification>``: one that still looks the same is not
+read again to find out. What the step wrote itself is no input; neither are hidden folders, the system's files and Everloop's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from everloop.pipelines.code.outside import digest_of_file, label_of
+
+PREFIX = "file:"
+_MISSING = "missing"
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
+_OWN = str(Path(__file__).resolve().parents[1]) + os.sep
+_FRESH_NS = 1_000_000_000
+"""A file modified less than this before it was read may change again within one tick of the clock: its look says nothing."""
+
+
+class Opened:
+    """What was opened, listed and written while somebody watched."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._read: dict[str, None] = {}
+        self._listed: dict[str, None] = {}
+        self._written: set[str] = set()
+
+    def note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Take in what Python tells."""
+        if event == "open":
+            path, mode, flags = arguments
+            if isinstance(path, int) or not path:
+                return
+            writes = (isinstance(flags, int) and flags & _WRITES) or (
+                isinstance(mode, str) and mode.strip("rbtU")
+            )
+            name = _absolute(path)
+            if writes:
+                self._written.add(name)
+            elif not name.endswith(_CODE):
+                self._read[name] = None
+        elif event in {"os.listdir", "os.scandir"}:
+            if not isinstance(arguments[0], int):
+                self._listed[_absolute(arguments[0] or ".")] = None
+        elif event in {"os.rename", "shutil.move", "shutil.copyfile"}:
+            self._written.add(_absolute(arguments[1]))
+        elif event == "ctypes.dlopen":
+            if isinstance(arguments[0], str) and os.sep in arguments[0]:
+                self._read[_absolute(arguments[0])] = None
+        elif event == "subprocess.Popen":
+            for each in [arguments[0], *(arguments[1] or ())]:
+                if isinstance(each, str | os.PathLike) and os.path.isfile(each):
+                    self._read[_absolute(each)] = None
+
+    def references(self) -> list[str]:
+        """What was read and not written, with its content, as texts that `unchanged` understands."""
+        found = [
+            f"{PREFIX}{label_of(Path(name), self._root)}@{_content(Path(name))}"
+            for name in self._read
+            if name not in self._written and self._counts(name) and not os.path.isdir(name)
+        ]
+        filled = {os.path.dirname(name) for name in self._written}
+        found += [
+            f"{PREFIX}{label_of(Path(name), self._root)}/@{_names(Path(name))}"
+            for name in self._listed
+            if name not in filled and self._counts(name + os.sep)
+        ]
+        return found
+
+    def _counts(self, name: str) -> bool:
+        path = Path(name)
+        if path.is_relative_to(self._root):
+            folders = path.relative_to(self._root).parts[:-1]
+        elif name.startswith(_system_folders()):
+            return False
+        else:
+            folders = path.parts[:-1]
+        return not any(each.startswith(".") or each == "__pycache__" for each in folders)
+
+
+_watchers: list[Opened] = []
+
+
+@contextmanager
+def watched(root: Path) -> Iterator[Opened]:
+    """Within the block, files that this process opens are noted; paths are told relative to `root`."""
+    _listen()
+    opened = Opened(root.resolve())
+    _watchers.append(opened)
+    try:
+        yield opened
+    finally:
+        _watchers.remove(opened)
+
+
+def is_file(reference: str) -> bool:
+    """Whether what was read is a file, not a dataset or the like."""
+    return reference.startswith(PREFIX)
+
+
+def asked(reference: str) -> str:
+    """A file without its content: ``file:data/prices.csv``."""
+    return reference.rpartition("@")[0]
+
+
+def unchanged(reference: str, root: Path) -> bool:
+    """Whether the file holds what it held."""
+    name, _, content = reference.removeprefix(PREFIX).rpartition("@")
+    path = root / name
+    if name.endswith("/"):
+        return _names(path) == content
+    digest, _, look = content.partition("-")
+    if look:
+        try:
+            if _look(path) == look:
+                return True
+        except OSError:
+            return False
+    return (digest_of_file(path) or _MISSING) == digest
+
+
+def _content(path: Path) -> str:
+    """Digest and look. The look is left out when the file is so new that it says nothing."""
+    try:
+        before = _look(path)
+        digest = digest_of_file(path)
+        if digest is None:
+            return _MISSING
+        fresh = time.time_ns() - os.stat(path).st_mtime_ns < _FRESH_NS
+        return digest if fresh or _look(path) != before else f"{digest}-{before}"
+    except OSError:
+        return _MISSING
+
+
+def _look(path: Path) -> str:
+    status = os.stat(path)
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _names(folder: Path) -> str:
+    """The digest of the names in a folder; of nothing when it is none."""
+    try:
+        names = sorted(each.name for each in os.scandir(folder) if each.name != "__pycache__")
+    except OSError:
+        return _MISSING
+    return sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _absolute(path: Any) -> str:
+    return os.path.abspath(os.fsdecode(path))
+
+
+@cache
+def _system_folders() -> tuple[str, ...]:
+    """Folders whose files belong to the machine: Python, its packages, the system, temporary files."""
+    folders = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), tempfile.gettempdir()}
+    folders |= {
+        "/bin",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib64",
+        "/nix",
+        "/opt",
+        "/proc",
+        "/run",
+        "/sbin",
+        "/sys",
+        "/usr",
+        "/var",
+    }
+    return tuple(sorted(os.path.abspath(each) + os.sep for each in folders))
+
+
+@cache
+def _listen() -> None:
+    sys.addaudithook(_heard)
+
+
+_EVENTS = frozenset(
+    {
+        "open",
+        "os.listdir",
+        "os.scandir",
+        "os.rename",
+        "shutil.move",
+        "shutil.copyfile",
+        "ctypes.dlopen",
+        "subprocess.Popen",
+    }
+)
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    """Called by Python for whatever happens; imports and what Everloop itself opens are none of the step's doing."""
+    if not _watchers or event not in _EVENTS:
+        return
+    caller = sys._getframe(1).f_code.co_filename
+    if caller.startswith((_OWN, "<frozen importlib")):
+        return
+    for each in _watchers:
+        each.note(event, arguments)

@@ -1,0 +1,147 @@
+"""What a step depends on outside of its code: files that it opens or names, folders that it lists, environment variables."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from everloop.pipelines.opened_files import asked, unchanged, watched
+from everloop.pipelines.outcome import PipelineRun
+from everloop.pipelines.pipelines import Pipelines
+from everloop.workspace.local import LocalWorkspace
+
+FLOW = """
+    import os
+    from pathlib import Path
+
+    from everloop.pipelines.steps import pipeline, step
+
+    HERE = Path(__file__).parent
+
+    @step
+    def opens():
+        (HERE / "own.txt").write_text("x")
+        return (HERE / "own.txt").read_text() + (HERE / "rates.json").read_text()
+
+    @step
+    def lists():
+        return sorted(path.name for path in (HERE / "tables").glob("*.csv"))
+
+    @step
+    def tries():
+        try:
+            return (HERE / "override.json").read_text()
+        except FileNotFoundError:
+            return "nothing"
+
+    @step
+    def names():
+        import pyarrow.parquet as pq
+        return pq.read_table(HERE / "tables" / "big.parquet").num_rows
+
+    @step
+    def asks():
+        return [os.environ.get("OUTSIDE_RATE", "1"), os.environ.get("OUTSIDE_TOKEN")]
+
+    @step
+    def late():
+        import outside_lazy
+        return outside_lazy.TABLE.rate
+
+    @pipeline
+    def main():
+        return [opens(), lists(), tries(), names(), asks(), late()]
+    """
+LAZY = """
+    from pathlib import Path
+
+    class Table:
+        def __init__(self, text):
+            self.rate = int(text)
+
+    TABLE = Table((Path(__file__).parent / "rate.txt").read_text())
+    """
+
+
+@pytest.fixture
+def folder(workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    made = workspace.project
+    (made / "tables").mkdir(parents=True)
+    (made / "outside_flow.py").write_text(textwrap.dedent(FLOW))
+    (made / "outside_lazy.py").write_text(textwrap.dedent(LAZY))
+    (made / "rates.json").write_text("1")
+    (made / "rate.txt").write_text("1")
+    (made / "tables" / "a.csv").touch()
+    pq.write_table(pa.table({"x": [1]}), made / "tables" / "big.parquet")
+    monkeypatch.delenv("OUTSIDE_RATE", raising=False)
+    yield made
+    _forget()
+
+
+def _forget() -> None:
+    for name in ("outside_flow", "outside_lazy"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+
+
+def _run(workspace: LocalWorkspace, dry_run: bool = False) -> PipelineRun:
+    _forget()
+    return workspace.room(Pipelines).run("outside_flow.py:main", executor="inline", dry_run=dry_run)
+
+
+def test_a_step_is_executed_again_when_a_file_or_variable_it_used_changed_and_says_which(
+    workspace: LocalWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run(workspace).value()[:3] == ["x1", ["a.csv"], "nothing"]
+    assert _run(workspace).executed == 0
+
+    monkeypatch.setenv("OUTSIDE_TOKEN", "who I am")  # secrets are no part of what a step computes
+    (folder / "unrelated.json").write_text("2")
+    assert _run(workspace).executed == 0
+
+    (folder / "rates.json").write_text("2")
+    (folder / "tables" / "b.csv").touch()
+    (folder / "override.json").write_text("3")
+    (folder / "rate.txt").write_text("4")
+    pq.write_table(pa.table({"x": [1, 2]}), folder / "tables" / "big.parquet")
+    monkeypatch.setenv("OUTSIDE_RATE", "5")
+    planned = {each.name: each.reason for each in _run(workspace, dry_run=True).steps}
+    assert planned == {
+        "opens": "would run: file rates.json changed",
+        "lists": "would run: file tables/ changed",
+        "tries": "would run: file override.json changed",
+        "names": "would run: file tables/big.parquet changed",
+        "asks": "would run: environment variable OUTSIDE_RATE changed",
+        "late": "would run: file rate.txt changed",
+    }
+    assert _run(workspace).value() == ["x2", ["a.csv", "b.csv"], "3", 2, ["5", "who I am"], 4]
+
+    (folder / "rates.json").write_text("1")  # going back finds the first result
+    assert [each.name for each in _run(workspace).steps if each.status == "executed"] == []
+
+
+def test_what_is_written_hidden_or_the_systems_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x").write_text("x")
+    (tmp_path / "in.txt").write_text("1")
+    with watched(tmp_path) as seen:
+        Path("/etc/hostname").exists() and Path("/etc/hostname").read_text()
+        (tmp_path / ".cache" / "x").read_text()
+        (tmp_path / "out.txt").write_text("x")
+        (tmp_path / "out.txt").read_text()
+        (tmp_path / "in.txt").read_text()
+        list(tmp_path.iterdir())  # what was written stands in it, so the listing is no input either
+    assert [asked(each) for each in seen.references()] == ["file:in.txt"]
+    (reference,) = seen.references()
+    assert unchanged(reference, tmp_path)
+    (tmp_path / "in.txt").write_text("2")
+    assert not unchanged(reference, tmp_path)
+    (tmp_path / "in.txt").unlink()
+    assert not unchanged(reference, tmp_path)
