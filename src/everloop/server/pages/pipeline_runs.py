@@ -20,7 +20,8 @@ from everloop.workspace.workspace import Workspace
 MOST_AT_WORK = 6
 """Steps at work whose output is shown at once."""
 TAIL = 4_000
-"""Characters of it."""
+TAIL_LINES = 12
+"""Characters and lines of it."""
 
 
 class AtWork(msgspec.Struct, frozen=True):
@@ -86,4 +87,4 @@ def tail_of(workspace: Workspace, run_id: str) -> str:
     while some := workspace.tracking.output(run_id, after):
         text = (text + "".join(each.text for each in some))[-TAIL:]
         after = some[-1].record
-    return text.partition("\n")[2] if len(text) == TAIL else text
+    return "\n".join(text.splitlines()[-TAIL_LINES:])

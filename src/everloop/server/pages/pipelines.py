@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from everloop.domain.pipeline_history import PastRun, StepMoment, StepTotal, whole_name
 from everloop.errors import NotFound, nearest
-from everloop.server.pages import plots, step_graph
+from everloop.server.pages import plots, step_graph, triggers
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
 from everloop.workspace.workspace import Workspace
@@ -42,9 +42,14 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def routes(pages: Pages) -> list[BaseRoute]:
+    one, shown = "/pipelines/{name:path}", "pipelines/pipeline.html"
     return [
         pages.page("/pipelines", "pipelines/list.html", pipelines, active="pipelines"),
-        pages.page("/pipelines/{name:path}", "pipelines/pipeline.html", pipeline, active="pipelines"),
+        *(
+            pages.deed(one, word, act, shown, pipeline, active="pipelines")
+            for word, act in triggers.DEEDS.items()
+        ),
+        pages.page(one, shown, pipeline, active="pipelines"),
     ]
 
 
@@ -53,7 +58,8 @@ def pipelines(request: Request, workspace: Workspace) -> dict[str, Any]:
         "crumbs": [("Pipelines", None)],
         "pipelines": workspace.pipelines.overview(),
         "sweeps": len(workspace.pipelines.sweeps()),
-        "schedules": {},
+        "schedules": triggers.schedules(workspace),
+        "triggers": workspace.loop.triggers(),
         "command": "everloop runs list",
     }
 
@@ -72,6 +78,7 @@ def pipeline(request: Request, workspace: Workspace) -> dict[str, Any]:
     chosen = next((run for run in shown if wanted and run.run.startswith(wanted)), shown[0])
     moments = workspace.pipelines.timeline(chosen.run)
     record = workspace.pipelines.pipeline_run(chosen.run)
+    own = triggers.triggers_of(workspace, name, past[0].source)
     return {
         "crumbs": [("Pipelines", "/pipelines"), (name, None)],
         "here": here,
@@ -90,7 +97,8 @@ def pipeline(request: Request, workspace: Workspace) -> dict[str, Any]:
         "step_count": len(moments),
         "graph": step_graph.step_graph(moments, chosen.run),
         "durations": durations(past),
-        "schedule": "",
+        "triggers": own,
+        "firings": triggers.firings_of(workspace, own),
         "tones": step_graph.STATES,
         "step_address": step_graph.step_address,
         "command": run_command(chosen.source or name, record.params),

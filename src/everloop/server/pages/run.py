@@ -88,6 +88,7 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "pipeline": pipeline_runs.steps_of(workspace, run, workspace.clock()),
         "step_of": workspace.pipelines.step_of(run.run_id) if STEP_TAG in run.tags else None,
         "is_sweep": SWEEP_TAG in run.tags,
+        "firing": next(iter(workspace.loop.firings(run=run.run_id, limit=1)), None),
         "tones": step_graph.STATES,
         "children": children,
         "child_count": len(detail.children),
