@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from everloop._version import __version__
+from everloop.domain.settings import EngineSettings
+from everloop.engine import ray_node, shipping
 from everloop.engine.contract import Executor, Job, Outcome, tail
 from everloop.engine.executors import open_executor
 from everloop.engine.inline import InlineExecutor
+from everloop.engine.limits import KEPT
 from everloop.engine.processes import ProcessExecutor
-from everloop.errors import InvalidInput
+from everloop.engine.ray_cluster import RayExecutor
+from everloop.errors import InvalidInput, MissingExtra, Unavailable
 
 JOBS = """
     import os, signal, subprocess, sys, time
@@ -47,6 +55,31 @@ JOBS = """
     def stops(payload):
         os._exit(7)
 
+    def memory(payload):
+        held = bytearray(int(payload))
+        return str(len(held)).encode()
+
+    def forks(payload):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+        open(payload.decode(), "w").write(f"{child} {os.getpid()}")
+        os.kill(os.getpid(), 9)
+
+    class Odd(Exception):
+        def __init__(self, one, two):
+            super().__init__()
+
+    def odd(payload):
+        raise Odd(1, two=2)
+
+    def shouts(payload):
+        line = "x" * 1023 + chr(10)
+        for number in range(int(payload)):
+            sys.stdout.write(line)
+        print("the end", flush=True)
+        return b""
+
     def hangs(payload):
         from everloop.engine.contract import begun
         begun()
@@ -60,29 +93,35 @@ JOBS = """
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Job]]:
     (tmp_path / "everloop_jobs.py").write_text(textwrap.dedent(JOBS))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     numbers = iter(range(1000))
 
-    def make(function: str, payload: bytes = b"", timeout: float | None = None, cpus: int = 1) -> Job:
+    def make(function: str, payload: bytes = b"", **options: Any) -> Job:
         number = next(numbers)
-        return Job(
-            str(number), f"everloop_jobs:{function}", payload, str(tmp_path / f"{number}.log"), timeout, cpus
-        )
+        log = str(tmp_path / f"{number}.log")
+        return Job(f"{number}", f"everloop_jobs:{function}", payload, log, project=str(tmp_path), **options)
 
     yield make
     sys.modules.pop("everloop_jobs", None)
 
 
-@pytest.fixture(params=["inline", "local"])
+def opened(name: str, request: pytest.FixtureRequest) -> Executor:
+    if name == "ray":
+        request.getfixturevalue("ray_here")
+        return RayExecutor()
+    return InlineExecutor() if name == "inline" else ProcessExecutor(cpus=2)
+
+
+@pytest.fixture(params=["inline", "local", "ray"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    made: Executor = InlineExecutor() if request.param == "inline" else ProcessExecutor(cpus=2)
+    made = opened(request.param, request)
     yield made
     made.close()
 
 
-@pytest.fixture
-def processes() -> Iterator[ProcessExecutor]:
-    made = ProcessExecutor(cpus=2)
+@pytest.fixture(params=["local", "ray"])
+def processes(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """Executors whose jobs have processes of their own, which can be limited and killed."""
+    made = opened(request.param, request)
     yield made
     made.close()
 
@@ -125,10 +164,11 @@ def test_an_exception_is_an_outcome_as_text(executor: Executor, job: Callable[..
         ("dies", str(int(signal.SIGKILL)).encode(), "killed by SIGKILL"),
         ("stops", b"", "exit code 7"),
         ("leaves", b"", "sys.exit(3)"),
+        ("odd", b"", "Odd"),
     ],
 )
 def test_a_worker_that_goes_disturbs_no_other_job(
-    processes: ProcessExecutor, job: Callable[..., Job], function: str, payload: bytes, said: str
+    processes: Executor, job: Callable[..., Job], function: str, payload: bytes, said: str
 ) -> None:
     jobs = [job("double", b"a"), job(function, payload), job("double", b"b"), job("double", b"c")]
     found = outcomes(processes, jobs)
@@ -139,7 +179,7 @@ def test_a_worker_that_goes_disturbs_no_other_job(
 
 
 def test_a_time_limit_kills_the_job_and_its_children(
-    processes: ProcessExecutor, job: Callable[..., Job], tmp_path: Path
+    processes: Executor, job: Callable[..., Job], tmp_path: Path
 ) -> None:
     slow = job("hangs", str(tmp_path / "pids").encode(), timeout=2.0)
     found = outcomes(processes, [slow])[slow.id]
@@ -147,22 +187,69 @@ def test_a_time_limit_kills_the_job_and_its_children(
     gone((tmp_path / "pids").read_text())
 
 
+def test_what_a_killed_job_forked_goes_with_it(
+    processes: Executor, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    forking = job("forks", str(tmp_path / "pids").encode())
+    assert outcomes(processes, [forking])[forking.id].status == "killed"
+    gone((tmp_path / "pids").read_text())
+
+
+def test_closing_stops_what_still_runs_with_its_children(
+    processes: Executor, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    processes.submit(job("hangs", str(pids).encode()))
+    deadline = time.monotonic() + 60
+    while not (pids.exists() and len(pids.read_text().split()) == 2):
+        assert time.monotonic() < deadline
+        processes.wait(0.05)
+    processes.close()
+    gone(pids.read_text())
+
+
+def test_memory_beyond_what_is_declared_is_a_failure_and_the_worker_goes_on(
+    processes: Executor, job: Callable[..., Job]
+) -> None:
+    greedy = job("memory", b"300000000", memory=100_000_000)
+    modest = job("memory", b"50000000", memory=100_000_000)
+    free = job("memory", b"300000000")
+    found = outcomes(processes, [greedy, modest, free])
+    failure = found[greedy.id].failure
+    assert failure is not None
+    assert (failure.kind, failure.message) == (
+        "MemoryError",
+        "it needs more than the 0.1 GB of memory it declares",
+    )
+    assert (found[modest.id].result, found[free.id].result) == (b"50000000", b"300000000")
+
+
+def test_of_endless_output_the_first_and_the_last_is_kept(
+    executor: Executor, job: Callable[..., Job]
+) -> None:
+    shouting = job("shouts", b"60000")
+    assert outcomes(executor, [shouting])[shouting.id].status == "done"
+    kept = Path(shouting.log).read_text()
+    assert len(kept) <= KEPT
+    assert kept.startswith("x" * 1023)
+    assert "printed more than 8 MB" in kept
+    assert tail(shouting.log).endswith("x\nthe end\n")
+
+
 def test_libraries_get_as_many_threads_as_the_job_has_cpus(
-    processes: ProcessExecutor, job: Callable[..., Job]
+    processes: Executor, job: Callable[..., Job]
 ) -> None:
     one, two, again = job("threads"), job("threads", cpus=2), job("threads")
     found = outcomes(processes, [one, two, again])
     assert [found[each.id].result for each in (one, two, again)] == [b"1", b"2", b"1"]
 
 
-def test_workers_are_used_again(processes: ProcessExecutor, job: Callable[..., Job]) -> None:
+def test_workers_are_used_again(processes: Executor, job: Callable[..., Job]) -> None:
     jobs = [job("place") for _ in range(10)]
     assert len({each.result for each in outcomes(processes, jobs).values()}) <= 2
 
 
-def test_a_job_that_wants_more_than_there_is_runs_alone(
-    processes: ProcessExecutor, job: Callable[..., Job]
-) -> None:
+def test_a_job_that_wants_more_than_there_is_runs_alone(processes: Executor, job: Callable[..., Job]) -> None:
     greedy = job("threads", cpus=9)
     assert outcomes(processes, [greedy])[greedy.id].result == b"9"
 
@@ -194,14 +281,68 @@ def test_this_process_cannot_keep_time_limits(job: Callable[..., Job]) -> None:
         InlineExecutor().submit(job("double", timeout=1.0))
 
 
+def test_a_machine_without_the_project_gets_its_code(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "node"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "node").mkdir()
+    project = tmp_path / "project"
+    (project / "parts").mkdir(parents=True)
+    (project / ".everloop").mkdir()
+    (project / ".everloop" / "ledger.db").write_text("not code")
+    (project / "parts" / "far_jobs.py").write_text("def whole(payload):\n    return __file__.encode()\n")
+    sent = Job("1", "parts.far_jobs:whole", b"", str(tmp_path / "log"), project=str(project))
+    code = shipping.pack(project)
+    shutil.rmtree(project)
+    try:
+        encoded, _ = ray_node.host(msgspec.msgpack.encode(sent), __version__, code)
+        outcome = msgspec.msgpack.decode(encoded, type=Outcome)
+        assert outcome.status == "done", outcome.failure
+        place = Path(outcome.result.decode()).parents[1]
+        assert place.is_relative_to(tmp_path / "node")
+        assert [each.name for each in place.iterdir() if each.name != "__pycache__"] == ["parts"]
+    finally:
+        for pool in ray_node._pools.values():
+            pool.close()
+        ray_node._pools.clear()
+
+
+def test_a_node_with_another_everloop_says_so(job: Callable[..., Job]) -> None:
+    encoded, _ = ray_node.host(msgspec.msgpack.encode(job("double", b"x")), "0.0.1", None)
+    failure = msgspec.msgpack.decode(encoded, type=Outcome).failure
+    assert failure is not None
+    assert failure.hint == "install the same version on the nodes"
+
+
 def test_executors_by_name() -> None:
     assert open_executor("inline").name == "inline"
     assert open_executor("local").name == "local"
-    with pytest.raises(InvalidInput, match="no Ray executor"):
-        open_executor("ray")
+    assert open_executor("ray").name == "ray"
     with pytest.raises(InvalidInput, match="no executor 'locl'") as caught:
         open_executor("locl")
     assert "'local'" in caught.value.hint
+
+
+def test_without_ray_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, job: Callable[..., Job]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match="Ray is not installed") as caught:
+        open_executor("ray").submit(job("double", b"x"))
+    assert "everloop[ray]" in caught.value.hint
+
+
+def test_a_ray_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch, job: Callable[..., Job]) -> None:
+    ray = types.SimpleNamespace(is_initialized=lambda: False, init=_refused)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(Unavailable, match="no Ray cluster at 'auto'"):
+        open_executor("ray", EngineSettings(ray="auto")).submit(job("double", b"x"))
+
+
+def _refused(**options: Any) -> None:
+    assert options["address"] == "auto"
+    raise ConnectionError("Could not find any running Ray instance.")
 
 
 def test_the_tail_begins_with_a_whole_line(tmp_path: Path) -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import msgspec
 
 
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where steps are executed."""
+
+    ray: str = ""
+    """The Ray cluster of the executor ``ray``: ``auto`` or ``host:port``; empty: one on this machine for as long as a run lasts."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One profile of a workspace, with its defaults for a laptop."""
 
@@ -16,5 +23,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     online: str = ""
     """Where feature values are kept for serving: ``redis://host:6379/0``; empty: a file in the workspace's folder."""
     executor: str = "local"
+    engine: EngineSettings = EngineSettings()
+    pools: dict[str, int] = {}
+    """How many steps of each pool may run at once in this workspace, over all its runs and processes: ``gpu = 1``."""
     definitions: tuple[str, ...] = ()
     """Modules with definitions, importable from the project's folder."""

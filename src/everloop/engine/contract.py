@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ class Job(msgspec.Struct, frozen=True):
     """A call to make: ``module:function`` with `payload`, which returns bytes.
 
     timeout: seconds from `begun`, then the job is killed. cpus: threads its libraries may use. log: the file its output goes to.
+    memory: bytes that it may use beyond what its process has when it begins. python: the interpreter to run it with, this one
+    when empty. project: the folder whose code it needs, which an executor on other machines takes there.
     """
 
     id: str
@@ -28,6 +31,9 @@ class Job(msgspec.Struct, frozen=True):
     log: str
     timeout: float | None = None
     cpus: int = 1
+    memory: int | None = None
+    python: str = ""
+    project: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -43,10 +49,10 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a job: `result`, or `failure`."""
+    """What came of a job: `result`, or `failure`. ``lost``: the machine it was on went away, through no fault of the job."""
 
     id: str
-    status: Literal["done", "failed", "killed", "timeout"]
+    status: Literal["done", "failed", "killed", "timeout", "lost"]
     seconds: float
     result: bytes = b""
     failure: Failure | None = None
@@ -72,6 +78,18 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+PROJECT_MOVED = "EVERLOOP_PROJECT_MOVED"
+"""The environment variable of a worker on another machine: the project's folder there and its folder here, on two lines."""
+
+
+def here(path: str) -> str:
+    """Where a file or folder of the project is on this machine, from where it was on the one that sent the job."""
+    before, _, now = os.environ.get(PROJECT_MOVED, "").partition("\n")
+    if now and Path(path).is_relative_to(before):
+        return str(now / Path(path).relative_to(before))
+    return path
 
 
 STARTUP = 120.0

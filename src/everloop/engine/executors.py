@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from everloop.domain.settings import EngineSettings
 from everloop.engine.contract import Executor
 from everloop.engine.inline import InlineExecutor
 from everloop.errors import InvalidInput, nearest
 
-NAMES = ("local", "inline")
+NAMES = ("local", "inline", "ray")
 
 
-def open_executor(name: str) -> Executor:
-    """``local``: worker processes on this machine. ``inline``: this process. Opening one starts nothing yet."""
+def open_executor(name: str, settings: EngineSettings = EngineSettings()) -> Executor:  # noqa: B008 (frozen)
+    """``local``: worker processes on this machine. ``inline``: this process. ``ray``: a Ray cluster, on this machine or the one
+    that the settings name. Opening one starts nothing yet."""
     if name == "inline":
         return InlineExecutor()
     if name == "local":
@@ -18,7 +20,9 @@ def open_executor(name: str) -> Executor:
 
         return ProcessExecutor()
     if name == "ray":
-        raise InvalidInput("this version of Everloop has no Ray executor", hint="use the executor 'local'")
+        from everloop.engine.ray_cluster import RayExecutor
+
+        return RayExecutor(settings.ray)
     raise InvalidInput(
         f"there is no executor '{name}'", hint=nearest(name, NAMES) or f"executors are: {', '.join(NAMES)}"
     )

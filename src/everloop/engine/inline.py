@@ -7,6 +7,7 @@ import time
 from collections import deque
 
 from everloop.engine.contract import Job, Outcome, failure_of, resolve
+from everloop.engine.limits import trim
 from everloop.errors import InvalidInput
 
 
@@ -27,6 +28,11 @@ class InlineExecutor:
                 "a step with a time limit cannot run in this process: nothing could stop it",
                 hint="use the executor 'local'",
             )
+        if job.python:
+            raise InvalidInput(
+                "a step with an environment of its own cannot run in this process",
+                hint="use the executor 'local'",
+            )
         self._waiting.append(job)
 
     def wait(self, timeout: float) -> list[Outcome]:
@@ -43,6 +49,8 @@ class InlineExecutor:
                 result = resolve(job.function)(job.payload)
         except Exception as error:  # noqa: BLE001  (the job is the user's code: whatever it raises is its outcome)
             return [Outcome(job.id, "failed", time.perf_counter() - begun, failure=failure_of(error))]
+        finally:
+            trim(job.log)
         return [Outcome(job.id, "done", time.perf_counter() - begun, result)]
 
     def close(self) -> None:

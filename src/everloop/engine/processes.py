@@ -40,6 +40,9 @@ class _Worker:
     connection: Connection
     lifeline: int
     cpus: int
+    python: str
+    end: int | None
+    """Readable when the process has ended. The end of its connection does not tell: what it forked may hold that open."""
     job: Job | None = None
     begun: float = 0.0
     at_work: bool = False
@@ -54,8 +57,8 @@ class _Worker:
 class ProcessExecutor:
     """`Executor` over worker processes, as many as this machine has processors.
 
-    Workers are started when a job needs one and used again for jobs with the same number of threads, which is fixed when
-    libraries load.
+    Workers are started when a job needs one and used again for jobs with the same interpreter and the same number of threads,
+    which is fixed when libraries load.
     """
 
     name = "local"
@@ -69,7 +72,7 @@ class ProcessExecutor:
         return used == 0 or used + cpus <= self._cpus
 
     def submit(self, job: Job) -> None:
-        worker = self._idle(job.cpus) or self._begin(job.cpus)
+        worker = self._idle(job) or self._begin(job.cpus, job.python)
         worker.job, worker.begun, worker.at_work = job, time.monotonic(), False
         try:
             worker.connection.send_bytes(msgspec.msgpack.encode(job))
@@ -85,10 +88,14 @@ class ProcessExecutor:
         if deadlines:
             timeout = max(0.0, min(timeout, min(deadlines) - time.monotonic()))
         outcomes = []
-        for connection in wait(list(busy), timeout):
-            assert isinstance(connection, Connection)
-            outcome = self._outcome(busy.pop(connection))
-            outcomes += [outcome] if outcome is not None else []
+        ends = {each.end: each for each in busy.values() if each.end is not None}
+        ready = set(wait([*busy, *ends], timeout))
+        for worker in list(busy.values()):
+            if worker.connection in ready:
+                outcome = self._outcome(busy.pop(worker.connection))
+                outcomes += [outcome] if outcome is not None else []
+            elif worker.end in ready or (worker.end is None and worker.process.poll() is not None):
+                outcomes.append(self._killed(busy.pop(worker.connection)))
         now = time.monotonic()
         late = [each for each in busy.values() if each.deadline is not None and each.deadline <= now]
         return [*outcomes, *(self._timed_out(each) for each in late)]
@@ -97,28 +104,35 @@ class ProcessExecutor:
         for worker in list(self._workers):
             self._end(worker)
 
-    def _idle(self, cpus: int) -> _Worker | None:
+    def _idle(self, job: Job) -> _Worker | None:
         idle = [each for each in self._workers if each.job is None]
         for each in idle:
-            if each.cpus == cpus:
+            if (each.cpus, each.python) == (job.cpus, job.python):
                 return each
         if len(self._workers) >= self._cpus and idle:  # none fits: make room for one that does
             self._end(idle[0])
         return None
 
-    def _begin(self, cpus: int) -> _Worker:
+    def _begin(self, cpus: int, python: str) -> _Worker:
         ours, theirs = socket.socketpair()
         theirs_lifeline, our_lifeline = os.pipe()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "everloop.engine.worker", str(theirs.fileno()), str(theirs_lifeline)],
+                [
+                    python or sys.executable,
+                    "-m",
+                    "everloop.engine.worker",
+                    str(theirs.fileno()),
+                    str(theirs_lifeline),
+                ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), theirs_lifeline),
                 env=PATIENT | os.environ | dict.fromkeys(THREAD_VARIABLES, str(cpus)),
                 start_new_session=True,  # its own group: it can be killed with all it started, and Ctrl-C does not reach it
             )
         os.close(theirs_lifeline)
-        worker = _Worker(process, Connection(ours.detach()), our_lifeline, cpus)
+        end = os.pidfd_open(process.pid) if sys.platform == "linux" else None
+        worker = _Worker(process, Connection(ours.detach()), our_lifeline, cpus, python, end)
         self._workers.append(worker)
         return worker
 
@@ -130,6 +144,8 @@ class ProcessExecutor:
             os.killpg(worker.process.pid, signal.SIGKILL)
         worker.connection.close()
         os.close(worker.lifeline)
+        if worker.end is not None:
+            os.close(worker.end)
         code = worker.process.wait()
         return code if gone is None else gone
 
@@ -140,15 +156,20 @@ class ProcessExecutor:
         try:
             said = worker.connection.recv_bytes()
         except (EOFError, OSError):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(1.0)
-            seconds = time.monotonic() - worker.begun
-            return Outcome(job.id, "killed", seconds, failure=Failure("killed", _how(self._end(worker))))
+            return self._killed(worker)
         if not said:
             worker.begun, worker.at_work = time.monotonic(), True
             return None
         worker.job = None
         return msgspec.msgpack.decode(said, type=Outcome)
+
+    def _killed(self, worker: _Worker) -> Outcome:
+        job = worker.job
+        assert job is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(1.0)
+        seconds = time.monotonic() - worker.begun
+        return Outcome(job.id, "killed", seconds, failure=Failure("killed", _how(self._end(worker))))
 
     def _timed_out(self, worker: _Worker) -> Outcome:
         job = worker.job

@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from everloop.engine.contract import Job, Outcome, announcements, failure_of, resolve
+from everloop.engine.contract import Failure, Job, Outcome, announcements, failure_of, here, resolve
+from everloop.engine.limits import LogKeeper, memory_limited
 
 
 def main(connection_number: int, lifeline: int) -> None:
@@ -23,12 +24,16 @@ def main(connection_number: int, lifeline: int) -> None:
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     connection = Connection(connection_number)
     announcements.append(lambda: connection.send_bytes(b""))
+    keeper = LogKeeper()
+    keeper.start()
     while True:
         try:
             job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
         except EOFError:
             return
-        connection.send_bytes(msgspec.msgpack.encode(_run(job)))
+        with keeper.keeping(job.log):
+            outcome = _run(job)
+        connection.send_bytes(msgspec.msgpack.encode(outcome))
 
 
 def _run(job: Job) -> Outcome:
@@ -38,7 +43,13 @@ def _run(job: Job) -> Outcome:
     os.close(log)
     begun = time.perf_counter()
     try:
-        result = resolve(job.function)(job.payload)
+        if job.project and (project := here(job.project)) not in sys.path:
+            sys.path.append(project)
+        function = resolve(job.function)
+        with memory_limited(job.memory):
+            result = function(job.payload)
+    except MemoryError as error:
+        return Outcome(job.id, "failed", time.perf_counter() - begun, failure=_out_of_memory(job, error))
     except SystemExit as error:
         failure = msgspec.structs.replace(failure_of(error), message=f"it called sys.exit({error.code!r})")
         return Outcome(job.id, "failed", time.perf_counter() - begun, failure=failure)
@@ -48,6 +59,15 @@ def _run(job: Job) -> Outcome:
         sys.stdout.flush()
         sys.stderr.flush()
     return Outcome(job.id, "done", time.perf_counter() - begun, result)
+
+
+def _out_of_memory(job: Job, error: MemoryError) -> Failure:
+    found = failure_of(error)
+    if job.memory is None:
+        return found
+    wanted = f"it needs more than the {job.memory / 1e9:g} GB of memory it declares"
+    said = wanted if not str(error) else f"{wanted}: {error}"
+    return msgspec.structs.replace(found, message=said, hint="declare more, or work on less at a time")
 
 
 def _die_with_parent(lifeline: int) -> None:

@@ -37,6 +37,7 @@ class Node:
     run: str | None = None
     previous: str | None = None
     attempts: int = 0
+    losses: int = 0
     log: str = ""
     asked_again_at: float = 0.0
     not_before: float = 0.0

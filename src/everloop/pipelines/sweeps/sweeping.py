@@ -47,7 +47,8 @@ class Sweeping:
     ) -> None:
         require_optuna()
         self.room, self.pipeline, self.plan = room, pipeline, checked_plan(plan)
-        self.executor, self.experiment, self.told = open_executor(executor), experiment, told
+        self.executor = open_executor(executor, room.context.settings.engine)
+        self.experiment, self.told = experiment, told
         self.tracking = room.context.room(Tracking)
 
     def run(self, trials: int, name: str, root: Path, resumed_from: str | None = None) -> SweepResult:
