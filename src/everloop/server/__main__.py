@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -47,11 +48,17 @@ def serve(folder: Path, host: str, port: int) -> None:
         )
         server = AnnouncingServer(config, f"Everloop is at {address} (workspace {folder}); Ctrl-C stops it")
         supervisor = Supervisor(workspace)
+        # uvicorn drains on SIGTERM and then raises it again, which would end this process before its children.
+        signal.signal(signal.SIGTERM, _leave)
         supervisor.start()
         try:
             server.run(sockets=[listening])
         finally:
             supervisor.stop()
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(0)
 
 
 class AnnouncingServer(uvicorn.Server):
