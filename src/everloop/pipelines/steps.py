@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -48,6 +48,8 @@ class StepOptions(msgspec.Struct, frozen=True):
     retries: how often it is tried again after a failure; wait: seconds before the first retry, doubled for each further one.
     timeout: seconds after which it is stopped. seed: of `random`, numpy and torch when the step begins.
     cpus: processors it uses: so many threads are given to its libraries. memory: bytes it may take, None: as many as there are.
+    secrets: names of what it is given besides its arguments, and what is stored nowhere.
+    pool: the pool of the workspace that it takes a place in. priority: of steps that could begin, the highest comes first.
     """
 
     cache: bool = True
@@ -58,11 +60,14 @@ class StepOptions(msgspec.Struct, frozen=True):
     seed: int | None = None
     cpus: int = 1
     memory: int | None = None
+    secrets: tuple[str, ...] = ()
+    pool: str = ""
+    priority: int = 0
 
 
 class StepSettings(TypedDict, total=False):
     """`StepOptions` as people write them. `cache`: False, or how long a result may be used (``"7d"``); `resources`:
-    ``{"cpus": 2, "memory": "4GB"}``."""
+    ``{"cpus": 2, "memory": "4GB"}``; `secrets`: names, whose values `everloop.secret` gives within the step."""
 
     cache: bool | Duration
     retries: int
@@ -70,6 +75,9 @@ class StepSettings(TypedDict, total=False):
     timeout: float | None
     seed: int | None
     resources: Mapping[str, int | str] | None
+    secrets: Sequence[str]
+    pool: str
+    priority: int
 
 
 class Conductor(Protocol):
@@ -330,7 +338,8 @@ def step(
 def step_options(name: str, settings: StepSettings) -> StepOptions:
     """The options that a declaration asks for. Raises InvalidDefinition that names the step and the wrong one."""
     cache, retries = settings.get("cache", True), settings.get("retries", 0)
-    timeout = settings.get("timeout")
+    timeout, secrets = settings.get("timeout"), settings.get("secrets", ())
+    pool, priority = settings.get("pool", ""), settings.get("priority", 0)
     wanted = dict(settings.get("resources") or {})
     cpus, memory = wanted.pop("cpus", 1), wanted.pop("memory", None)
     problems = [
@@ -345,10 +354,17 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
             f"retries={retries!r} is not a number of times",
             "give 0, 1, 2, …",
         ),
+        (type(priority) is not int, f"priority={priority!r} is not a whole number", "give 0, 5, -1, …"),
         (
             timeout is not None and not timeout > 0,
             f"timeout={timeout!r} is not a number of seconds",
             "give seconds above 0",
+        ),
+        (
+            isinstance(secrets, str)
+            or not all(isinstance(each, str) and each.isidentifier() for each in secrets),
+            f"secrets={secrets!r} are no names",
+            'write secrets=["DB_PASSWORD"]',
         ),
     ]
     for wrong, message, hint in problems:
@@ -364,6 +380,9 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
             seed=settings.get("seed"),
             cpus=int(cpus),
             memory=None if memory is None else bytes_of(memory),
+            secrets=tuple(secrets),
+            pool=checked_name(pool, "name of a pool") if pool else "",
+            priority=priority,
         )
     except InvalidInput as error:
         raise InvalidDefinition(f"step {name}: {error}", hint=error.hint) from None

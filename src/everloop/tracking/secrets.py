@@ -4,10 +4,14 @@ Names are judged by patterns. A project adds its own, as in a shell, in the envi
 ``EVERLOOP_SECRETS="*_pin, license"``.
 """
 
+import base64
+import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
+from urllib.parse import quote, quote_plus
 
 MASK = "***"
 OWN_PATTERNS = "EVERLOOP_SECRETS"
@@ -30,6 +34,8 @@ _SECRET_FILE = re.compile(
 )
 _SHORTEST_VALUE = 8
 """Characters of a secret in the environment that is looked for in texts; shorter ones would mask ordinary words."""
+_declared: list[str] = []
+"""Values that somebody has said are secrets, for as long as they are in use in this process."""
 
 
 def is_secret(name: str) -> bool:
@@ -93,7 +99,45 @@ def masked_text(text: str) -> str:
     """
     if "://" in text:
         text = _IN_ADDRESS.sub(MASK, text)
+    return without(text, _declared) if _declared else _LOOKS_SECRET.sub(MASK, text)
+
+
+@contextmanager
+def also_masked(values: Iterable[str]) -> Iterator[None]:
+    """Within the block, these values are masked wherever secrets are, in all threads of the process.
+
+    >>> with also_masked(["pa ss"]):
+    ...     masked_text("it is pa ss or pa%20ss")
+    'it is *** or ***'
+    """
+    added = [each for each in values if each]
+    _declared.extend(added)
+    try:
+        yield
+    finally:
+        for each in added:
+            _declared.remove(each)
+
+
+def without(text: str, values: Iterable[str]) -> str:
+    """`masked_text` without these values either, as they are and in the forms they take in addresses, JSON and Base64.
+
+    >>> without("Basic cGFzczE=, pass1", ["pass1"])
+    'Basic ***, ***'
+    """
+    forms = {form for value in values for form in _forms(value) if form}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
     return _LOOKS_SECRET.sub(MASK, text)
+
+
+def _forms(value: str) -> Iterator[str]:
+    yield value
+    yield quote(value, safe="")
+    yield quote_plus(value)
+    yield json.dumps(value)[1:-1]
+    yield repr(value)[1:-1]
+    yield base64.b64encode(value.encode()).decode()
 
 
 def text_mask(environment: Mapping[str, str] = os.environ) -> Callable[[str], str]:

@@ -133,7 +133,7 @@ class Execution:
         """Set what is given, and say so in a cell of its own."""
         self.names.update(self._given)
         lines = [f"{name} = {_short(value)}" for name, value in self._given.items()]
-        cell = {
+        cell: Json = {
             "cell_type": "code",
             "execution_count": None,
             "id": INJECTED,
@@ -152,9 +152,10 @@ class Execution:
         shown["execution_count"] = cell.number
         file = f"<{self._notebook.name}, cell {cell.number}>"
         linecache.cache[file] = (len(cell.text), None, cell.text.splitlines(keepends=True), file)
-        body, last = cell.tree.body, None
-        if body and isinstance(body[-1], ast.Expr):
-            body, last = body[:-1], ast.Expression(body[-1].value)
+        body, last = list(cell.tree.body), None
+        if body and isinstance(end := body[-1], ast.Expr):
+            last = ast.Expression(end.value)
+            body.pop()
         try:
             with _heard(self._say):
                 exec(compile(ast.Module(body, []), file, "exec", dont_inherit=True), self.names)

@@ -26,6 +26,7 @@ from everloop.pipelines.kinds.declaring import ContentStep, Place, relative
 from everloop.pipelines.kinds.scripts import with_those_beside
 from everloop.pipelines.steps import StepSettings
 from everloop.tracking.run import active_run
+from everloop.tracking.secrets import text_mask
 
 
 def notebook_step(
@@ -76,7 +77,8 @@ class _Notebook:
         finally:
             run = active_run()
             if run is not None:
-                run.log_text(json.dumps(execution.executed, indent=1, ensure_ascii=False), notebook.name)
+                text = json.dumps(execution.executed, indent=1, ensure_ascii=False)
+                run.log_text(text_mask()(text), notebook.name)
         if isinstance(self._outputs, str):
             return self._value(self._outputs, names)
         return {each: self._value(each, names) for each in self._outputs} or None

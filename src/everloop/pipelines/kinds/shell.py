@@ -28,6 +28,7 @@ from everloop.errors import Failed, InvalidDefinition
 from everloop.pipelines.code.described import Description
 from everloop.pipelines.kinds.declaring import ContentStep, Place
 from everloop.pipelines.kinds.scripts import describe_files, named_files
+from everloop.pipelines.secrets import secrets_here
 from everloop.pipelines.steps import StepSettings
 from everloop.pipelines.values.files import File, file_of
 
@@ -59,7 +60,7 @@ def shell_step(
     or a dict of them. Without outputs it returns the text that the command prints.
     inputs: the file names of arguments, whose endings say how a table is written (``{"rows": "rows.csv"}``, else Parquet) and
     that a text is a file's content. Other texts and numbers stand in the command as they are, quoted.
-    env: its environment variables. Of the caller's, only PATH and those that limit threads are there.
+    env: its environment variables. Of the caller's, only PATH and those that limit threads are there; declared secrets are too.
 
     The command fails as a whole when one of its parts does. Files of the project that it names, such as scripts, are there under
     those names and count for what the step depends on.
@@ -200,7 +201,8 @@ class _Command:
     def _environment(self, folder: Path) -> dict[str, str]:
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
         own = {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder / ".tmp"), "LC_ALL": "C.UTF-8"}
-        return own | {each: os.environ[each] for each in KEPT if each in os.environ} | self._env
+        threads = {each: os.environ[each] for each in KEPT if each in os.environ}
+        return own | threads | self._env | dict(secrets_here())
 
     def _output(self, path: str, folder: Path) -> File:
         if not (folder / path).is_file():
