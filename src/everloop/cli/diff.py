@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 def diff(first: str, second: str) -> None:
     """What differs from one run, dataset version or model version to another of its kind.
 
-    Runs: code (files and lines), data, environment, parameters, metrics; of model versions, those of the runs that made them.
+    First what moved and what moved it, in one sentence. Runs: code (files and lines), data, environment, parameters, metrics; of
+    model versions, those of the runs that made them.
     """
     from everloop.domain.references import Kind, Reference
 
     kinds = [_kind(each) for each in (first, second)]
     if kinds[0] is not kinds[1]:
         raise InvalidInput(f"a {kinds[0]} cannot be compared with a {kinds[1]}", hint="name two of one kind")
+    from everloop.workspace.causes import explained
+
     here = workspace()
     if kinds[0] is Kind.DATA:
         from everloop.cli.data_diff import shown_diff
@@ -39,12 +42,16 @@ def diff(first: str, second: str) -> None:
                 raise InvalidInput(
                     f"{version.reference} was made by no run", hint="see: everloop why " + version.reference
                 )
-        first, second = (version.run for version in versions)
-    elif kinds[0] is not Kind.RUN:
+        found = here.tracking.diff(*(version.run for version in versions))
+        one, other = (version.reference for version in versions)
+        emit(explained(here, one, other, found), _shown)
+        return
+    if kinds[0] is not Kind.RUN:
         raise InvalidInput(
             f"two of the kind {kinds[0]} cannot be compared yet", hint="name runs, data or models"
         )
-    emit(here.tracking.diff(first, second), _shown)
+    found = here.tracking.diff(first, second)
+    emit(explained(here, found.a, found.b, found), _shown)
 
 
 def _kind(text: str) -> Any:
@@ -58,6 +65,7 @@ def _kind(text: str) -> Any:
 
 
 def _shown(found: RunDifference) -> None:
+    click.echo(found.cause)
     if found.same:
         click.echo(f"{found.b} has the same code, data, environment, parameters and metrics as {found.a}")
     code = found.code

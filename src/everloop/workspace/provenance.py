@@ -9,9 +9,11 @@ import msgspec
 
 from everloop.data.data import Data
 from everloop.domain.events import Anchor
+from everloop.domain.featureviews.asked import FeatureName
 from everloop.domain.references import Kind, Reference
 from everloop.domain.run_inputs import LoggedDataset
-from everloop.errors import EverloopError, NotFound
+from everloop.domain.runs import RunDetail
+from everloop.errors import EverloopError, NotFound, nearest
 from everloop.features.features import Features
 from everloop.governance.audit import AuditReport, Governance
 from everloop.governance.chain import AuditFault
@@ -24,7 +26,8 @@ from everloop.registry.registry import Registry
 from everloop.rollout.rollout import Rollouts
 from everloop.serving.serving import Serving
 from everloop.serving.verifying import endpoint_faults, journal_faults
-from everloop.tracking.capture import Environment
+from everloop.store.ledger.lineage import lineage
+from everloop.tracking.differences import environment_of
 from everloop.tracking.shipping import journal_folder
 from everloop.tracking.tracking import Tracking
 from everloop.workspace.impacts.room import Impacts
@@ -66,7 +69,9 @@ class Why(msgspec.Struct, frozen=True):
     """Where something comes from and where it went.
 
     parents, children: the objects directly before and after it. upward, downward: all edges on the way.
-    facts: what is particular to its kind. described: datasets that its run said it used, of which nothing is kept but how they
+    facts: what is particular to its kind. started_by: what set its run off when nobody typed the command: a trigger, the alert
+    or dataset version it fired for. more: how many runs and other things at least are left out of `upward` and `downward`, by
+    kind. described: datasets that its run said it used, of which nothing is kept but how they
     were described. predictions: how many predictions were made with what came of it, by model.
     complete: nothing of code, data, parameters and environment is unknown; `missing` names what is.
     """
@@ -87,6 +92,8 @@ class Why(msgspec.Struct, frozen=True):
     complete: bool
     missing: list[str]
     described: list[LoggedDataset] = []
+    started_by: list[Link] = []
+    more: dict[str, int] = {}
 
 
 class Known(msgspec.Struct):
@@ -115,21 +122,27 @@ class Provenance(Impacts, Room):
     name = "provenance"
 
     @operation(Permission.READ)
-    def why(self, reference: str) -> Why:
-        """The provenance of a run, dataset, feature view, model, endpoint, prediction or alert, upward and downward. A name
-        without its kind will do where only one thing is called so."""
+    def why(self, reference: str, most: int = 500) -> Why:
+        """The provenance of a run, dataset, feature view, pipeline, model, endpoint, prediction, rollout or alert, upward and
+        downward. A name without its kind will do where only one thing is called so. `most`: how many runs are told in either
+        direction, the newest; what older ones made is told all the same."""
         asked = meant(self.context, reference)
         known = _DESCRIBE[asked.kind](self, asked)
-        ledger = self.context.ledger
         starts = known.starts or [known.reference]
-        upward = sorted({Link(*edge) for start in starts for edge in ledger.edges_of(start, upward=True)})
-        downward = [Link(*edge) for edge in ledger.edges_of(known.reference, upward=False)]
+        with self.look() as look:
+            above = lineage(look, starts, upward=True, most=most)
+            below = lineage(look, [known.reference], upward=False, most=most)
+        upward, downward = ([Link(*edge) for edge in each.edges] for each in (above, below))
         run = known.run or _nearest_run(starts, upward)
-        code, environment, parameters, described = self._of_run(run)
+        detail = self._detail(run)
+        is_gone = detail is None
+        code, environment, parameters, described = self._of_run(detail)
         data = sorted(
             {each for link in upward for each in (link.source, link.target) if each.startswith("data:")}
         )
         missing = _missing(asked.kind, code, environment, run, data)
+        if run and is_gone:
+            missing = [f"run:{run}, which made it, is not here any more"]
         return Why(
             reference=known.reference,
             kind=str(asked.kind),
@@ -147,6 +160,8 @@ class Provenance(Impacts, Room):
             complete=not missing,
             missing=missing,
             described=described,
+            started_by=_started_by(run, upward),
+            more=dict(Counter(above.more) + Counter(below.more)),
         )
 
     @operation(Permission.READ)
@@ -216,12 +231,15 @@ class Provenance(Impacts, Room):
             faults += endpoint_faults(serving.folder(endpoint.name), endpoint, files)
         return faults
 
-    def _of_run(self, run: str) -> tuple[Code, Ran, dict[str, str], list[LoggedDataset]]:
-        if not run:
-            return Code(), Ran(), {}, []
+    def _detail(self, run: str) -> RunDetail | None:
+        """None for a run that was purged, or is in the workspace that a dataset was pulled from."""
         try:
-            detail = self.context.room(Tracking).describe(run)
-        except NotFound:  # it was purged, or is in the workspace that a dataset was pulled from
+            return self.context.room(Tracking).describe(run) if run else None
+        except NotFound:
+            return None
+
+    def _of_run(self, detail: RunDetail | None) -> tuple[Code, Ran, dict[str, str], list[LoggedDataset]]:
+        if detail is None:
             return Code(), Ran(), {}, []
         captured = detail.captured
         code = Code(
@@ -232,9 +250,9 @@ class Provenance(Impacts, Room):
             captured.code,
             list(captured.command),
         )
-        if not captured.environment:
+        ran = environment_of(captured, self.objects)
+        if ran is None:  # its object was freed, or did not come along when the dataset was pulled
             return code, Ran(seeds=captured.seeds), detail.run.params, detail.datasets
-        ran = msgspec.json.decode(self.objects.read(captured.environment), type=Environment)
         environment = Ran(ran.python, ran.platform, ran.cpu, ran.packages, ran.threads, captured.seeds)
         return code, environment, detail.run.params, detail.datasets
 
@@ -263,9 +281,33 @@ class Provenance(Impacts, Room):
             "user": record.user,
         }
         facts |= {"started": record.start_time, "ended": record.end_time, "metrics": record.metrics}
+        facts |= self._of_pipeline(record.run_id) | self._reproduced(record.reference)
         return Known(
             record.reference, f"{record.name}, {record.status}, by {record.user}", facts, run=record.run_id
         )
+
+    def _of_pipeline(self, run: str) -> dict[str, Any]:
+        """Of a pipeline's run its steps with why each was executed; of a step's run which step it is."""
+        pipelines = self.context.room(Pipelines)
+        found = pipelines.step_of(run)
+        if found is not None:
+            whole, step = found
+            told = {"name": step.name, "of": f"run:{whole}", "reason": step.reason, "seconds": step.seconds}
+            return {"step": told}
+        steps = pipelines.steps(run)
+        if not steps:
+            return {}
+        record = pipelines.pipeline_run(run)
+        told_steps = [
+            {"name": each.name, "status": each.status, "reason": each.reason, "seconds": each.seconds}
+            for each in steps[:STEPS_TOLD]
+        ]
+        return {"pipeline": f"pipeline:{record.pipeline}", "source": record.source, "steps": told_steps}
+
+    def _reproduced(self, reference: str) -> dict[str, Any]:
+        """How equal it came out when it was last rebuilt."""
+        found = self.context.room(Pipelines).reproductions(reference)
+        return {"reproduced": {"grade": found[0].grade, "time": found[0].time}} if found else {}
 
     def _data(self, asked: Reference) -> Known:
         record = self.context.room(Data).version(str(asked))
@@ -291,9 +333,17 @@ class Provenance(Impacts, Room):
         return Known(reference, "a feature view", {"declaration": msgspec.to_builtins(view)})
 
     def _pipeline(self, asked: Reference) -> Known:
-        runs = self.context.room(Pipelines).runs(asked.name)
-        summary = f"{len(runs)} runs"
-        facts: dict[str, Any] = {"runs": [f"run:{each.run}" for each in runs[:20]]}
+        pipelines = self.context.room(Pipelines)
+        runs = pipelines.runs(asked.name, limit=20)
+        if not runs:
+            known = {each.pipeline for each in pipelines.runs(limit=1000)}
+            raise NotFound(
+                f"no run of a pipeline '{asked.name}' is known",
+                hint=nearest(asked.name, known, see="everloop runs list"),
+            )
+        newest = runs[0]
+        summary = f"defined in {newest.source or 'no file'}, ran last on {newest.started:%Y-%m-%d %H:%M} UTC: {newest.status}"
+        facts: dict[str, Any] = {"runs": [f"run:{each.run}" for each in runs]}
         return Known(str(asked), summary, facts, starts=facts["runs"][:1])
 
     def _model(self, asked: Reference) -> Known:
@@ -308,6 +358,7 @@ class Provenance(Impacts, Room):
             "features": list(record.model.features),
             "created": record.created,
         }
+        facts |= self._reproduced(record.reference)
         origin = f"run:{record.run[:8]}" if record.run else record.source or "elsewhere"
         summary = f"registered by {record.user} from {origin}"
         return Known(record.reference, summary, facts, run=record.run)
@@ -330,18 +381,17 @@ class Provenance(Impacts, Room):
         facts = msgspec.to_builtins(found, builtin_types=(datetime,))
         answer = found.label if found.score is None else f"{found.score:.4f}"
         summary = f"{answer} at {found.time:%Y-%m-%d %H:%M} UTC by {found.model} as {found.arm} of endpoint:{found.endpoint}"
-        starts = [found.model, *model.model.features]
+        views = [FeatureName.parse(each) for each in model.model.features]
+        taken = {str(Reference(Kind.FEATURE, each.view, each.version)) for each in views}
+        starts = [found.model, *sorted(taken)]
         return Known(f"prediction:{found.prediction_id}", summary, facts, starts=starts, run=model.run)
 
     def _alert(self, asked: Reference) -> Known:
         alert = self.context.room(Monitoring).alert(asked.name)
         facts = msgspec.to_builtins(alert, builtin_types=(datetime,))
-        return Known(
-            f"alert:{alert.alert_id}",
-            alert.report.what,
-            facts,
-            starts=[f"endpoint:{alert.endpoint}", alert.model],
-        )
+        reference = f"alert:{alert.alert_id}"
+        starts = [reference, f"endpoint:{alert.endpoint}", alert.model]
+        return Known(reference, alert.report.what, facts, starts=starts)
 
     def _rollout(self, asked: Reference) -> Known:
         reference = self.context.room(Rollouts).rollout(str(asked)).reference
@@ -352,6 +402,10 @@ class Provenance(Impacts, Room):
         models = [str(each.payload["model"]) for each in events if "model" in each.payload][:1]
         return Known(reference, f"{len(events)} events", facts, starts=models or [reference])
 
+
+STEPS_TOLD = 200
+SET_OFF = frozenset({"triggered"})
+"""Roles of what sets a run off without having gone into it."""
 
 _DESCRIBE = {
     Kind.RUN: Provenance._run,
@@ -381,6 +435,21 @@ def _nearest_run(starts: list[str], upward: list[Link]) -> str:
                 seen.add(source)
                 waiting.append(source)
     return ""
+
+
+def _started_by(run: str, upward: list[Link]) -> list[Link]:
+    """What set a run off, or the run that it is a part of or goes on from."""
+    began: list[Link] = []
+    waiting, seen = [f"run:{run}"], set()
+    while waiting:
+        here = waiting.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        into = [link for link in upward if link.target == here]
+        began += [link for link in into if link.role in SET_OFF]
+        waiting += [link.source for link in into if link.role in ("child", "resumed")]
+    return began
 
 
 def _missing(kind: Kind, code: Code, environment: Ran, run: str, data: list[str]) -> list[str]:

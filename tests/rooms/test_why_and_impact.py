@@ -30,6 +30,7 @@ TRAINING = """
     def fit(rows, balance):
         from sklearn.linear_model import LogisticRegression
         model = LogisticRegression(C=balance * Recipe().strength()).fit(rows[:, :2], rows[:, 2])
+        ev.active_run().log_metric("warmth", float(rows[:, 0].mean()))
         ev.active_run().log_model(model, example={"temp": rows[:, 0], "wind": rows[:, 1]})
         return model
 
@@ -269,3 +270,155 @@ def test_the_command(project, monkeypatch):
     missing = CliRunner().invoke(cli, ["impact", "training.py::fti"])
     assert isinstance(missing.exception, NotFound)
     assert "training.py::fit" in missing.exception.hint
+
+
+def test_why_tells_the_steps_and_who_set_them_off(project):
+    workspace, done, _ = project
+    with workspace.ledger.transaction("scheduler") as tx:
+        tx.edge("trigger:nightly", done.reference, "triggered")
+    whole = workspace.provenance.why(done.reference)
+    assert [(each["name"], each["status"]) for each in whole.facts["steps"]] == [
+        ("prepare", "executed"),
+        ("report", "executed"),
+        ("fit", "executed"),
+    ]
+    assert [link.source for link in whole.started_by] == ["trigger:nightly"]
+    step = workspace.provenance.why(f"run:{done.step('fit').run}")
+    assert step.facts["step"]["name"] == "fit"
+    assert step.facts["step"]["of"] == done.reference
+    for reference in ("model:delay@champion", "endpoint:delay"):
+        found = workspace.provenance.why(reference)
+        assert [link.source for link in found.started_by] == ["trigger:nightly"], reference
+        assert found.data == ["data:flights@v1"]
+    with pytest.raises(NotFound, match="no run of a pipeline 'trian'") as error:
+        workspace.provenance.why("pipeline:trian")
+    assert "train" in error.value.hint
+
+
+def test_a_hub_tells_the_newest_runs_and_counts_the_rest_but_finds_all_that_was_made(project):
+    workspace, _, run = project
+    found = workspace.provenance.why("data:flights@v1", most=1)
+    runs = {each for link in found.downward for each in (link.source, link.target) if each.startswith("run:")}
+    assert run.reference in runs  # the newest
+    assert found.more["run"] >= 2
+    targets = [link.target for link in found.downward]
+    assert "model:delay@v1" in targets
+    assert "endpoint:delay" in targets
+    assert workspace.provenance.why("data:flights@v1").more == {}
+
+
+def test_what_is_gone_is_said(project):
+    workspace, _, _ = project
+    with workspace.tracking.start(name="soon gone") as run:
+        workspace.data.add(pa.table({"y": [1]}), name="left", producer=run.reference)
+    workspace.tracking.delete_runs([run.run_id])
+    workspace.tracking.purge_runs([run.run_id])
+    found = workspace.provenance.why("data:left")
+    assert found.missing == [f"run:{run.run_id}, which made it, is not here any more"]
+    assert not found.complete
+    with workspace.tracking.start(name="knows nothing") as bare:
+        pass
+    found = workspace.provenance.why(bare.reference)
+    assert "data: nothing that was read is recorded" in found.missing
+
+
+@pytest.mark.parametrize("style", ["mermaid", "dot", "json"])
+def test_lineage_is_drawn(project, monkeypatch, style):
+    workspace, _, _ = project
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(workspace.project))
+    told = CliRunner().invoke(cli, ["why", "model:delay@v1", "--graph", style])
+    assert told.exit_code == 0, told.output
+    lines = {
+        "mermaid": ["flowchart LR", '{{"endpoint:delay"}}', "-->|produced|"],
+        "dot": [
+            "digraph lineage {",
+            '"endpoint:delay" [label="endpoint:delay", shape=hexagon];',
+            "penwidth=3",
+        ],
+        "json": ['"focus": "model:delay@v1"', '"id": "endpoint:delay"', '"role": "deployed"'],
+    }
+    for line in lines[style]:
+        assert line in told.output
+
+
+def test_names_cannot_break_out_of_a_drawing():
+    from everloop.cli.lineage_drawing import dot, mermaid
+
+    name = 'data:a"]; <b>\\'
+    assert "#quot;]; #lt;b#gt;" in mermaid(name, [name], [])
+    assert r'"data:a\"]; <b>\\"' in dot(name, [name], [])
+
+
+def test_two_results_and_what_made_them_differ(project, monkeypatch):
+    workspace, done, _ = project
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(workspace.project))
+    monkeypatch.chdir(workspace.project)
+    columns = {
+        "temp": [1.0, 2.0, 3.0, 9.0],
+        "wind": [4.0, 3.0, 1.0, 2.0],
+        "late": [0, 1, 0, 1],
+        "gate": [1, 2, 3, 4],
+    }
+    workspace.data.add(pa.table(columns), name="flights")
+    again = workspace.pipelines.run("training.py:train", executor="inline")
+    fits = [each.step("fit").run for each in (done, again)]
+    told = CliRunner().invoke(cli, ["diff", *fits])
+    expected = (
+        "warmth moved +1.25 (2.5 -> 3.75): data flights v1 -> v2; code, parameters, packages and machine same"
+    )
+    assert told.output.splitlines()[0] == expected
+    models = [workspace.registry.register(each.step("fit").run, "other") for each in (done, again)]
+    told = CliRunner().invoke(cli, ["diff", *(each.reference for each in models)])
+    assert told.output.splitlines()[0] == expected
+
+
+def test_functions_that_changed_are_named(project, monkeypatch):
+    import sys
+
+    workspace, _, _ = project
+    step = "import everloop as ev\n\n@ev.step\ndef twice(x):\n    return x * {}\n"
+    recipe = f"{step}\n@ev.pipeline\ndef double():\n    return twice(2)\n"
+    found = []
+    for factor in (2, 3):
+        (workspace.project / "doubling.py").write_text(recipe.format(factor))
+        sys.modules.pop("doubling", None)
+        found.append(workspace.pipelines.run("doubling.py:double", executor="inline").reference)
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(workspace.project))
+    told = CliRunner().invoke(cli, ["diff", *found]).output
+    assert "code function twice changed (doubling.py, line" in told.splitlines()[0]
+
+
+@pytest.mark.timeout(120)
+def test_every_kind_of_reference_is_explained(workspace, tmp_path):
+    """Over a workspace with something in every room: nothing raises, and what follows from one thing is found from it."""
+    from tests.pages import filling
+
+    from everloop.cli.lineage_drawing import FORMATS, drawn
+
+    (tmp_path / "files").mkdir()
+    filling.add_models(workspace, tmp_path / "files")
+    filling.add_predictions(workspace)
+    filling.add_monitoring(workspace)
+    alerts = [f"alert:{each.alert_id}" for each in workspace.monitoring.alerts()]
+    endpoint = workspace.serving.endpoints()[0]
+    rows = workspace.serving.predictions(endpoint.name)
+    references = [
+        *alerts[:1],
+        endpoint.reference,
+        f"prediction:{rows['prediction_id'][0].as_py()}",
+        *(f"data:{each.name}" for each in workspace.data.datasets()),
+        *(f"model:{each.name}@v{each.latest}" for each in workspace.registry.models()),
+        *(each.reference for each in workspace.tracking.search(limit=100).runs),
+    ]
+    kinds = {each.partition(":")[0] for each in references}
+    assert kinds == {"alert", "endpoint", "prediction", "data", "model", "run"}
+    for reference in references:
+        found = workspace.provenance.why(reference)
+        assert found.summary
+        for style in FORMATS:
+            assert drawn(found, style)
+    prediction = workspace.provenance.why(references[len(alerts[:1]) + 1])
+    assert any(link.source.startswith("run:") for link in prediction.upward)
+    watched = workspace.provenance.why(alerts[0])
+    assert {"watched", "concerns"} <= {link.role for link in watched.parents}
+    assert any(link.source.startswith("run:") for link in watched.upward)
