@@ -1,5 +1,6 @@
 """The loop room."""
 
+import os
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from everloop.domain.references import Kind, Reference
 from everloop.domain.rollouts import TERMINAL, RolloutPlan, Verdict
 from everloop.domain.times import require_zone
 from everloop.domain.triggers import PipelineTrigger
+from everloop.engine.here import environment
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission, current_actor
@@ -33,6 +35,7 @@ from everloop.store.schema.loop import policies as policies_table
 from everloop.store.schema.loop import retrainings
 
 if TYPE_CHECKING:
+    from everloop.engine.contract import Executor
     from everloop.store.ledger import Reader, Transaction
 
 CONSUMER = "loop"
@@ -161,8 +164,9 @@ class Loop(Triggers, Room):
         )
         return self.perform(asked.id, moment) if in_process else self._in_worker(asked.id, moment)
 
-    def perform(self, retraining: str, now: datetime) -> Retraining:
-        """Carry out a retraining in this process: user code runs here."""
+    def perform(self, retraining: str, now: datetime, *, executor: "Executor | None" = None) -> Retraining:
+        """Carry out a retraining in this process: user code runs here. executor: what runs the pipeline's steps, else the one
+        that the settings name."""
         from everloop.loop.retraining import retrain
 
         wanted = self.claim(retraining=retraining)
@@ -173,7 +177,7 @@ class Loop(Triggers, Room):
             return self.report(
                 retraining=retraining, outcome=Done(Status.DROPPED, "its policy was withdrawn"), now=now
             )
-        outcome = retrain(self.context, policy, wanted, now)
+        outcome = retrain(self.context, policy, wanted, now, executor)
         return self.report(retraining=retraining, outcome=outcome, now=now)
 
     # What the ledger keeps
@@ -341,6 +345,7 @@ class Loop(Triggers, Room):
                 timeout=60 * WORKER_MINUTES,
                 check=False,
                 cwd=self.context.project,
+                env=environment(os.environ),
             )
             if ended.returncode == 0:
                 return msgspec.json.decode(ended.stdout.splitlines()[-1], type=Retraining)

@@ -9,6 +9,7 @@ from typing import Any
 from everloop.domain.policies import Policy
 from everloop.domain.references import Kind, Reference
 from everloop.domain.rollouts import TERMINAL, Verdict
+from everloop.engine.contract import Executor
 from everloop.errors import EverloopError, InvalidReference
 from everloop.governance.rooms import Context
 from everloop.loop.records import Outcome, Retraining, Status
@@ -20,13 +21,15 @@ from everloop.serving.serving import Serving
 from everloop.tracking.tracking import Tracking
 
 
-def retrain(context: Context, policy: Policy, wanted: Retraining, now: datetime) -> Outcome:
+def retrain(
+    context: Context, policy: Policy, wanted: Retraining, now: datetime, executor: Executor | None = None
+) -> Outcome:
     """Do one retraining. What fails is an outcome, not an exception: it is told to whoever asked, and to the
     feed."""
     run: str | None = None
     candidate: str | None = None
     try:
-        done = context.room(Pipelines).run(policy.pipeline, wanted.params)
+        done = context.room(Pipelines).run(policy.pipeline, wanted.params, executor=executor or "")
         run = done.reference
         if done.status != "finished":
             return Outcome(Status.FAILED, f"the pipeline {done.status}: {_last_line(done.error)}", run)

@@ -81,15 +81,14 @@ class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles):
     def carry_out(self, firing: str, attempt: int) -> Firing:
         """Carry out a firing in this process: user code runs here. Raises Conflict when somebody else has it."""
         from everloop.loop.triggers.running import carry_out
+        from everloop.loop.triggers.scheduler import STOPPED
 
         begun = self.begin_firing(firing=firing, attempt=attempt, process=this_process())
         declared = self.trigger(begun.trigger).declaration
         try:
             came = carry_out(cast("Loop", self), begun, declared)
         except KeyboardInterrupt:
-            self.end_firing(
-                firing=firing, attempt=attempt, status=FiringStatus.WAITING, reason="its server stopped"
-            )
+            self.end_firing(firing=firing, attempt=attempt, status=FiringStatus.WAITING, reason=STOPPED)
             raise
         return self.end_firing(
             firing=firing, attempt=attempt, status=came.status, reason=came.reason, run=came.run

@@ -15,10 +15,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from everloop.domain.triggers import FilesArrive
-from everloop.errors import EverloopError
+from everloop.domain.triggers import FilesArrive, FiringStatus
+from everloop.errors import Conflict, EverloopError
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing
 from everloop.tracking.places import this_process
@@ -34,6 +34,15 @@ LOOK_AT_FILES_SECONDS = 5.0
 """Between two looks at files: one that is still being written grows in that time."""
 GENTLY_SECONDS = 10.0
 """How long a pipeline that is asked to stop may go on with the steps at work."""
+STOPPED = "its server stopped"
+
+
+class Child(NamedTuple):
+    """A process at work, what it says when it cannot go on, and the firing as it was claimed."""
+
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+    firing: Firing
 
 
 class Scheduler:
@@ -45,7 +54,7 @@ class Scheduler:
         self._loop = loop
         self._at_once = at_once
         self._timer = timer
-        self._children: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+        self._children: dict[str, Child] = {}
         self._files: dict[str, tuple[list[FileSeen], int]] = {}
         self._looked_at: float | None = None
 
@@ -69,25 +78,28 @@ class Scheduler:
 
     def wait(self, seconds: float) -> None:
         """Until a child ends, and no longer than that."""
-        for child, _ in list(self._children.values())[:1]:
+        for child in list(self._children.values())[:1]:
             try:
-                child.wait(seconds)
+                child.process.wait(seconds)
             except subprocess.TimeoutExpired:
                 return
 
     def stop(self) -> None:
         """Ask the children to stop, first gently, and give back what they leave."""
         for how in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
-            for child, _ in self._children.values():
-                if child.poll() is None:
-                    _signal(child, how)
+            for child in self._children.values():
+                if child.process.poll() is None:
+                    _signal(child.process, how)
             deadline = time.monotonic() + GENTLY_SECONDS
-            for child, _ in self._children.values():
+            for child in self._children.values():
                 try:
-                    child.wait(max(0.0, deadline - time.monotonic()))
+                    child.process.wait(max(0.0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     continue
+        left = [child.firing for child in self._children.values()]
         self._collect()
+        for each in left:
+            self._give_back(each)
 
     def _start(self, firing: Firing) -> None:
         context = self._loop.context
@@ -108,19 +120,28 @@ class Scheduler:
             stderr=errors,
             start_new_session=True,
         )
-        self._children[firing.id] = child, errors
+        self._children[firing.id] = Child(child, errors, firing)
+
+    def _give_back(self, firing: Firing) -> None:
+        """What was stopped before it could say so itself: it is no death."""
+        try:
+            self._loop.end_firing(
+                firing=firing.id, attempt=firing.attempts, status=FiringStatus.WAITING, reason=STOPPED
+            )
+        except Conflict:  # it has said what came of it
+            return
 
     def _collect(self) -> None:
         """Let go of children that have ended. They report by themselves; one that could not is found by its claim."""
-        for identifier, (child, errors) in list(self._children.items()):
-            if child.poll() is None:
+        for identifier, child in list(self._children.items()):
+            status = child.process.poll()
+            if status is None:
                 continue
             del self._children[identifier]
-            if child.returncode not in (0, 130):
-                log.warning(
-                    "the process of firing %s ended with %d: %s", identifier, child.returncode, _last(errors)
-                )
-            errors.close()
+            if status not in (0, 130):
+                said = _last(child.errors)
+                log.warning("the process of firing %s ended with %d: %s", identifier, status, said)
+            child.errors.close()
 
     def _look_at_files(self, now: datetime) -> None:
         """The server looks at the files of its own machine; one who works for a server elsewhere does not."""
