@@ -32,6 +32,11 @@ interface Graph {
   whole?: boolean;
 }
 
+/** Where an edge that passes by columns goes through one of them. */
+interface Bend extends GraphNode {
+  bend: true;
+}
+
 interface Placed extends GraphNode {
   x: number;
   y: number;
@@ -41,6 +46,8 @@ interface Placed extends GraphNode {
 
 const HEIGHT = 40;
 const GAP_Y = 12;
+/** Room for an edge that passes by. */
+const PASSING = 10;
 const TOP = 28;
 const MOST = 50;
 
@@ -62,8 +69,35 @@ function cut(text: string, most: number): string {
   return `${text.slice(0, most - 1 - tail)}…${text.slice(text.length - tail)}`;
 }
 
+/** Edges that pass by columns get a place in each of them, so that they run between the nodes and not behind them. Those with
+    one beginning, or one end, run together: whichever makes fewer lines. */
+function withBends(graph: Graph): { graph: Graph; ways: Map<number, string[]> } {
+  const column = new Map(graph.nodes.map((node) => [node.id, node.column]));
+  const nodes = new Map<string, GraphNode | Bend>(graph.nodes.map((node) => [node.id, node]));
+  const edges: Graph["edges"] = [];
+  const ways = new Map<number, string[]>();
+  const long = graph.edges.filter(([from, to]) => (column.get(to) ?? 0) - (column.get(from) ?? 0) > 1);
+  const count = (which: 0 | 1, id: string): number => long.filter((edge) => edge[which] === id).length;
+  graph.edges.forEach(([from, to], number) => {
+    const [start, end] = [column.get(from) ?? 0, column.get(to) ?? 0];
+    let before = from;
+    const way: string[] = [];
+    const bundle = end - start > 1 ? (count(1, to) > count(0, from) ? `to ${to}` : `from ${from}`) : "";
+    for (let at = start + 1; at < end; at += 1) {
+      const id = `${at} ${bundle}`;
+      nodes.set(id, { id, label: "", kind: "", column: at, bend: true });
+      edges.push([before, id]);
+      way.push(id);
+      before = id;
+    }
+    edges.push([before, to]);
+    ways.set(number, way);
+  });
+  return { graph: { ...graph, nodes: [...nodes.values()], edges }, ways };
+}
+
 /** Orders every column so that nodes stand near what they are connected with (barycentres, four sweeps). */
-function ordered(graph: Graph): GraphNode[][] {
+function ordered(graph: Graph): (GraphNode | Bend)[][] {
   const columns = graph.columns.map((_, column) => graph.nodes.filter((node) => node.column === column));
   const neighbours = new Map<string, string[]>();
   for (const [from, to] of graph.edges) {
@@ -91,7 +125,10 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
   const pitch = Math.min(240, Math.max(opens ? 208 : 124, (room + 32 - 2 * margin) / graph.columns.length));
   const gap = opens ? 76 : Math.round(pitch * 0.2);
   const wide = Math.floor(pitch - gap);
-  const columns = ordered(graph);
+  // Folded columns have no room for edges that pass by.
+  const { graph: bent, ways } = graph.whole ? withBends(graph) : { graph, ways: new Map<number, string[]>() };
+  const columns = ordered(bent);
+  const heightOf = (box: GraphNode | Bend): number => ("bend" in box ? PASSING : HEIGHT + GAP_Y);
   const crowded = !graph.whole && graph.nodes.length > MOST;
   const share = Math.max(3, Math.floor(MOST / graph.columns.length));
   const placed = new Map<string, Placed>();
@@ -108,18 +145,20 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
       boxes.push({ id, label: `${rest.length} more`, kind: "show", column, x: 0, y: 0, more: rest.length });
       for (const node of rest) standIn.set(node.id, id);
     }
-    boxes.forEach((box, row) => {
+    let y = TOP;
+    for (const box of boxes) {
       box.x = margin + column * (wide + gap) + 1;
-      box.y = TOP + row * (HEIGHT + GAP_Y);
+      box.y = y;
+      y += heightOf(box);
       placed.set(box.id, box);
-    });
-    tallest = Math.max(tallest, boxes.length);
+    }
+    tallest = Math.max(tallest, y - TOP);
   });
   // Columns are centred on one line, so that a chain of single nodes is straight.
-  const full = tallest * (HEIGHT + GAP_Y) - GAP_Y;
+  const full = tallest - GAP_Y;
   graph.columns.forEach((_, column) => {
     const boxes = [...placed.values()].filter((box) => box.column === column);
-    const own = boxes.length * (HEIGHT + GAP_Y) - GAP_Y;
+    const own = boxes.reduce((sum, box) => sum + heightOf(box), -GAP_Y);
     for (const box of boxes) box.y += (full - own) / 2;
   });
 
@@ -131,22 +170,36 @@ function draw(graph: Graph, room: number, opened: Set<number>, reopen: (column: 
   });
   const resolve = (id: string): Placed | undefined => placed.get(standIn.get(id) ?? id);
   const drawn = new Set<string>();
-  for (const [fromId, toId, how] of graph.edges) {
+  for (const [number, [fromId, toId, how]] of graph.edges.entries()) {
     const [from, to] = [resolve(fromId), resolve(toId)];
     if (from === undefined || to === undefined || from === to || drawn.has(`${from.id}>${to.id}`)) continue;
     drawn.add(`${from.id}>${to.id}`);
-    const [x1, y1, x2, y2] = [from.x + wide, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
-    const bend = Math.max(16, Math.abs(x2 - x1) / 2);
+    let [x, y] = [from.x + wide, from.y + HEIGHT / 2];
+    let path = `M${x} ${y}`;
+    const curve = (toX: number, toY: number): void => {
+      const bend = Math.max(16, Math.abs(toX - x) / 2);
+      path += `C${x + bend} ${y} ${toX - bend} ${toY} ${toX} ${toY}`;
+      [x, y] = [toX, toY];
+    };
+    for (const id of ways.get(number) ?? []) {
+      const by = placed.get(id);
+      if (by === undefined) continue;
+      curve(by.x, by.y + PASSING / 2);
+      x = by.x + wide;
+      path += `H${x}`;
+    }
+    curve(to.x, to.y + HEIGHT / 2);
     drawing.append(
       svg("path", {
         class: how === undefined ? "edge" : `edge ${how}`,
         "data-from": from.id,
         "data-to": to.id,
-        d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
+        d: path,
       }),
     );
   }
   for (const box of placed.values()) {
+    if ("bend" in box) continue;
     const name = svg("text", { class: "label", x: box.x + 12, y: box.y + 17 }, cut(box.label, Math.floor((wide - 30) / 7.2)));
     const kind = svg("text", { class: "kind", x: box.x + 12, y: box.y + 32 }, cut(box.kind, Math.floor((wide - 20) / 5.6)));
     const group = svg(

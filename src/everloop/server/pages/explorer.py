@@ -135,7 +135,7 @@ def _was_opened(here: Address, node: Near, *, upward: bool) -> bool:
 
 def graph_of(found: Neighbourhood, runs: Mapping[str, RunRecord], here: Address) -> lineage.Graph:
     """The picture, as `lineage.ts` draws it: columns so that no arrow runs back."""
-    names = [each.reference for each in found.nodes]
+    names = [each.reference for each in sorted(found.nodes, key=lambda node: node.level)]
     columns = _columns(names, found.ties)
     middle = columns[found.reference]
     nodes = []

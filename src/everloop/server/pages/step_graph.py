@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,16 +67,43 @@ def folded(moments: Sequence[StepMoment]) -> dict[str, str]:
     return found | {whole: found[name] for name, whole in wholes.items()}
 
 
-def levels_of(names: list[str], edges: set[tuple[str, str]]) -> dict[str, int]:
-    """The longest way to each node, so that no arrow runs back."""
+def levels_of(names: Sequence[str], edges: set[tuple[str, str]]) -> dict[str, int]:
+    """The longest way to each node, so that no arrow runs back but one of each circle. In a circle the node comes first that
+    does so in `names`.
+
+    >>> levels_of(["a", "b", "c"], {("a", "b"), ("b", "c"), ("a", "c"), ("c", "a")})
+    {'a': 0, 'b': 1, 'c': 2}
+    """
+    after: dict[str, list[str]] = {each: [] for each in names}
+    for one, other in sorted(edges):
+        after[one].append(other)
+    ordered = _after_all_before(names, after)
+    place = {each: at for at, each in enumerate(ordered)}
     level = dict.fromkeys(names, 0)
-    for _ in names:
-        before = dict(level)
-        for one, other in edges:
-            level[other] = max(level[other], min(level[one] + 1, len(names) - 1))
-        if level == before:
-            break
+    for one in ordered:
+        for other in after[one]:
+            if place[other] > place[one]:
+                level[other] = max(level[other], level[one] + 1)
     return level
+
+
+def _after_all_before(names: Sequence[str], after: Mapping[str, Sequence[str]]) -> list[str]:
+    """Nodes in topological order (depth first, postorder reversed: Tarjan 1976); the way back of a circle does not count."""
+    seen: set[str] = set()
+    done: list[str] = []
+    for start in names:
+        waiting = [] if start in seen else [(start, iter(after[start]))]
+        seen.add(start)
+        while waiting:
+            here, rest = waiting[-1]
+            there = next((each for each in rest if each not in seen), None)
+            if there is None:
+                done.append(here)
+                waiting.pop()
+            else:
+                seen.add(there)
+                waiting.append((there, iter(after[there])))
+    return done[::-1]
 
 
 def _node(name: str, some: Sequence[StepMoment], column: int, run: str) -> dict[str, Any]:
