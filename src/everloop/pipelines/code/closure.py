@@ -124,11 +124,15 @@ class _Walk:
     touched: dict[Path, bool] = field(default_factory=dict)
     followed: set[int] = field(default_factory=set)
     keep: list[Any] = field(default_factory=list)
+    sources: dict[str, ModuleSource | None] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    lives: dict[Path, dict[str, Any] | None] = field(default_factory=dict)
+    labels: dict[Path, str] = field(default_factory=dict)
     widened: bool = False
 
     def run(self, function: Any) -> _Remembered:
         self._add("python", "python", f"{sys.version_info.major}.{sys.version_info.minor}")
-        self.actions = Actions(lambda name: self._source(origin_of(name)))
+        self.actions = Actions(lambda name: self._source(self._origin(name)))
         self._follow(function)
         closure = Closure(
             tuple(self._components()), tuple(self.notes), tuple(self.named_files), tuple(self.variables)
@@ -265,7 +269,7 @@ class _Walk:
         if file is None:
             return Origin("missing", name) if loaded is None or vars(loaded) is scope else None
         if loaded is not None and vars(loaded) is scope and name != "__main__":
-            origin = origin_of(name)
+            origin = self._origin(name)
             if origin.kind != "project" or origin.binary:
                 return origin
         path = Path(file).resolve()
@@ -405,7 +409,7 @@ class _Walk:
         if name in module.bindings:
             found = True
             if not self._is_reached(module, name, eager):
-                live = _live(module) if eager else None
+                live = self._live(module) if eager else None
                 for unit in module.bindings[name]:
                     self._unit(module, unit, eager)
                     if live is not None and name in live:
@@ -420,7 +424,7 @@ class _Walk:
                 for each in module.imports[name]:
                     self._import_here(module, each, rest, eager)
         for star in module.stars:
-            target = origin_of(module.resolve(star.level, star.module))
+            target = self._origin(module.resolve(star.level, star.module))
             source = self._source(target)
             if source is None and target.kind == "package" and not found:
                 self._package(target)
@@ -429,14 +433,14 @@ class _Walk:
                 found = self._reach(source, chain, eager, line) or found
         if found:
             return True
-        if module.path.name == "__init__.py" and origin_of(f"{module.name}.{name}").kind == "project":
+        if module.path.name == "__init__.py" and self._origin(f"{module.name}.{name}").kind == "project":
             self._import(f"{module.name}.{name}", rest, eager, line)
             return True
         if "__getattr__" in module.bindings and name != "__getattr__":
             self._reach(module, ("__getattr__",), eager, line)
             self._widen(f"{self._label(module.path)}: __getattr__ of the module, asked for {name}")
             return True
-        live = _live(module) if eager else None
+        live = self._live(module) if eager else None
         if live is not None and name in live and not (name.startswith("__") and name.endswith("__")):
             self._value(
                 f"{self._label(module.path)}::{name}", lambda: live.get(name)
@@ -453,7 +457,7 @@ class _Walk:
         if name in module.bindings or name in module.imports:
             return True
         asked.add(module.path)
-        inner = (self._source(origin_of(module.resolve(each.level, each.module))) for each in module.stars)
+        inner = (self._source(self._origin(module.resolve(each.level, each.module))) for each in module.stars)
         return any(
             each is not None and each.path not in asked and self._star_offers(each, name, asked)
             for each in inner
@@ -486,9 +490,7 @@ class _Walk:
         if unit.kind == "function":
             if isinstance(value, types.FunctionType):
                 code = value.__code__
-                same = (
-                    Path(code.co_filename) == module.path or Path(code.co_filename).resolve() == module.path
-                )
+                same = code.co_filename == module.file or Path(code.co_filename).resolve() == module.path
                 if not (same and code.co_name == name and self._is_current(module, code)):
                     self._function(value)
                 self.values.append((lambda: str(id(unwrapped(live.get(name)))), str(id(value))))
@@ -509,7 +511,7 @@ class _Walk:
         """Whether a method is the one that its class's text says: not put there from elsewhere, not of an older text."""
         code = method.__code__
         path = Path(code.co_filename)
-        if path != module.path and path.resolve() != module.path:
+        if code.co_filename != module.file and path.resolve() != module.path:
             return not path.is_file()  # dataclasses and the like generate theirs from what the text says
         if code.co_qualname.partition(".")[0] != name and "<locals>" not in code.co_qualname:
             return False
@@ -543,7 +545,7 @@ class _Walk:
                 )
             elif not is_secret(use.variable):
                 self.variables[use.variable] = None
-        live = _live(module) if use.read and eager and use.module is None else None
+        live = self._live(module) if use.read and eager and use.module is None else None
         value = None if live is None else live.get(use.chain[0])
         if isinstance(value, str | PurePath) and len(use.chain) == 1:
             self._files(module, (str(value),))
@@ -552,19 +554,19 @@ class _Walk:
         return name in module.bindings or name in module.imports
 
     def _only_import(self, target: str, use: Use, *, eager: bool) -> None:
-        origin = origin_of(target)
+        origin = self._origin(target)
         if origin.kind == "package":
             self._package(origin)
         source = self._source(origin)
         if source is not None:
             self._touch(source, eager)
         if use.chain and origin.is_package:
-            inner = self._source(origin_of(f"{target}.{use.chain[0]}"))
+            inner = self._source(self._origin(f"{target}.{use.chain[0]}"))
             if inner is not None:
                 self._touch(inner, eager)
 
     def _import(self, name: str, chain: tuple[str, ...], eager: bool, line: int) -> None:
-        origin = origin_of(name)
+        origin = self._origin(name)
         if origin.kind == "package":
             self._package(origin)
         elif origin.kind == "missing":
@@ -597,7 +599,23 @@ class _Walk:
     def _source(self, origin: Origin) -> ModuleSource | None:
         if origin.kind != "project" or origin.binary or origin.path is None:
             return None
-        return self._read(origin.path.resolve(), origin.name, origin.package)
+        if origin.name not in self.sources:
+            self.sources[origin.name] = self._read(origin.path.resolve(), origin.name, origin.package)
+        return self.sources[origin.name]
+
+    def _origin(self, name: str) -> Origin:
+        if name not in self.origins:
+            self.origins[name] = origin_of(name)
+        return self.origins[name]
+
+    def _live(self, module: ModuleSource) -> dict[str, Any] | None:
+        """What the names of a module stand for in this process, when it is loaded."""
+        if module.path not in self.lives:
+            loaded = sys.modules.get(module.name)
+            file = getattr(loaded, "__file__", None)
+            same = loaded is not None and file is not None and Path(file).resolve() == module.path
+            self.lives[module.path] = vars(loaded) if same else None
+        return self.lives[module.path]
 
     def _touch(self, module: ModuleSource, eager: bool) -> None:
         """Importing a module runs it: its effects count, and those of the project's modules it imports in turn."""
@@ -606,7 +624,7 @@ class _Walk:
         self.touched[module.path] = eager
         parts = module.name.split(".")
         for count in range(1, len(parts)):
-            parent = self._source(origin_of(".".join(parts[:count])))
+            parent = self._source(self._origin(".".join(parts[:count])))
             if parent is not None and parent is not module:
                 self._touch(parent, eager)
         for unit in module.effects:
@@ -616,10 +634,14 @@ class _Walk:
             if changed in self.reached:
                 self._unit(module, unit, eager)
         for each in module.loaded:
-            target = origin_of(module.resolve(each.level, each.module))
+            target = self._origin(module.resolve(each.level, each.module))
             for candidate in (
                 target,
-                *([origin_of(f"{target.name}.{each.chain[0]}")] if each.chain and target.is_package else []),
+                *(
+                    [self._origin(f"{target.name}.{each.chain[0]}")]
+                    if each.chain and target.is_package
+                    else []
+                ),
             ):
                 source = self._source(candidate)
                 if source is not None:
@@ -652,16 +674,17 @@ class _Walk:
             text = path.read_bytes()
             self._add("project file", self._label(path), sha256(text))
             for top in sorted({found.decode() for found in _IMPORT.findall(text)}):
-                origin = origin_of(top)
+                origin = self._origin(top)
                 if origin.kind == "package":
                     self._package(origin)
 
     def _label(self, path: Path) -> str:
-        try:
-            return path.relative_to(self.root).as_posix()
-        except ValueError:  # beside the project: as it would be imported
-            place = next((Path(each) for each in sys.path if each and path.is_relative_to(each)), path.parent)
-            return path.relative_to(place).as_posix()
+        if path not in self.labels:
+            place: Path | str = self.root
+            if not path.is_relative_to(self.root):  # beside the project: as it would be imported
+                place = next((each for each in sys.path if each and path.is_relative_to(each)), path.parent)
+            self.labels[path] = path.relative_to(place).as_posix()
+        return self.labels[path]
 
 
 def project_files(root: Path) -> Iterator[Path]:
@@ -675,14 +698,6 @@ def project_files(root: Path) -> Iterator[Path]:
             and not os.path.exists(os.path.join(folder, each, "pyvenv.cfg"))
         )
         yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
-
-
-def _live(module: ModuleSource) -> dict[str, Any] | None:
-    loaded = sys.modules.get(module.name)
-    file = getattr(loaded, "__file__", None)
-    if loaded is None or file is None or Path(file).resolve() != module.path:
-        return None
-    return vars(loaded)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

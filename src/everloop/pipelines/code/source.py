@@ -79,8 +79,10 @@ class ModuleSource:
     loaded: list[Imported] = field(default_factory=list)
     effects: list[Unit] = field(default_factory=list)
     tree: ast.Module = field(init=False)
+    file: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.file = str(self.path)
         self.tree = ast.parse(self.text, filename=str(self.path))
         self._take(self.tree.body, ())
         self._assign_effects()

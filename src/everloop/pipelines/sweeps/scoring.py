@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everloop.domain.sweeps import Direction, Objective, Score, Trial
-from everloop.stats.repeats import difference_of_pairs, mean_of_repeats
 
 LEVEL = 0.95
 """Of every interval that a sweep states."""
@@ -37,6 +36,8 @@ def best_of(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 
 def score_of(trial: Trial) -> Score:
     """The first objective of a trial, with its interval when it was repeated."""
+    from everloop.stats.repeats import mean_of_repeats  # numpy: not for those who only run a pipeline
+
     interval = mean_of_repeats(trial.values[0], level=LEVEL)
     if interval is None:
         return Score(trial.means[0])
@@ -55,6 +56,8 @@ def tied_with(best: Trial, trials: Sequence[Trial], objective: Objective) -> lis
     """
     if len(best.values[0]) < 2:
         return None
+    from everloop.stats.repeats import difference_of_pairs
+
     tied = []
     for each in finished(trials):
         if each.number == best.number or len(each.values[0]) != len(best.values[0]):
