@@ -51,7 +51,13 @@ class OnlineStoreContract:
         return open_store()
 
     def events(self, store: OnlineStore, *users: int, **named: Any) -> list[int | None]:
+        one = None
+        if len(users) == 1:
+            one = store.read_one(
+                named.get("name", "users"), named.get("version"), lambda _: encode_key([*users])
+            )
         [answered] = store.read([wanted(*users, **named)])
+        assert one is None or one == (answered.held, answered.rows[0])
         return [None if found is None else found.event for found in answered.rows]
 
     def test_rows_come_in_the_order_of_the_keys(self, store: OnlineStore) -> None:
@@ -167,6 +173,8 @@ class OnlineStoreContract:
         with pytest.raises(NotFound, match="no 'user'") as wrong:
             store.read([wanted(1, name="user")])
         assert "'users'" in wrong.value.hint
+        with pytest.raises(NotFound, match="no 'user'"):
+            store.read_one("user", None, lambda _: encode_key([1]))
         with pytest.raises(NotFound, match="at version 2"):
             store.read([wanted(1, version=2)])
 

@@ -128,6 +128,9 @@ class TestOnline:
         assert "'weather'" in wrong.value.hint
         with pytest.raises(InvalidInput, match="needs the key 'origin'"):
             room.features.get("weather", [{"orgin": "JFK"}])
+        for nameless in ([{}], [{}, {"origin": "JFK"}]):
+            with pytest.raises(InvalidInput, match="key"):
+                room.features.get("weather", nameless)
 
 
 def test_the_online_value_is_the_historical_one(workspace: LocalWorkspace) -> None:

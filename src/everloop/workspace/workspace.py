@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +49,7 @@ ROOMS: dict[str, str] = {
 """Every room with operations, in the order of the life cycle: attribute of the workspace -> where its class is."""
 
 
+@cache
 def room_class(name: str) -> type[Room]:
     """The class of a room, imported now."""
     module, _, attribute = ROOMS[name].partition(":")

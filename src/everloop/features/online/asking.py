@@ -19,6 +19,7 @@ from everloop.features.online.contract import (
     OnlineStore,
     Wanted,
     decode_values,
+    encoded_key,
     encoded_keys,
 )
 
@@ -79,50 +80,62 @@ class OnlineReader:
         """
         moment = require_zone(time, "the time")
         given = _columns(keys)
-        wanted = [Wanted(v.name, v.version, partial(_encoded, v.name, given)) for v in self._views]
+        entities = len(next(iter(given.values()), ()))
         now = micros(moment)
         features: list[OnlineValues] = []
         freshness: dict[str, Freshness] = {}
-        for view, answered in zip(self._views, self._store.read(wanted), strict=True):
+        for view, answered in zip(self._views, self._read(given, entities), strict=True):
             _refuse_past(answered.held, answered.rows, now)
             features += _values(view, answered, now)
             freshness[answered.held.reference] = _freshness(answered, now)
         _refuse_twins(features)
-        entities = len(next(iter(given.values()), ()))
         return OnlineAnswer(time=moment, entities=entities, features=features, freshness=freshness)
+
+    def _read(self, given: Mapping[str, Sequence[Any]], entities: int) -> list[Answered]:
+        if entities == len(self._views) == 1:
+            [view] = self._views
+            entity = {name: values[0] for name, values in given.items()}
+            held, found = self._store.read_one(
+                view.name, view.version, lambda layout: encoded_key(view.name, layout, entity)
+            )
+            return [Answered(held, [found])]
+        wanted = [Wanted(v.name, v.version, partial(_encoded, v.name, given)) for v in self._views]
+        return self._store.read(wanted)
 
 
 def online_rows(
     store: OnlineStore, name: str, version: int | None, keys: Sequence[Mapping[str, Any]], time: datetime
 ) -> list[OnlineRow]:
     """All values of one view, entity by entity in the order of the keys. See `OnlineReader.get` for what it raises."""
+    now = micros(time)
+    if len(keys) == 1:
+        [entity] = keys
+        held, found = store.read_one(name, version, lambda layout: encoded_key(name, layout, entity))
+        _refuse_past(held, (found,), now)
+        return [_row(held, entity, found, now)]
     given = _columns(keys)
-    [answered] = store.read([Wanted(name, version, partial(_encoded, name, given))])
-    held, now = answered.held, micros(time)
+    [(held, rows)] = store.read([Wanted(name, version, partial(_encoded, name, given))])
+    _refuse_past(held, rows, now)
+    return [_row(held, entity, found, now) for entity, found in zip(keys, rows, strict=True)]
+
+
+def _row(held: Held, entity: Mapping[str, Any], found: Found | None, now: int) -> OnlineRow:
     layout = held.layout
-    names, columns = layout.names, layout.columns
-    _refuse_past(held, answered.rows, now)
-    rows = []
-    for each, found in zip(keys, answered.rows, strict=True):
-        if found is None:
-            rows.append(OnlineRow(keys=dict(each), values=dict.fromkeys(names), status="unknown"))
-            continue
-        values = dict(zip(names, decode_values(layout, found.values), strict=True))
-        expired = _expired(layout, found, now)
-        if expired:
-            values |= dict.fromkeys(names[:columns])
-        event = found.event if columns else _computed(held, found)
-        rows.append(
-            OnlineRow(
-                keys=dict(each),
-                values=values,
-                status="expired" if expired else "present",
-                event_time=from_micros(event),
-                age=(now - event) / 1e6,
-                staleness=(now - _as_of(held, found)) / 1e6,
-            )
-        )
-    return rows
+    if found is None:
+        return OnlineRow(keys=dict(entity), values=dict.fromkeys(layout.names), status="unknown")
+    values = dict(zip(layout.names, decode_values(layout, found.values), strict=True))
+    expired = _expired(layout, found, now)
+    if expired:
+        values |= dict.fromkeys(layout.names[: layout.columns])
+    event = found.event if layout.columns else _computed(held, found)
+    return OnlineRow(
+        keys=dict(entity),
+        values=values,
+        status="expired" if expired else "present",
+        event_time=EPOCH + timedelta(0, 0, event),
+        age=(now - event) / 1e6,
+        staleness=(now - _as_of(held, found)) / 1e6,
+    )
 
 
 def _values(view: _View, answered: Answered, now: int) -> list[OnlineValues]:
@@ -224,6 +237,8 @@ def _columns(keys: Keys) -> Mapping[str, Sequence[Any]]:
         return keys
     if not keys:
         return {}
+    if not keys[0]:
+        raise InvalidInput("the first entity has no key", hint='such as {"origin": "JFK"}')
     if len(keys) == 1:
         return {name: (value,) for name, value in keys[0].items()}
     try:

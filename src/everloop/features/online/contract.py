@@ -7,7 +7,7 @@ how is decided here, so the backends see keys and values as bytes and two number
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
@@ -128,6 +128,12 @@ class OnlineStore(Protocol):
         """Rows of several views, all as of one moment. Raises NotFound for a view that is not stored."""
         ...
 
+    def read_one(
+        self, name: str, version: int | None, key: Callable[[Layout], bytes]
+    ) -> tuple[Held, Found | None]:
+        """One row of one view: what `read` answers for one key, and quicker where a store can be."""
+        ...
+
     def held(self) -> list[Held]:
         """All that is stored, by reference."""
         ...
@@ -211,7 +217,7 @@ def encoded_keys(view: str, layout: Layout, columns: Mapping[str, Sequence[Any]]
     listed = []
     for name, kind in zip(layout.keys, layout.key_types, strict=True):
         if name not in columns:
-            raise InvalidInput(f"feature view '{view}' needs the key '{name}'", hint=nearest(name, columns))
+            raise _missing_key(view, name, columns)
         exact = _EXACT.get(kind)
         values = columns[name]
         if exact is not None and all(type(value) is exact for value in values):
@@ -221,6 +227,21 @@ def encoded_keys(view: str, layout: Layout, columns: Mapping[str, Sequence[Any]]
     if len(listed) == 1:
         return [_encode((value,)) for value in listed[0]]
     return [_encode(key) for key in zip(*listed, strict=True)]
+
+
+def encoded_key(view: str, layout: Layout, entity: Mapping[str, Any]) -> bytes:
+    """The key of one entity, as `encoded_keys` makes those of many."""
+    values = []
+    for name, kind in zip(layout.keys, layout.key_types, strict=True):
+        if name not in entity:
+            raise _missing_key(view, name, entity)
+        value = entity[name]
+        values.append(value if type(value) is _EXACT.get(kind) else _as_kind(value, kind, name))
+    return _encode(values)
+
+
+def _missing_key(view: str, name: str, given: Iterable[str]) -> InvalidInput:
+    return InvalidInput(f"feature view '{view}' needs the key '{name}'", hint=nearest(name, given))
 
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -170,6 +170,12 @@ class RedisOnlineStore:
                 if answered is not None:
                     return answered
         raise Unavailable("the online store is changing all the time", hint="try again")
+
+    def read_one(
+        self, name: str, version: int | None, key: Callable[[Layout], bytes]
+    ) -> tuple[Held, Found | None]:
+        [answered] = self.read([Wanted(name, version, lambda layout: [key(layout)])])
+        return answered.held, answered.rows[0]
 
     def held(self) -> list[Held]:
         with self._errors():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,10 +104,6 @@ class SqliteOnlineStore:
     def read(self, wanted: Sequence[Wanted]) -> list[Answered]:
         try:
             con = self._connection(make=False)
-            if len(wanted) == 1:
-                answered = self._read_one(con, wanted[0])
-                if answered is not None:
-                    return [answered]
             con.execute("begin")  # all views and their rows as of one moment
             try:
                 return [self._read(con, each) for each in wanted]
@@ -115,6 +111,26 @@ class SqliteOnlineStore:
                 con.execute("commit")
         except sqlite3.DatabaseError as error:
             raise self._told(error) from None
+
+    def read_one(
+        self, name: str, version: int | None, key: Callable[[Layout], bytes]
+    ) -> tuple[Held, Found | None]:
+        guess = self._last.get((name, version))
+        if guess is not None:  # then one statement does, unless the view is not as it was last time
+            held = self._seen[guess]
+            asked = (key(held.layout), name) if version is None else (key(held.layout), name, version)
+            try:
+                con = self._connection(make=False)
+                row = con.execute(_ONE_NEWEST if version is None else _ONE, asked).fetchone()
+            except sqlite3.DatabaseError as error:
+                raise self._told(error) from None
+            if row is not None and row[0] == guess:
+                _, until, event, created, packed = row
+                if until != held.until:
+                    held = self._seen[guess] = msgspec.structs.replace(held, until=until)
+                return held, None if packed is None else Found(event, created, packed)
+        [answered] = self.read([Wanted(name, version, lambda layout: [key(layout)])])
+        return answered.held, answered.rows[0]
 
     def held(self) -> list[Held]:
         with self._errors():
@@ -134,27 +150,6 @@ class SqliteOnlineStore:
         return found is not None
 
     # Reading
-
-    def _read_one(self, con: sqlite3.Connection, wanted: Wanted) -> Answered | None:
-        """One row in one statement. None when that cannot be: several keys, or a view that is not as it was last time."""
-        name, version, keys_of = wanted
-        guess = self._last.get((name, version))
-        if guess is None:
-            return None
-        held = self._seen[guess]
-        keys = keys_of(held.layout)
-        if len(keys) != 1:
-            return None
-        if version is None:
-            row = con.execute(_ONE_NEWEST, (keys[0], name)).fetchone()
-        else:
-            row = con.execute(_ONE, (keys[0], name, version)).fetchone()
-        if row is None or row[0] != guess:
-            return None
-        _, until, event, created, packed = row
-        if until != held.until:
-            held = self._seen[guess] = msgspec.structs.replace(held, until=until)
-        return Answered(held, [None if packed is None else Found(event, created, packed)])
 
     def _read(self, con: sqlite3.Connection, wanted: Wanted) -> Answered:
         name, version, keys_of = wanted
