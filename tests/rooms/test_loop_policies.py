@@ -53,7 +53,7 @@ class Below:
         self.allowed, self.status, self.open = True, "finished", False
         self.arms = [SimpleNamespace(model="model:delay@v1", mode="live")]
 
-    def run(self, pipeline: str, params: dict[str, Any]) -> Any:
+    def run(self, pipeline: str, params: dict[str, Any], executor: str = "") -> Any:
         self.pipelines.append((pipeline, params))
         run = f"{len(self.pipelines):032x}"
         return SimpleNamespace(

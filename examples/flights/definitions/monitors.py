@@ -46,7 +46,8 @@ careful = ev.rollout_plan(
     step_days=3,
 )
 
-# One retraining a month at most, on all flights up to now; the gates compare it with the champion on the last three weeks.
+# One retraining a month at most, on the flights of the last five months: each costs the same, however long the model has been in
+# service. The gates compare it with the champion on the last three weeks.
 fresh = ev.policy(
     "train again when it predicts worse",
     endpoint="delay",
@@ -54,7 +55,9 @@ fresh = ev.policy(
     pipeline="definitions.training:train",
     params={"recipe": "boosting"},
     on=ev.trigger(alert="performance"),
-    window="expanding",
+    window="sliding",
+    window_days=150,
+    since_param="since",
     until_param="until",
     rollout=careful,
     cooldown_days=30,

@@ -79,8 +79,10 @@ def fit(table: pa.Table, recipe: str):
         codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
         columns = make_column_transformer((codes, words), ("passthrough", numbers))
         categorical = list(range(len(words)))
+        # Small trees, chosen on the first quarter: half the work of the library's defaults, and a lower loss in late March.
+        size = {"max_iter": 80, "learning_rate": 0.15, "max_leaf_nodes": 16, "l2_regularization": 1.0}
         trees = HistGradientBoostingClassifier(
-            max_iter=150, categorical_features=categorical, early_stopping=False, random_state=0
+            **size, categorical_features=categorical, early_stopping=False, random_state=0
         )
         model = make_pipeline(columns, trees)
     else:
@@ -127,9 +129,9 @@ def train(
     judged_days: int = 21,
 ):
     """Train on the days from `since`, judge on the last `judged_days` before `until`."""
-    end = date.fromisoformat(until[:10])
+    begin, end = date.fromisoformat(since[:10]), date.fromisoformat(until[:10])
     split = end - timedelta(days=judged_days)
-    rows = examples(flights, weather, since, split.isoformat())
+    rows = examples(flights, weather, begin.isoformat(), split.isoformat())
     later = examples(flights, weather, split.isoformat(), end.isoformat())
     model = fit(rows, recipe)
     return judge(model, recipe, rows, later)

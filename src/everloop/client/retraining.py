@@ -6,18 +6,22 @@ User code runs here and nowhere else in the loop: a bad import or a crash ends t
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from datetime import datetime
 
 import msgspec
 
 from everloop.client.ambient import connect, using
+from everloop.engine.here import HereExecutor
 from everloop.loop.loop import Loop
 
 
 def main(location: str, retraining: str, now: str) -> int:
-    with connect(location) as workspace, using(workspace):
-        done = workspace.room(Loop).perform(retraining, datetime.fromisoformat(now))
+    with connect(location) as workspace, using(workspace), contextlib.closing(HereExecutor()) as here:
+        # A step may run in this process as in a worker's: it was begun for this retraining alone.
+        executor = here if workspace.settings.executor == here.name else None
+        done = workspace.room(Loop).perform(retraining, datetime.fromisoformat(now), executor=executor)
     sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
     return 0
 

@@ -6,6 +6,7 @@ workers) goes through `opened`, so all of them see the same. Datasets are pinned
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ import msgspec
 
 from everloop.domain.pipelines import StepRecord, StoredValue
 from everloop.domain.references import Kind, Reference
+from everloop.engine.here import HereExecutor
 from everloop.errors import NotFound
 from everloop.governance.rooms import Context
 from everloop.store.objects import Fault, Objects, Source, Stored, Writer
@@ -141,7 +143,10 @@ def main(folder: str) -> None:
     context = opened(folder)
     mark = Path(folder) / ".everloop" / MARK
     task = msgspec.json.decode(mark.read_bytes(), type=Rebuild)
-    run = context.room(Pipelines).run(task.source, task.params, executor=task.executor, force=True)
+    with contextlib.closing(HereExecutor()) as here:
+        # This process is as fresh as a worker would be: steps may run in it.
+        executor = here if task.executor == here.name else task.executor
+        run = context.room(Pipelines).run(task.source, task.params, executor=executor, force=True)
     answer = Rebuilt(run.run_id, run.status, run.error, list(run.steps), run.output, run.seconds)
     mark.with_name("rebuilt.json").write_bytes(msgspec.json.encode(answer))
 

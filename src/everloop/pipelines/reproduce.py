@@ -23,6 +23,8 @@ from everloop.domain.pipelines import (
 )
 from everloop.domain.references import Kind, Reference
 from everloop.domain.runs import RunDetail
+from everloop.engine.here import HereExecutor
+from everloop.engine.here import environment as environment_of
 from everloop.engine.processes import THREAD_VARIABLES
 from everloop.errors import Failed, InvalidInput, NotFound
 from everloop.governance.rooms import Context
@@ -150,6 +152,8 @@ def _run_child(
         if name not in {*THREADS, *THREAD_VARIABLES, "EVERLOOP_WORKSPACE"}
     }
     variables |= environment.threads
+    if original.executor == HereExecutor.name:
+        variables = environment_of(variables)
     if "PYTHONHASHSEED" in environment.variables:
         variables["PYTHONHASHSEED"] = environment.variables["PYTHONHASHSEED"]
     done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,7 +36,16 @@ def judge(
 ) -> list[GateResult]:
     """What each gate says. A gate whose evidence cannot be gathered has not been passed, and says why."""
     bench = _Bench(registry, record, declared, alias, rows)
-    told = {id(gate): bench.ask(gate) for gate in declared.gates if not isinstance(gate, COSTLY)}
+    elsewhere = [gate for gate in declared.gates if isinstance(gate, ELSEWHERE)]
+    with ThreadPoolExecutor(1) as beside:
+        if elsewhere:
+            with contextlib.suppress(EverloopError):  # the gate says it in its own words
+                bench.candidate.folder()  # fetched here, so that the thread only waits for a process
+        answers = {id(gate): beside.submit(bench.ask, gate) for gate in elsewhere}
+        told = {
+            id(gate): bench.ask(gate) for gate in declared.gates if not isinstance(gate, ELSEWHERE | COSTLY)
+        }
+        told |= {gate: answer.result() for gate, answer in answers.items()}
     failed = [each.name for each in told.values() if not each.passed]
     for gate in declared.gates:
         if id(gate) not in told:
@@ -42,6 +53,8 @@ def judge(
     return [told[id(gate)] for gate in declared.gates]
 
 
+ELSEWHERE = AnswersInFreshProcess
+"""Gates that mostly wait for another process: asked while the others are decided."""
 COSTLY = Reproduces
 """Gates that cost about as much as a training: not asked of a version that another gate has refused already."""
 
