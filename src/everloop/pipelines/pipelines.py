@@ -26,6 +26,7 @@ from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.pipelines import recording
 from everloop.pipelines.histories import Histories
+from everloop.pipelines.sharing import Sharing
 from everloop.pipelines.sweeps.room import Sweeps
 from everloop.store.ledger import Reader
 from everloop.store.schema.base import edges
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from everloop.pipelines.steps import Pipeline
 
 
-class Pipelines(Sweeps, Histories, Room):
+class Pipelines(Sweeps, Histories, Sharing, Room):
     """Runs of pipelines. `run` and `reproduce` work where the caller is; the operations are what they record and ask."""
 
     name = "pipelines"
