@@ -9,10 +9,14 @@ import pytest
 from tests.support.workspaces import FakeClock
 
 import everloop as ev
+from everloop.domain.alerts import Alert, AlertState, Report
 from everloop.domain.runs import Owner
-from everloop.domain.triggers import FiringStatus, PipelineTrigger
+from everloop.domain.triggers import FilesArrive, FiringStatus, PipelineTrigger
 from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound
-from everloop.loop.triggers.records import Firing
+from everloop.loop.triggers.arriving import files_at
+from everloop.loop.triggers.records import FileSeen, Firing
+from everloop.loop.triggers.scheduler import Scheduler
+from everloop.monitoring.alerting import put_alert
 from everloop.tracking.places import this_process
 from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
@@ -35,7 +39,7 @@ def breaks():
 @ev.step
 def add(name):
     import pyarrow as pa
-    ev.workspace().data.add(pa.table({"a": [1]}), name)
+    ev.workspace().data.add(pa.table({"a": [1]}), name, producer=ev.active_run().reference)
     return name
 
 @ev.pipeline
@@ -252,3 +256,189 @@ def test_triggers_of_a_module_are_applied_and_checked(project: LocalWorkspace) -
         project.loop.apply("wrong.py")
     project.loop.withdraw_trigger("nightly")
     assert project.loop.triggers() == []
+
+
+# Events
+
+
+def add(workspace: Workspace, name: str) -> str:
+    import pyarrow as pa
+
+    return str(workspace.data.add(pa.table({"a": [workspace.clock().timestamp()]}), name).reference)
+
+
+def later(clock: FakeClock, **time: float) -> datetime:
+    clock.advance(**time)
+    return clock()
+
+
+def test_new_data_starts_its_pipeline_but_nothing_from_before(
+    project: LocalWorkspace, clock: FakeClock
+) -> None:
+    add(project, "raw/a")
+    declare(project, data="raw/*", params={"day": "{data}", "k": "{version}"})
+    assert tick(project, later(clock)) == []
+    add(project, "raw/a")
+    add(project, "other")
+    (done,) = tick(project, later(clock))
+    assert (done.status, done.params, done.cause) == (
+        "finished",
+        {"day": "data:raw/a@v2", "k": 2},
+        "data:raw/a@v2 is new",
+    )
+    assert done.run is not None
+    why = project.provenance.why(done.run)
+    assert {("trigger:t", "triggered"), ("data:raw/a@v2", "triggered")} <= {
+        (link.source, link.role) for link in why.parents
+    }
+    assert tick(project, later(clock)) == []
+
+
+def test_debounced_events_start_once_for_the_newest(project: LocalWorkspace, clock: FakeClock) -> None:
+    declare(project, data="raw", debounce="10min", params={"day": "{data}"})
+    for _ in range(3):
+        add(project, "raw")
+        assert tick(project, later(clock, minutes=4)) == []
+    (done,) = tick(project, later(clock, minutes=10))
+    assert done.params == {"day": "data:raw@v3"}
+    assert statuses(project) == ["skipped", "skipped", "finished"]
+    assert history(project)[0][1].startswith("debounced: ")
+
+
+def test_events_while_one_runs_wait_and_none_is_lost(project: LocalWorkspace, clock: FakeClock) -> None:
+    declare(project, data="raw")
+    add(project, "raw")
+    (first,) = claim(project, later(clock))
+    add(project, "raw")
+    add(project, "raw")
+    assert claim(project, later(clock)) == []
+    project.loop.end_firing(first.id, 1, FiringStatus.FINISHED)
+    assert len(tick(project, later(clock))) == 2
+    assert statuses(project) == ["finished"] * 3
+
+
+def test_a_pipeline_after_another_and_none_that_goes_round(project: LocalWorkspace, clock: FakeClock) -> None:
+    declare(project, name="then", after="refresh", params={"day": "{run}"}, pipeline="flow.py:refresh")
+    declare(project, name="broke", after="breaks", status="failed")
+    declare(project, name="grow", data="raw", pipeline="flow.py:grows")
+    declare(project, name="ask", pipeline="flow.py:breaks")
+    first = project.pipelines.run("flow.py:refresh", executor="inline")
+    (done,) = tick(project, later(clock))
+    assert (done.trigger, done.params) == ("then", {"day": first.reference})
+    assert tick(project, later(clock)) == []
+    assert [status for status, _ in history(project, "then")] == ["finished", "skipped"]
+    assert "it would go round" in history(project, "then")[1][1]
+    project.loop.fire("ask")
+    assert [each.trigger for each in tick(project, later(clock))] == ["ask"]
+    assert [each.trigger for each in tick(project, later(clock))] == ["broke"]
+    add(project, "raw")
+    tick(project, later(clock))
+    tick(project, later(clock))
+    assert [status for status, _ in history(project, "grow")] == ["finished", "skipped"]
+    assert [each.version for each in project.data.log("raw")][:1] == [2]
+
+
+def test_an_alias_that_moves_and_an_alert_that_fires(project: LocalWorkspace, clock: FakeClock) -> None:
+    declare(project, name="moved", alias="delay@champion", params={"day": "{model}"})
+    declare(project, name="alarm", alert="performance", endpoint="delay", params={"day": "{alert}"})
+    declare(project, name="other", alert="any", endpoint="else")
+    with project.ledger.transaction(
+        "test"
+    ) as tx:  # what the registry and monitoring write, without a model behind it
+        tx.event("model.alias_set", "model:delay@v2", {"alias": "champion", "reason": ""})
+        tx.event("model.alias_set", "model:delay@v3", {"alias": "shadow", "reason": ""})
+        alert = Alert(
+            project.ids(), "f", "delay", "model:delay@v2", "performance", AlertState.FIRING, NIGHT, NIGHT,
+            Report("it got worse", NIGHT, "", "", ""),
+        )  # fmt: skip
+        put_alert(tx, alert)
+        tx.event("alert.firing", f"alert:{alert.alert_id}", {"endpoint": "delay", "family": "performance"})
+    done = {each.trigger: each for each in tick(project, later(clock))}
+    assert {name: each.params["day"] for name, each in done.items()} == {
+        "moved": "model:delay@v2",
+        "alarm": f"alert:{alert.alert_id}",
+    }
+    assert done["alarm"].cause == f"alert:{alert.alert_id}: it got worse"
+
+
+# Files
+
+
+def test_a_file_counts_once_it_has_stopped_growing(project: LocalWorkspace, clock: FakeClock) -> None:
+    incoming = project.project / "incoming"
+    incoming.mkdir()
+    (incoming / "old.csv").write_text("was there before")
+    declare(project, files="incoming/*.csv", params={"day": "{file}"})
+
+    def look() -> list[str]:
+        made = declared_files(project)
+        project.loop.see_files(trigger="t", files=made, now=later(clock, seconds=5))
+        return [str(each.params["day"]) for each in tick(project, later(clock))]
+
+    assert look() == []
+    assert look() == []
+    (incoming / "new.csv").write_text("1")
+    assert look() == []
+    (incoming / "new.csv").write_text("12")
+    assert look() == []
+    assert look() == ["incoming/new.csv"]
+    assert look() == []
+    (incoming / "new.csv").write_text("written anew")
+    assert [look(), look()] == [[], ["incoming/new.csv"]]
+
+
+def declared_files(workspace: LocalWorkspace) -> list[FileSeen]:
+    on = workspace.loop.trigger("t").declaration.on
+    assert isinstance(on, FilesArrive)
+    return files_at(on, workspace.project)
+
+
+def test_a_scheduler_looks_at_files_by_itself(project: LocalWorkspace, clock: FakeClock) -> None:
+    declare(project, files="*.csv", params={"day": "{file}"})
+    passed = iter(range(0, 1000, 10))
+    scheduler = Scheduler(project.loop, timer=lambda: float(next(passed)), at_once=0)
+    scheduler.turn(later(clock))
+    (project.project / "a.csv").write_text("1")
+    head = [scheduler.turn(later(clock, seconds=5)) or project.ledger.head() for _ in range(4)]
+    assert [each.cause for each in project.loop.firings(trigger="t")] == ["a.csv has arrived (1 bytes)"]
+    assert head[-1] == head[-2]
+
+
+# Backfill
+
+
+def test_a_backfill_does_each_time_once_in_order_and_goes_on(
+    project: LocalWorkspace, clock: FakeClock
+) -> None:
+    declare(project, cron="0 3 * * *", params={"day": "{scheduled:%d}"})
+    assert len(tick(project, NIGHT)) == 1  # the schedule was there first
+    since, until = datetime(2025, 12, 30, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    made = project.loop.backfill("t", since=since, until=until)
+    assert (made.open, made.left_alone) == (2, 1)
+    project.loop.pause_trigger("t")  # a backfill goes on
+    (first,) = claim(project, NIGHT)
+    assert first.params == {"day": "30"}
+    assert claim(project, NIGHT) == []
+    project.loop.end_firing(first.id, 1, FiringStatus.FAILED, "the disk was full")
+    tick(project, NIGHT)
+    assert project.loop.backfill_record(id=made.id).counts == {"failed": 1, "finished": 1}
+    again = project.loop.backfill("t", since=since, until=until, params={"k": 5})
+    assert (again.open, again.left_alone) == (1, 2)
+    (mended,) = tick(project, NIGHT)
+    assert (mended.id, mended.params) == (first.id, {"day": "30", "k": 5})
+    assert project.loop.backfill("t", since=since, until=until).total == 0
+    assert statuses(project) == ["finished"] * 3
+
+
+def test_what_was_missed_is_made_up_for_by_a_backfill(project: LocalWorkspace) -> None:
+    declare(project, cron="@hourly", catch_up="none")
+    tick(project, NIGHT + timedelta(minutes=30))
+    assert statuses(project) == ["missed"] * 3
+    made = project.loop.backfill("t", since=NIGHT - timedelta(hours=5), until=NIGHT, at_once=2)
+    assert len(claim(project, NIGHT + timedelta(minutes=31))) == 2
+    assert made.open == 6
+    with pytest.raises(InvalidInput, match="more than 10,000 times"):
+        project.loop.backfill("t", since=datetime(2020, 1, 1, tzinfo=UTC), until=NIGHT)
+    declare(project, name="asked")
+    with pytest.raises(InvalidInput, match="has no times to go through"):
+        project.loop.backfill("asked", since=NIGHT, until=NIGHT)
