@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "everloop.cli.importing:import_",
         "bring in what other tools kept: MLflow, DVC, Feast, TensorBoard, CSV",
     ),
+    "export": ("everloop.cli.export:export", "lineage for other tools: OpenLineage, PROV"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
     "sweep": ("everloop.cli.sweeps:sweep", "search for the parameters with which a pipeline comes out best"),
     "reproduce": (

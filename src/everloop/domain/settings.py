@@ -26,5 +26,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineSettings = EngineSettings()
     pools: dict[str, int] = {}
     """How many steps of each pool may run at once in this workspace, over all its runs and processes: ``gpu = 1``."""
+    openlineage: str = ""
+    """Where `everloop up` tells of runs as OpenLineage events: an address or a file; empty: nowhere."""
     definitions: tuple[str, ...] = ()
     """Modules with definitions, importable from the project's folder."""

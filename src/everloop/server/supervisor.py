@@ -102,6 +102,13 @@ class Supervisor:
         for endpoint in workspace.serving.endpoints():
             self._tried(f"watching {endpoint.name}", partial(self._watch, endpoint.name))
         self._tried("acting on policies", lambda: workspace.loop.tick(workspace.clock()))
+        if workspace.settings.openlineage:
+            self._tried("telling of runs", self._tell)
+
+    def _tell(self) -> None:
+        from everloop.exchange.openlineage.exporting import export
+
+        export(self._workspace, self._workspace.settings.openlineage)
 
     def _watch(self, endpoint: str) -> None:
         workspace = self._workspace

@@ -33,6 +33,7 @@ from everloop.tracking.tracking import Tracking
 from everloop.workspace.impacts.room import Impacts
 from everloop.workspace.naming import meant
 from everloop.workspace.neighbourhoods import Neighbourhood, Opening, Surroundings
+from everloop.workspace.outlets import Outlets
 
 
 class Link(msgspec.Struct, frozen=True, order=True):
@@ -116,7 +117,7 @@ class Status(msgspec.Struct, frozen=True):
     newest: datetime | None
 
 
-class Provenance(Impacts, Room):
+class Provenance(Impacts, Outlets, Room):
     """Questions that go through all rooms."""
 
     name = "provenance"
