@@ -68,7 +68,7 @@ def test_a_rollout_that_does_not_exist_is_no_empty_answer(workspace: LocalWorksp
             "zzz = 1",
             "",
             "no setting 'zzz'",
-            "the settings are: name, ledger, objects, online, executor, definitions",
+            "the settings are: name, ledger, objects, online, executor",
         ),
         ("[profiles.team]\nledgr = 'x'", "team", "no setting 'ledgr'", "did you mean 'ledger'?"),
         ("[profiles.team]\n[profiles.laptop]", "taem", "no profile 'taem'", "did you mean 'team'?"),
