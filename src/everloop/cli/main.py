@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("everloop.cli.runs:runs", "experiments' runs: list, show, compare, delete, export"),
     "diff": ("everloop.cli.diff:diff", "what differs between two runs, dataset versions or models"),
     "resume": ("everloop.cli.runs:resume", "go on with a run that was cut off"),
+    "cancel": ("everloop.cli.cancel:cancel", "stop a run of a pipeline, wherever it is at work"),
     "import": (
         "everloop.cli.importing:import_",
         "bring in what other tools kept: MLflow, DVC, Feast, TensorBoard, CSV",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--executor",
     default="",
-    help="local (worker processes), inline (this process); the profile's by default.",
+    help="local (worker processes), inline (this process), ray (a Ray cluster); the profile's by default.",
 )
 @click.option("--dry-run", is_flag=True, help="Say which steps would be executed and why; execute nothing.")
 @click.option("--force", is_flag=True, help="Execute every step, whatever is stored.")

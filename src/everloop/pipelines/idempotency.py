@@ -17,14 +17,14 @@ from everloop.errors import InvalidInput
 _current: ContextVar[str] = ContextVar("everloop_idempotency", default="")
 
 
-def key_for(first_run: str, step: str, key: str) -> str:
-    """The key of a step's effect: the same for every try, and for runs that go on with a run that was stopped; another one for
-    another run. `first_run`: the run that was not resumed from any; `key`: what the step's result depends on.
+def key_for(first_run: str, step: str, arguments: str) -> str:
+    """The key of a step's effect: the same for every try, and for runs that go on with a run that was stopped, even with mended
+    code; another one for another run. `first_run`: the run that was not resumed from any; `arguments`: their digest.
 
-    >>> key_for("r1", "pay", "k") == key_for("r1", "pay", "k"), key_for("r1", "pay", "k") == key_for("r2", "pay", "k")
+    >>> key_for("r1", "pay", "x") == key_for("r1", "pay", "x"), key_for("r1", "pay", "x") == key_for("r2", "pay", "x")
     (True, False)
     """
-    return digest_of([first_run, step, key])[:32]
+    return digest_of([first_run, step, arguments])[:32]
 
 
 def idempotency_key() -> str:
