@@ -71,6 +71,7 @@ _NAMES: dict[str, str] = {
     "sql_step": "everloop.pipelines.kinds.sql:sql_step",
     "shell_step": "everloop.pipelines.kinds.shell:shell_step",
     "notebook_step": "everloop.pipelines.kinds.notebook:notebook_step",
+    "environment": "everloop.pipelines.environments.declared:environment",
     "secret": "everloop.pipelines.secrets:secret",
     "File": "everloop.pipelines.values.files:File",
     "space": "everloop.domain.sweeps",

@@ -267,7 +267,7 @@ def _change(was: Component | None, now: Component | None) -> str:
     if "::" in one.name:
         file, _, what = one.name.partition("::")
         place = f" ({file}, line {one.line})" if one.line else f" ({file})"
-    if one.kind in {"package", "python", "seed", "data"}:
+    if one.kind in {"package", "python", "seed", "data", "environment"}:
         label = one.kind if one.kind == one.name else f"{one.kind} {one.name}"
         return f"{label} {was.digest if was else 'none'} -> {now.digest if now else 'none'}"
     if (

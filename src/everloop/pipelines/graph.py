@@ -39,6 +39,7 @@ class Node:
     attempts: int = 0
     losses: int = 0
     log: str = ""
+    python: str = ""
     asked_again_at: float = 0.0
     not_before: float = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,28 @@ class Keys:
             each.identity == ("package", "everloop") for each in parts.code_components
         )
 
-    def key(self, node: Node, arguments: StoredValue, tree: dict[str, Any]) -> tuple[str, KeyParts]:
-        """The key of a call and what it was made from; `tree` is the plain part of `arguments`, by name."""
+    def key(
+        self, node: Node, arguments: StoredValue, tree: dict[str, Any], packages: Sequence[Component] = ()
+    ) -> tuple[str, KeyParts]:
+        """The key of a call and what it was made from; `tree` is the plain part of `arguments`, by name. `packages`: those of the
+        environment that it runs in, when it has one of its own: they stand for what is installed here under the same names."""
         assert node.arguments is not None
         code = self.code_of(node.step, arguments.types)
+        reached = code.code
+        if packages:
+            own = within(code.code_components, packages)
+            code = msgspec.structs.replace(code, code=key_of(own), code_components=own)
         other = [
             Component(_kind(node.arguments.arguments[name]), name, _content(part))
             for name, part in tree.items()
         ]
+        other += packages
         if node.step.options.seed is not None:
             other.append(Component("seed", "seed", str(node.step.options.seed)))
-        paths, names = self._outside[code.code]
+        paths, names = self._outside[reached]
         if paths or names:
-            other += [*files(paths, self._root), *variables(names)]
+            public = (name for name in names if name not in node.step.options.secrets)
+            other += [*files(paths, self._root), *variables(public)]
         parts = msgspec.structs.replace(code, other_components=tuple(sorted(other)))
         return key_of([Component("code", "code", code.code), *other]), parts
 
@@ -78,6 +88,19 @@ class Keys:
         except ValueError:
             place = path.name
         return f"{place}::{step.qualname}"
+
+
+def within(code: Iterable[Component], packages: Iterable[Component] = ()) -> tuple[Component, ...]:
+    """Components of code without what is, or is not, installed here, for a step that runs in an environment of its own. Packages
+    that it does not bring along count as they are here; without `packages` none counts."""
+    brought = {each.name for each in packages}
+    kept = {"package"} if brought else set()
+    left_out = {"package", "missing module", "python"} - kept
+    return tuple(
+        each
+        for each in code
+        if each.kind not in left_out and not (each.kind == "package" and each.name in brought)
+    )
 
 
 def _kind(argument: Any) -> str:

@@ -36,6 +36,7 @@ from everloop.domain.names import checked_name
 from everloop.engine.limits import bytes_of
 from everloop.errors import InvalidDefinition, InvalidInput
 from everloop.pipelines.code.memory import unwrapped
+from everloop.pipelines.environments.declared import Environment
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class StepOptions(msgspec.Struct, frozen=True):
     retries: how often it is tried again after a failure; wait: seconds before the first retry, doubled for each further one.
     timeout: seconds after which it is stopped. seed: of `random`, numpy and torch when the step begins.
     cpus: processors it uses: so many threads are given to its libraries. memory: bytes it may take, None: as many as there are.
-    secrets: names of what it is given besides its arguments, and what is stored nowhere.
+    secrets: names of what it is given besides its arguments, and what is stored nowhere. environment: packages of its own.
     pool: the pool of the workspace that it takes a place in. priority: of steps that could begin, the highest comes first.
     """
 
@@ -63,6 +64,7 @@ class StepOptions(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...] = ()
     pool: str = ""
     priority: int = 0
+    environment: Environment | None = None
 
 
 class StepSettings(TypedDict, total=False):
@@ -78,6 +80,7 @@ class StepSettings(TypedDict, total=False):
     secrets: Sequence[str]
     pool: str
     priority: int
+    environment: Environment | None
 
 
 class Conductor(Protocol):
@@ -366,6 +369,11 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
             f"secrets={secrets!r} are no names",
             'write secrets=["DB_PASSWORD"]',
         ),
+        (
+            not isinstance(settings.get("environment"), Environment | None),
+            "its environment is none",
+            'write environment=ev.environment(["xgboost==3.2.0"])',
+        ),
     ]
     for wrong, message, hint in problems:
         if wrong:
@@ -381,6 +389,7 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
             cpus=int(cpus),
             memory=None if memory is None else bytes_of(memory),
             secrets=tuple(secrets),
+            environment=settings.get("environment"),
             pool=checked_name(pool, "name of a pool") if pool else "",
             priority=priority,
         )

@@ -22,8 +22,9 @@ from everloop.pipelines.code.described import Description
 from everloop.pipelines.code.normal import digest_of_code
 from everloop.pipelines.code.source import ModuleSource
 from everloop.pipelines.kinds.cells import Execution, Notebook, read_notebook
-from everloop.pipelines.kinds.declaring import ContentStep, Place, relative
+from everloop.pipelines.kinds.declaring import ContentStep
 from everloop.pipelines.kinds.scripts import with_those_beside
+from everloop.pipelines.places import Place, relative
 from everloop.pipelines.steps import StepSettings
 from everloop.tracking.run import active_run
 from everloop.tracking.secrets import text_mask

@@ -26,8 +26,9 @@ from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import Component
 from everloop.errors import Failed, InvalidDefinition
 from everloop.pipelines.code.described import Description
-from everloop.pipelines.kinds.declaring import ContentStep, Place
+from everloop.pipelines.kinds.declaring import ContentStep
 from everloop.pipelines.kinds.scripts import describe_files, named_files
+from everloop.pipelines.places import Place
 from everloop.pipelines.secrets import secrets_here
 from everloop.pipelines.steps import StepSettings
 from everloop.pipelines.values.files import File, file_of

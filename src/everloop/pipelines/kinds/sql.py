@@ -25,8 +25,9 @@ from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import Component
 from everloop.errors import InvalidDefinition, InvalidInput
 from everloop.pipelines.code.described import Description
-from everloop.pipelines.kinds.declaring import ContentStep, Place, relative
+from everloop.pipelines.kinds.declaring import ContentStep
 from everloop.pipelines.kinds.surroundings import workspace_here
+from everloop.pipelines.places import Place, relative
 from everloop.pipelines.steps import StepSettings
 from everloop.pipelines.values.files import File
 
