@@ -11,19 +11,28 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from everloop.data.incoming.folders import Found, list_contents, look_of
+from everloop.data.incoming.folders import (
+    Found,
+    FoundLink,
+    Listing,
+    Look,
+    list_contents,
+    look_of,
+    many_things,
+)
 from everloop.data.incoming.stat_index import Known, Seen, StatIndex, digest_of, digest_of_link
 from everloop.data.incoming.stat_index import known as known_files
 from everloop.domain.datasets import FileEntry, FolderStatus, Link, Manifest
 from everloop.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from everloop.data.tables.file_cache import Kept
     from everloop.data.tables.file_contents import FileContents
 
 _COPY = 1 << 20
@@ -41,6 +50,10 @@ class Checkouts:
 
     def status(self, folder: Path) -> FolderStatus:
         """What changed in a folder since it was checked out or added. Raises NotFound."""
+        with many_things():
+            return self._status(folder)
+
+    def _status(self, folder: Path) -> FolderStatus:
         known = self.index.get(folder)
         if known is None:
             if not folder.is_dir():
@@ -109,7 +122,7 @@ class Checkouts:
         """
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is a file", hint="name a folder")
-        with self.index.alone(folder), contents.storage_errors(folder):
+        with many_things(), self.index.alone(folder), contents.storage_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._clear_leftovers(folder)
             clean = self._clean_files(folder, force)
@@ -117,8 +130,9 @@ class Checkouts:
             try:
                 beside.mkdir()
                 way = contents.chosen_link(link, beside)
-                reused = self._fill(contents, way, manifest, beside, folder, clean)
-                known = self._known(reference, manifest, beside, only, shared=way is Link.HARDLINK)
+                linked, rest = self._fill(contents, way, manifest, beside, folder, clean)
+                reused = rest < len(manifest.files)
+                known = self._known(reference, manifest, beside, only, linked)
                 self.index.prepare(folder, beside, known)
                 self._change_places(beside, folder, identifier)
             finally:
@@ -134,9 +148,9 @@ class Checkouts:
         beside: Path,
         folder: Path,
         clean: dict[str, str],
-    ) -> bool:
+    ) -> tuple[dict[str, Kept], int]:
         """Make every file. One that the folder holds already, unchanged, only gets a second name: so to go from one version to
-        the next costs what differs. Returns whether there were such files."""
+        the next costs what differs. Returns which are links to what, and how many files were made."""
         rest: list[FileEntry] = []
         parents = {file.path.rpartition("/")[0] for file in manifest.files}
         parents |= {link.path.rpartition("/")[0] for link in manifest.links}
@@ -156,10 +170,10 @@ class Checkouts:
                     os.link(held, f"{beside}/{file.path}")
             except OSError:  # no hard links here
                 rest.append(file)
-        contents.write(rest, beside, way)
+        linked = contents.write(rest, beside, way)
         for link in manifest.links:  # after the files: nothing is written through a link
             os.symlink(link.target, f"{beside}/{link.path}")
-        return len(rest) < len(manifest.files)
+        return linked, len(rest)
 
     def _clean_files(self, folder: Path, force: bool) -> dict[str, str]:
         """Path and content of the folder's files that are as they were. Raises Conflict when there is anything that is not."""
@@ -184,17 +198,36 @@ class Checkouts:
         return {path: seen.digest for path, seen in known.files.items() if path not in gone}
 
     def _known(
-        self, reference: str, manifest: Manifest, beside: Path, only: Sequence[str], *, shared: bool
+        self,
+        reference: str,
+        manifest: Manifest,
+        beside: Path,
+        only: Sequence[str],
+        linked: Mapping[str, Kept],
     ) -> Known:
-        """What was written, as it looks now that nobody else has seen it."""
+        """What was written, as it looks now that nobody else has seen it. What is linked looks as what it is a link to; when that
+        changed does not matter then."""
         digests = {file.path: file.digest for file in manifest.files}
-        found = list_contents(beside)
+        if linked:
+            files = [
+                Found(file.path, "", Look(kept.size, kept.modified, 0, kept.inode))
+                if (kept := linked.get(file.path)) is not None
+                else Found(file.path, "", look_of(os.lstat(f"{beside}/{file.path}")), file.executable)
+                for file in manifest.files
+            ]
+            links = [
+                FoundLink(link.path, "", look_of(os.lstat(f"{beside}/{link.path}")), link.target)
+                for link in manifest.links
+            ]
+            found = Listing(files, links, list(manifest.folders), [])
+        else:
+            found = list_contents(beside)
         newest = max((max(file.look.modified, file.look.changed) for file in found.files), default=0)
         for _ in range(_TICKS):
             if (begun := self.index.now()) > newest:
                 break
             self._pause(0.001)
-        return known_files(reference, begun, found, digests, only=only, shared=shared)
+        return known_files(reference, begun, found, digests, only=only, shared=bool(linked))
 
     def _after_removal(self, folder: Path, known: Known) -> Known:
         """A file that had a name in the old folder too has changed by losing it, though not in its content."""

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from everloop.data.incoming.folders import Found, changed_meanwhile, read_small, require_unchanged
+from everloop.data.incoming.folders import (
+    Found,
+    changed_meanwhile,
+    many_things,
+    read_small,
+    require_unchanged,
+)
 from everloop.data.incoming.sources import Incoming, Part, taken_in
 from everloop.data.incoming.stat_index import StatIndex, digest_of, known
 from everloop.data.tables.file_cache import SMALL
@@ -85,7 +91,7 @@ class Addition:
         taken = taken_in(
             self._room, self._source, file=self._file, as_file=self._as_file, reference=self._reference
         )
-        with taken as incoming:
+        with many_things(), taken as incoming:
             self._digests = self._known(incoming)
             if (same := self._unchanged(incoming)) is not None:
                 return same

@@ -35,8 +35,10 @@ _SCHEMA = """create table if not exists file (digest text primary key, size inte
 _COPY = 1 << 20
 
 
-class _Row(NamedTuple):
-    digest: str
+class Kept(NamedTuple):
+    """A file of the cache, and its look: bytes, time of modification in nanoseconds, inode."""
+
+    path: str
     size: int
     modified: int
     inode: int
@@ -62,7 +64,7 @@ class FileCache:
 
     def path(self, file: FileEntry) -> Path:
         """One file, checked."""
-        return Path(self.paths([file])[file.digest])
+        return Path(self.kept([file])[file.digest].path)
 
     def holds(self, digests: Collection[str]) -> bool:
         """Whether all of these are here already, and can be trusted without reading them."""
@@ -71,14 +73,13 @@ class FileCache:
         with self._open() as index:
             return len(self._trusted(index, digests)) == len(digests)
 
-    def paths(self, files: Sequence[FileEntry]) -> dict[str, str]:
-        """Where the content of each digest is, checked. What is not here yet is fetched."""
+    def kept(self, files: Sequence[FileEntry]) -> dict[str, Kept]:
+        """The file of this cache with the content of each digest, checked. What is not here yet is fetched."""
         wanted = {file.digest: file for file in files}
         with self._storage_errors(), self._open() as index:
-            there = self._trusted(index, wanted.keys())
-            intact = {digest for digest in wanted.keys() - there if self._intact(digest)}
-            present = there | intact
-            absent = [file for digest, file in wanted.items() if digest not in present]
+            kept = self._trusted(index, wanted.keys())
+            intact = {digest for digest in wanted.keys() - kept.keys() if self._intact(digest)}
+            absent = [file for digest, file in wanted.items() if digest not in kept and digest not in intact]
             if absent:
                 sweep(self._staging, self._clock())
                 self._staging.mkdir(exist_ok=True)
@@ -88,10 +89,10 @@ class FileCache:
             for file in absent:
                 if file.size > SMALL or file.source:
                     self._extract(file)
-            self._trust(index, [*intact, *(file.digest for file in absent)])
+            kept |= self._trust(index, [*intact, *(file.digest for file in absent)])
             if absent:
                 self._trim(index, keep=wanted.keys())
-        return {digest: self._place(digest) for digest in wanted}
+        return kept
 
     def forget(self, gone: Callable[[Iterable[str]], set[str]]) -> None:
         """Remove the files of those digests here that `gone` answers: what went from the object store is nowhere then."""
@@ -105,25 +106,28 @@ class FileCache:
 
     # Trust
 
-    def _trusted(self, index: sqlite3.Connection, wanted: Iterable[str]) -> set[str]:
+    def _trusted(self, index: sqlite3.Connection, wanted: Collection[str]) -> dict[str, Kept]:
         """Those that look as they did when they were checked."""
-        digests = list(wanted)
-        if len(digests) > 500:
-            rows = index.execute("select digest, size, modified, inode from file").fetchall()
+        query = "select digest, size, modified, inode from file"
+        if len(wanted) > 500:
+            rows = index.execute(query).fetchall()
         else:
-            marks = ",".join("?" * len(digests))
             rows = index.execute(
-                f"select digest, size, modified, inode from file where digest in ({marks})", digests
+                f"{query} where digest in ({','.join('?' * len(wanted))})", list(wanted)
             ).fetchall()
-        chosen = set(digests)
-        return {row.digest for row in map(_Row._make, rows) if row.digest in chosen and self._looks_like(row)}
+        trusted, asked = {}, set(wanted)
+        for digest, *look in rows:
+            if digest in asked and (kept := self._look(digest)) is not None and list(kept[1:]) == look:
+                trusted[digest] = kept
+        return trusted
 
-    def _looks_like(self, row: _Row) -> bool:
+    def _look(self, digest: str) -> Kept | None:
+        place = self._place(digest)
         try:
-            status = os.lstat(self._place(row.digest))
+            status = os.lstat(place)
         except OSError:
-            return False
-        return (status.st_size, status.st_mtime_ns, status.st_ino) == row[1:]
+            return None
+        return Kept(place, status.st_size, status.st_mtime_ns, status.st_ino)
 
     def _intact(self, digest: str) -> bool:
         """Whether a file that nobody vouches for holds what it should; if not, it is taken away."""
@@ -137,14 +141,13 @@ class FileCache:
             pass
         return False
 
-    def _trust(self, index: sqlite3.Connection, digests: Iterable[str]) -> None:
-        rows = []
-        for digest in digests:
-            status = os.lstat(self._place(digest))
-            rows.append((digest, status.st_size, status.st_mtime_ns, status.st_ino))
+    def _trust(self, index: sqlite3.Connection, digests: Iterable[str]) -> dict[str, Kept]:
+        kept = {digest: look for digest in digests if (look := self._look(digest)) is not None}
         index.executemany(
-            "insert or replace into file values (?, ?, ?, ?, cast(strftime('%s', 'now') as integer))", rows
+            "insert or replace into file values (?, ?, ?, ?, cast(strftime('%s', 'now') as integer))",
+            ((digest, *look[1:]) for digest, look in kept.items()),
         )
+        return kept
 
     def _trim(self, index: sqlite3.Connection, keep: Iterable[str]) -> None:
         kept, total = set(keep), index.execute("select sum(size) from file").fetchone()[0]

@@ -13,7 +13,7 @@ from everloop.data.checkouts import linking
 from everloop.data.incoming.addresses import local_path, source_changed
 from everloop.data.incoming.folders import Found, Listing, look_of
 from everloop.data.incoming.stat_index import StatIndex, digest_of, known
-from everloop.data.tables.file_cache import SMALL, FileCache
+from everloop.data.tables.file_cache import SMALL, FileCache, Kept
 from everloop.domain.datasets import FileEntry, Link
 from everloop.errors import NotFound, StorageError
 
@@ -53,33 +53,40 @@ class FileContents:
         self.cache.folder.mkdir(parents=True, exist_ok=True)
         return linking.chosen_link(asked, self.cache.folder, target)
 
-    def write(self, files: Sequence[FileEntry], folder: Path, way: Link) -> None:
-        """Make these files below a folder whose subfolders are there."""
+    def write(self, files: Sequence[FileEntry], folder: Path, way: Link) -> dict[str, Kept]:
+        """Make these files below a folder whose subfolders are there. Returns, by path, what those are hard links to that are."""
         runnable = [file for file in files if file.executable]
-        if way is Link.COPY:
-            self._copy(files, folder)
-        else:
-            make = os.link if way is Link.HARDLINK else linking.clone
+        linked: dict[str, Kept] = {}
+        if way is Link.HARDLINK:
             # A mode belongs to the file, not to a name of it: the workspace's own files are not executable.
-            linked = files if way is Link.REFLINK else [file for file in files if not file.executable]
-            paths = self.cache.paths(linked)
-            for file in linked:
-                make(paths[file.digest], f"{folder}/{file.path}")
-            if way is Link.HARDLINK:
-                self._copy(runnable, folder)
+            common = [file for file in files if not file.executable]
+            kept = self.cache.kept(common)
+            linked = {file.path: kept[file.digest] for file in common}
+            top = str(folder)
+            for path, target in linked.items():
+                os.link(target.path, f"{top}/{path}")
+            self._copy(runnable, folder)
+        elif way is Link.REFLINK:
+            kept = self.cache.kept(files)
+            for file in files:
+                linking.clone(kept[file.digest].path, f"{folder}/{file.path}")
+        else:
+            self._copy(files, folder)
         for file in runnable:
             path = f"{folder}/{file.path}"
             mode = os.stat(path).st_mode
             os.chmod(path, mode | (mode & 0o444) >> 2)  # whoever may read it may run it
+        return linked
 
     def _copy(self, files: Sequence[FileEntry], folder: Path) -> None:
         targets: dict[str, list[str]] = {}
+        top = str(folder)
         for file in files:
             if file.source or file.size > SMALL:
-                with self.open(file) as source, open(f"{folder}/{file.path}", "xb") as copy:
+                with self.open(file) as source, open(f"{top}/{file.path}", "xb") as copy:
                     shutil.copyfileobj(source, copy, _COPY)
             else:
-                targets.setdefault(file.digest, []).append(f"{folder}/{file.path}")
+                targets.setdefault(file.digest, []).append(f"{top}/{file.path}")
         for digest, content in self._objects.read_many(targets):
             for target in targets[digest]:
                 _write(target, content)

@@ -52,7 +52,7 @@ def scan(contents: FileContents, files: Iterable[FileEntry]) -> pds.Dataset:
 def _taken_out(contents: FileContents, files: Sequence[FileEntry]) -> dict[str, str]:
     """Where the files are on this machine; nowhere when there is no room for them, or nothing may be written."""
     try:
-        return contents.cache.paths(files)
+        return {digest: kept.path for digest, kept in contents.cache.kept(files).items()}
     except Corrupted:
         raise
     except StorageError:  # then they are held in memory
