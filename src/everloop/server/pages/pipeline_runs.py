@@ -14,7 +14,7 @@ from everloop.domain.pipelines import PipelineRunRecord
 from everloop.domain.runs import RUNNING, RunRecord
 from everloop.errors import NotFound
 from everloop.server.pages import pipelines, step_graph
-from everloop.server.pages.rendering import Pages
+from everloop.server.pages.rendering import Pages, Told
 from everloop.workspace.workspace import Workspace
 
 MOST_AT_WORK = 6
@@ -32,7 +32,8 @@ class AtWork(msgspec.Struct, frozen=True):
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """What is shown of a run of a pipeline. failed: the steps that failed, with their errors."""
+    """What is shown of a run of a pipeline. failed: the steps that failed, with their errors. stopping: why it was asked to
+    stop, while it still runs."""
 
     record: PipelineRunRecord
     count: int
@@ -42,6 +43,7 @@ class Steps(msgspec.Struct, frozen=True):
     graph: dict[str, Any] | None
     chart: step_graph.Chart | None
     rerun: str
+    stopping: str = ""
 
 
 def routes(pages: Pages) -> list[BaseRoute]:
@@ -67,6 +69,7 @@ def steps_of(workspace: Workspace, run: RunRecord, now: datetime) -> Steps | Non
         graph=step_graph.step_graph(moments, run.run_id),
         chart=step_graph.time_line(moments, run.start_time, run.end_time or now, run.run_id),
         rerun=pipelines.run_command(record.source, record.params),
+        stopping=workspace.pipelines.asked_to_stop(run.run_id) if run.status == RUNNING else "",
     )
 
 
@@ -79,6 +82,12 @@ def at_work(request: Request, workspace: Workspace) -> dict[str, Any]:
         "going": [AtWork(each, tail_of(workspace, each.run)) for each in going[:MOST_AT_WORK]],
         "more": max(0, len(going) - MOST_AT_WORK),
     }
+
+
+def cancel(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+    """Ask a run to stop."""
+    workspace.pipelines.cancel(request.path_params["run"])
+    return Told("It was asked to stop: within seconds its steps are killed, and it ends as interrupted.")
 
 
 def tail_of(workspace: Workspace, run_id: str) -> str:

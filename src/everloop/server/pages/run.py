@@ -48,6 +48,7 @@ class Picture(msgspec.Struct, frozen=True):
 def routes(pages: Pages) -> list[BaseRoute]:
     return [
         pages.page("/runs/{run}", "runs/run.html", show, active="runs"),
+        pages.deed("/runs/{run}", "cancel", pipeline_runs.cancel, "runs/run.html", show, active="runs"),
         pages.action("/runs/{run}/delete", delete),
         pages.action("/runs/{run}/restore", restore),
         pages.action("/runs/{run}/rename", rename),
