@@ -37,6 +37,7 @@ from everloop.server.pages import (
     signing,
     steps,
     sweeps,
+    triggers,
     views,
 )
 from everloop.server.pages.rendering import Pages
@@ -59,6 +60,7 @@ ROOMS = (
     steps,
     pipelines,
     sweeps,
+    triggers,
     models,
     endpoints,
     rollouts,

@@ -21,6 +21,7 @@ NAVIGATION = (
     NavigationEntry("features", "Features", "/features", "f"),
     NavigationEntry("runs", "Runs", "/runs", "r"),
     NavigationEntry("pipelines", "Pipelines", "/pipelines", "p"),
+    NavigationEntry("triggers", "Triggers", "/triggers", "t"),
     NavigationEntry("models", "Models", "/models", "m"),
     NavigationEntry("endpoints", "Endpoints", "/endpoints", "e"),
     NavigationEntry("alerts", "Alerts", "/alerts", "a"),

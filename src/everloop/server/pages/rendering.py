@@ -248,6 +248,7 @@ _ROOMS = {
     "feature": "/features",
     "run": "/runs",
     "pipeline": "/pipelines",
+    "trigger": "/triggers",
     "model": "/models",
     "endpoint": "/endpoints",
     "prediction": "/predictions",

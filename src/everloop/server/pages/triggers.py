@@ -1,17 +1,73 @@
-"""Triggers beside the pipelines they start: when next, what came of the last times, and what a person can do about them."""
+"""Triggers, on pages of their own and beside the pipelines they start: when next, what came of the last times, and what a
+person can do about them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
+from starlette.routing import BaseRoute
 
+from everloop.domain.triggers import FiringStatus
 from everloop.loop.triggers.records import Firing, TriggerRecord
-from everloop.server.pages.rendering import Deed, Told, field
+from everloop.server.pages.addresses import Address
+from everloop.server.pages.rendering import Deed, Pages, Told, field
 from everloop.workspace.workspace import Workspace
 
 MOST_FIRINGS = 20
 """Firings of one pipeline's triggers that are shown, the newest first."""
+
+PAGE = 100
+STATES = ("all", *(str(each) for each in FiringStatus))
+
+
+def routes(pages: Pages) -> list[BaseRoute]:
+    every, one = ("/triggers", "triggers/list.html"), ("/triggers/{name:path}", "triggers/trigger.html")
+    return [
+        pages.page(*every, triggers, active="triggers"),
+        *(
+            pages.deed(every[0], word, act, every[1], triggers, active="triggers")
+            for word, act in DEEDS.items()
+        ),
+        *(pages.deed(one[0], word, act, one[1], trigger, active="triggers") for word, act in DEEDS.items()),
+        pages.page(*one, trigger, active="triggers"),
+    ]
+
+
+def triggers(request: Request, workspace: Workspace) -> dict[str, Any]:
+    return {
+        "crumbs": [("Triggers", None)],
+        "triggers": workspace.loop.triggers(),
+        "firings": workspace.loop.firings(limit=MOST_FIRINGS),
+        "command": "everloop triggers list",
+    }
+
+
+def trigger(request: Request, workspace: Workspace) -> dict[str, Any]:
+    here = Address.of(request)
+    record: TriggerRecord = workspace.loop.trigger(request.path_params["name"])
+    state = here.choice("state", STATES)
+    status = "" if state == "all" else state
+    found: list[Firing] = workspace.loop.firings(
+        trigger=record.name, status=status, limit=PAGE + 1, before=here.get("before")
+    )
+    return {
+        "crumbs": [("Triggers", "/triggers"), (record.name, None)],
+        "subject": f"trigger:{record.name}",
+        "here": here,
+        "trigger": record,
+        "firings": found[:PAGE],
+        "next": here.but({"before": found[PAGE - 1].id}) if len(found) > PAGE else None,
+        "backfills": workspace.loop.backfills(trigger=record.name),
+        "choices": [
+            (each, here.but({"state": each if each != "all" else None, "before": None}), each == state)
+            for each in STATES
+        ],
+        "state": state,
+        "command": f"everloop triggers show {shlex.quote(record.name)}",
+    }
 
 
 def triggers_of(workspace: Workspace, pipeline: str, source: str) -> list[TriggerRecord]:

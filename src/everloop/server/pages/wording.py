@@ -34,7 +34,7 @@ def event_words(action: str) -> str:
 
 
 _SUBJECTS = frozenset(
-    {"data", "feature", "run", "pipeline", "model", "endpoint", "alert", "rollout", "experiment"}
+    {"data", "feature", "run", "pipeline", "model", "endpoint", "alert", "rollout", "experiment", "trigger"}
 )
 _ICONS = {
     "data": "data",
@@ -44,6 +44,7 @@ _ICONS = {
     "experiment": "runs",
     "pipeline": "pipelines",
     "step": "pipelines",
+    "trigger": "triggers",
     "model": "models",
     "endpoint": "endpoints",
     "monitoring": "alerts",
