@@ -108,6 +108,24 @@ def test_the_token_decides_over_http(workspace: LocalWorkspace, address: str) ->
     assert workspace.governance.log(newest_first=True)[0].actor == "emil"
 
 
+def test_every_address_asks_who_it_is(workspace: LocalWorkspace, address: str) -> None:
+    secret = workspace.governance.create_token("vera", "viewer").secret
+    for path in (
+        "features/get",
+        "features/look_up",
+        "abacus/total",
+    ):  # the door comes first, also where nothing is
+        url = f"{address}/api/v1/{path}"
+        shown = [{}, {"Authorization": "Bearer wrong"}, {"Cookie": "everloop_token=wrong"}]
+        assert [httpx.post(url, json={}, headers=headers).status_code for headers in shown] == [401, 401, 401]
+        known = httpx.post(url, json={}, headers={"Authorization": f"Bearer {secret}"})
+        assert known.status_code == 404
+        assert known.headers["X-Content-Type-Options"] == "nosniff"
+    person = httpx.get(f"{address}/", headers={"Accept": "text/html"})
+    assert (person.status_code, person.headers["location"]) == (303, "/login")
+    assert httpx.get(f"{address}/health").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

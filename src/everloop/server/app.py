@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from everloop.errors import EverloopError, NotFound, Unauthenticated
+from everloop.errors import EverloopError, NotFound
 from everloop.governance.rooms import Room
 from everloop.server.access import Doorkeeper
 from everloop.server.answers import error_response, json_response
 from everloop.server.api import Api
+from everloop.server.door import Door
 from everloop.server.feast.wire import FeastEndpoints
 from everloop.server.mlflow.wire import MlflowWire
 from everloop.server.objects import ObjectEndpoints
@@ -27,7 +27,6 @@ from everloop.workspace.workspace import Workspace
 
 log = logging.getLogger("everloop.server")
 
-Next = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -50,33 +49,12 @@ def create_app(
         routes=routes,
         middleware=[
             Middleware(MlflowWire, workspace=workspace, keeper=keeper),
-            Middleware(BaseHTTPMiddleware, dispatch=_door(keeper, pages)),
+            Middleware(Door, keeper=keeper, pages=pages),
         ],
         exception_handlers={EverloopError: _known(pages), HTTPException: _http(pages), Exception: _unknown},
     )
     app.state.workspace = workspace
     return app
-
-
-OPEN = ("/health", "/login", "/logout", "/assets/")
-"""What may be seen without being recognised."""
-
-
-def _door(keeper: Doorkeeper, pages: Pages) -> Callable[[Request, Next], Awaitable[Response]]:
-    async def dispatch(request: Request, call_next: Next) -> Response:
-        try:
-            keeper.check_origin(request, request.method)
-            if not request.url.path.startswith(OPEN):
-                request.state.actor = keeper.actor(request)
-        except Unauthenticated as error:
-            return RedirectResponse("/login", 303) if wants_html(request) else error_response(error)
-        except EverloopError as error:
-            return _answered(pages, request, error)
-        answer = await call_next(request)
-        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
-        return answer
-
-    return dispatch
 
 
 async def _health(request: Request) -> Response:

@@ -6,8 +6,6 @@ page needs is done for it.
 
 import logging
 import re
-from collections.abc import Callable
-from time import monotonic
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -15,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from everloop.errors import EverloopError, Unauthenticated, Unavailable, nearest
-from everloop.governance.identity import Actor, acting_as
-from everloop.server.access import Doorkeeper
+from everloop.governance.identity import acting_as
+from everloop.server.access import Doorkeeper, Recognised
 from everloop.server.mlflow import (
     about,
     artifacts,
@@ -139,30 +137,6 @@ class MlflowWire:
         with acting_as(actor):
             answered = endpoint.answer(self._workspace, asked)
         return json_response(b"{}" if answered is None else encode(answered))
-
-
-class Recognised:
-    """Who asks, asked of the ledger once a second for each set of credentials: a script that logs in a loop shows the same ones
-    thousands of times. So this door learns of a token that was made or revoked a second late."""
-
-    SECONDS = 1.0
-
-    def __init__(self, recognise: Callable[[Request], Actor], time: Callable[[], float] = monotonic) -> None:
-        self._recognise, self._time = recognise, time
-        self._known: dict[tuple[str, str], tuple[Actor, float]] = {}
-
-    def of(self, request: Request) -> Actor:
-        """The actor of a request, or Unauthenticated."""
-        shown = (request.headers.get("authorization", ""), request.headers.get("cookie", ""))
-        now = self._time()
-        known = self._known.get(shown)
-        if known is not None and now < known[1]:
-            return known[0]
-        actor = self._recognise(request)
-        if len(self._known) > 1_000:
-            self._known.clear()
-        self._known[shown] = (actor, now + self.SECONDS)
-        return actor
 
 
 def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
