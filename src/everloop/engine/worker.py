@@ -26,6 +26,7 @@ def main(connection_number: int, lifeline: int) -> None:
     announcements.append(lambda: connection.send_bytes(b""))
     keeper = LogKeeper()
     keeper.start()
+    own = os.getpid()
     while True:
         try:
             job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
@@ -33,6 +34,8 @@ def main(connection_number: int, lifeline: int) -> None:
             return
         with keeper.keeping(job.log):
             outcome = _run(job)
+        if os.getpid() != own:  # the job forked and its child came back: the answer is the parent's to give
+            os._exit(0)
         connection.send_bytes(msgspec.msgpack.encode(outcome))
 
 

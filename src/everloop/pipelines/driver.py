@@ -40,20 +40,27 @@ from everloop.domain.pipelines import (
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, Captured
 from everloop.engine.contract import Executor, Failure, Job, Outcome, tail
 from everloop.engine.executors import open_executor
-from everloop.errors import EverloopError, InvalidInput
+from everloop.errors import EverloopError, InvalidInput, NotFound
 from everloop.governance.audit import Governance
 from everloop.pipelines.datasets import Newest, lifted_datasets, lowered_dataset, references_in
+from everloop.pipelines.environments.bridge import not_installed
+from everloop.pipelines.environments.building import Environments
 from everloop.pipelines.graph import Graph, Node
+from everloop.pipelines.idempotency import key_for
 from everloop.pipelines.interrupting import interrupted_gently
 from everloop.pipelines.keys import Keys
 from everloop.pipelines.locating import find_pipeline, project_of
 from everloop.pipelines.outcome import PipelineRun, failed_pipeline, is_ours, own_frames
+from everloop.pipelines.patience import patient
+from everloop.pipelines.pools import Places
+from everloop.pipelines.secrets import find_secrets
 from everloop.pipelines.steps import Mapped, Pipeline, Result, Step, conducted_by
 from everloop.pipelines.tracked import StepRun, begin_whole
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of, tree_of
 from everloop.pipelines.values.plain import importable
-from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, served_here
+from everloop.pipelines.worker import FUNCTION, StepAnswer, StepTask, code_seen, served_here
 from everloop.tracking.places import this_process
+from everloop.tracking.secrets import without
 from everloop.tracking.starting import RESUME
 
 if TYPE_CHECKING:
@@ -65,6 +72,8 @@ CLAIMED_AT_ONCE = 32
 FLUSH_SECONDS = 0.1
 RENEW_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 0.1
+LOSSES = 3
+"""How often a step begins again because its machine went away; that is no try of its own."""
 STOP_SECONDS = 1.0
 """Between two questions whether the run should stop."""
 
@@ -98,7 +107,7 @@ def run_pipeline(
     root = project_of(declared, room.context.project)
     newest = Newest(room.context, root)
     arguments = {name: newest.pinned(value) for name, value in declared.arguments(params).items()}
-    chosen = open_executor(executor) if isinstance(executor, str) else executor
+    chosen = open_executor(executor, room.context.settings.engine) if isinstance(executor, str) else executor
     begun = time.perf_counter()
     driver = _Driver(
         room, declared, root, chosen, newest, dry_run=dry_run, force=force, on_step=on_step, stop=stop
@@ -133,13 +142,15 @@ class _Driver:
         on_step: Callable[[StepRecord], None] | None,
         stop: Callable[[Sequence[str]], str] | None,
     ) -> None:
-        self.room, self.context, self.pipeline, self.root = room, room.context, pipeline, root
+        self.room, self.context, self.pipeline, self.root = patient(room), room.context, pipeline, root
         self.executor, self.newest, self.dry_run, self.force = executor, newest, dry_run, force
         self.on_step, self.stop = on_step, stop
         self.on_begin: Callable[[str], None] | None = None
         self.stopping = False
         self.asked_to_stop_at = time.monotonic()
-        self.objects = room.context.objects
+        self.objects = patient(room.context.objects)
+        self.places = Places(self.room, "")
+        self.first_run = ""
         self.keys = Keys(root)
         self.graph = Graph()
         self.run_id = ""
@@ -162,7 +173,10 @@ class _Driver:
         self.parts: dict[int, KeyParts] = {}
         self.before: dict[str, tuple[set[str], KeysBefore]] = {}
         self.failure = ""
+        self.ranked = False
         self.local: dict[tuple[str, str], Step[..., Any]] = {}
+        self.secrets: dict[str, str] = {}
+        self.environments = Environments(room.context.folder, self._renew)
 
     # The run
 
@@ -191,10 +205,13 @@ class _Driver:
             resumed_from=resumed_from,
             parent=parent,
         )
-        self.run_id = run.run_id
+        self.run_id = self.first_run = run.run_id
+        self.places = Places(self.room, run.run_id)
         status = FAILED
         output: StoredValue | None = None
         try:
+            if resumed_from:
+                self.first_run = self._first_run(resumed_from)
             record = PipelineRunRecord(
                 run=run.run_id,
                 pipeline=self.pipeline.name,
@@ -204,7 +221,7 @@ class _Driver:
                 status="running",
                 started=self.context.clock(),
                 resumed_from=resumed_from,
-                settings={"root": str(self.root), "cpus": os.cpu_count()},
+                settings={"root": str(self.root), "cpus": os.cpu_count(), "first_run": self.first_run},
             )
             self.room.begin(record)
             if self.on_begin is not None:
@@ -223,9 +240,18 @@ class _Driver:
             self._flush()
             if self.held:
                 self.room.release(sorted(self.held), self.run_id)
+            self.places.leave_all()
             self.room.end(self.run_id, status, output)
             run.finish(status)
         return self._summary(status, begun, output, resumed_from)
+
+    def _first_run(self, resumed_from: str) -> str:
+        """The run at the beginning of those that go on with each other: effects of steps happen once in all of them."""
+        try:
+            before = self.room.pipeline_run(resumed_from)
+        except NotFound:  # a run of a script, which this pipeline's run goes on with
+            return resumed_from
+        return str(before.settings.get("first_run", before.run))
 
     def _declare(self, source: str) -> None:
         """Record the pipeline's declaration: the same code and parameters are the same version."""
@@ -284,11 +310,19 @@ class _Driver:
     # What references ask of their conductor
 
     def call(self, step: Step[..., Any], arguments: inspect.BoundArguments) -> Result:
+        self._find_secrets(step)
         return self.graph.result(self, self._add(self.graph.call(step, arguments)))
 
     def fan_out(self, step: Step[..., Any], sequences: tuple[Any, ...], constants: dict[str, Any]) -> Mapped:
+        self._find_secrets(step)
         given = tuple(each if isinstance(each, Result | Mapped) else list(each) for each in sequences)
         return self.graph.mapped(self, self._add(self.graph.fan_out(step, given, constants)))
+
+    def _find_secrets(self, step: Step[..., Any]) -> None:
+        """Told when the step is called: in most pipelines before anything has run."""
+        wanted = [name for name in step.options.secrets if name not in self.secrets]
+        if wanted:
+            self.secrets |= find_secrets(wanted, self.context.folder, f"step {step.name}")
 
     def value(self, reference: Result | Mapped) -> Any:
         stored = self._wait_for(reference)
@@ -331,6 +365,7 @@ class _Driver:
     # Nodes
 
     def _add(self, node: Node) -> Node:
+        self.ranked = self.ranked or node.step.options.priority != 0
         unmet = {each for each in node.needs if not self.graph.nodes[each].is_over}
         for each in unmet:
             self.dependents.setdefault(each, []).append(node)
@@ -396,6 +431,8 @@ class _Driver:
             elif self.dry_run:
                 self._skip(node, f"would run: {self._reason(node)}")
             else:
+                # Before it is claimed: building takes its time, and a claim has to be renewed.
+                node.python = self.environments.python(node.step.options.environment)
                 self.to_claim.append(node)
         return count
 
@@ -429,7 +466,8 @@ class _Driver:
         if types:
             stored = msgspec.structs.replace(stored, types=tuple(sorted({*stored.types, *types})))
         node.stored_arguments = stored
-        node.key, parts = self.keys.key(node, stored, tree_of(stored, self.objects))
+        packages = self.environments.components(node.step.options.environment)
+        node.key, parts = self.keys.key(node, stored, tree_of(stored, self.objects), packages)
         self.parts[node.number] = parts
 
     def _special(self, types: set[str]) -> Callable[[Any], Any]:
@@ -494,6 +532,8 @@ class _Driver:
         if not self.to_claim or self.failure or self.stopping or len(self.claimed) >= 4:
             return 0
         now = time.monotonic()
+        if self.ranked:
+            self.to_claim = deque(sorted(self.to_claim, key=lambda node: -node.step.options.priority))
         asked = [self.to_claim.popleft() for _ in range(min(len(self.to_claim), CLAIMED_AT_ONCE))]
         early = [node for node in asked if node.asked_again_at > now]
         asked = [node for node in asked if node.asked_again_at <= now]
@@ -510,6 +550,10 @@ class _Driver:
                 self.elsewhere.append(node)
             else:
                 once[node.key] = node
+        inside = self.places.entered(list(once.values()))
+        for node in [each for each in once.values() if each.number not in inside]:
+            node.asked_again_at = now + ASK_AGAIN_SECONDS
+            self.elsewhere.append(once.pop(node.key))
         if not once:
             return 0
         for node in once.values():
@@ -536,9 +580,14 @@ class _Driver:
             elif claim.result is not None:
                 self._claim_again(node)
             else:
-                node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
-                self.elsewhere.append(node)
+                self._ask_again(node)
         return granted
+
+    def _ask_again(self, node: Node) -> None:
+        """Somebody else computes it: its place is for others meanwhile."""
+        self.places.leave(node)
+        node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
+        self.elsewhere.append(node)
 
     def _claim_again(self, node: Node) -> None:
         """There is a result, but the step read datasets that have moved on: it is computed although the key has one."""
@@ -548,8 +597,7 @@ class _Driver:
             self.held.add(node.key)
             self.claimed.append(node)
         else:
-            node.asked_again_at = time.monotonic() + ASK_AGAIN_SECONDS
-            self.elsewhere.append(node)
+            self._ask_again(node)
 
     def _submit(self) -> int:
         count = 0
@@ -570,15 +618,18 @@ class _Driver:
         assert node.stored_arguments is not None
         node.attempts += 1
         node.state = "running"
-        function = node.step.function
-        place = importable(function.__module__)
-        if self.executor.name != "inline" and (place == "__main__" or "<locals>" in function.__qualname__):
+        place, qualname = importable(node.step.module), node.step.qualname
+        if self.executor.name != "inline" and (place == "__main__" or "<locals>" in qualname):
             raise InvalidInput(
                 f"step {node.step.name} is not at the top level of a file, so a worker process cannot import it",
                 hint="move it into a module, or use the executor 'inline'",
             )
-        identity = (place, function.__qualname__)
-        self.local[identity] = node.step
+        identity = (place, qualname)
+        if self.local.setdefault(identity, node.step) is not node.step:
+            raise InvalidInput(
+                f"{place} defines two steps called {qualname}, and only the last can be found again",
+                hint="give one of them another name",
+            )
         step_run = None
         if node.run is not None:
             tree = tree_of(node.stored_arguments, self.objects)
@@ -592,18 +643,21 @@ class _Driver:
                 node.run, self.run_id, self.experiment, node.name, params, captured, node.previous
             )
         code = self.keys.code_of(node.step)
+        seen = code_seen(node.step, code.code_components)
         task = StepTask(
             location=self.context.location,
             root=str(self.root),
             module=place,
-            qualname=function.__qualname__,
+            qualname=qualname,
             name=node.name,
-            path=list(sys.path),
+            path=list(sys.path) if not node.python else not_installed(sys.path),
             arguments=node.stored_arguments,
             seed=node.step.options.seed,
             run=step_run,
-            code=code.code,
+            code="" if self.environments.is_other_python(node.step.options.environment) else seen,
             constants={each.name: each.digest for each in code.code_components if each.kind == "value"},
+            idempotency=key_for(self.first_run, node.name, node.stored_arguments.digest),
+            secrets={name: self.secrets[name] for name in node.step.options.secrets},
         )
         node.log = str(self.logs / f"{node.number}.log")
         job = Job(
@@ -613,6 +667,9 @@ class _Driver:
             log=node.log,
             timeout=node.step.options.timeout,
             cpus=node.step.options.cpus,
+            memory=node.step.options.memory,
+            project=str(self.root),
+            python=node.python,
         )
         self.running[job.id] = node
         self.executor.submit(job)
@@ -632,6 +689,11 @@ class _Driver:
             self._done(node, answer.value, answer.seconds, reads, (*given, *(read.found for read in reads)))
             return
         assert outcome.failure is not None
+        if outcome.status == "lost" and node.losses < LOSSES and not self.failure:
+            node.attempts, node.losses = node.attempts - 1, node.losses + 1
+            node.previous, node.run = node.run, self.context.ids() if node.run is not None else None
+            self.claimed.appendleft(node)
+            return
         if node.attempts <= node.step.options.retries and not self.failure:
             node.previous = node.run
             node.run = self.context.ids() if node.run is not None else None
@@ -682,9 +744,10 @@ class _Driver:
             error += f" ({failure.hint})"
         details = "\n".join(part for part in (own, lines.rstrip()) if part)
         log, size = self._keep_log(node)
-        node.record = self._record(
-            node, "failed", outcome.seconds, said, log=log, error=f"{error}\n{details}".rstrip()
-        )
+        told = f"{error}\n{details}".rstrip()
+        if self.secrets:
+            said, told = (without(each, self.secrets.values()) for each in (said, told))
+        node.record = self._record(node, "failed", outcome.seconds, said, log=log, error=told)
         self.finished.append(FinishedStep(node.record, self.parts[node.number], log_size=size))
         self.failure = self.failure or node.record.error
         self.room.release([node.key], self.run_id)
@@ -718,6 +781,7 @@ class _Driver:
         return f"not begun: {failed} failed"
 
     def _settled(self, node: Node, state: str) -> None:
+        self.places.leave(node)
         if self.on_step is not None and node.record is not None:
             self.on_step(node.record)
         self._is_over(node, state)
@@ -754,6 +818,9 @@ class _Driver:
         path = Path(node.log)
         if not node.log or not path.is_file() or not path.stat().st_size:
             return None, None
+        if self.secrets:
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            path.write_text(without(text, self.secrets.values()), encoding="utf-8", errors="surrogateescape")
         stored = self.objects.put(path)
         path.unlink()
         return stored.digest, stored.size
@@ -768,16 +835,19 @@ class _Driver:
 
     def _ask_whether_to_stop(self) -> None:
         now = time.monotonic()
-        if self.stop is None or not self.running or now - self.asked_to_stop_at < STOP_SECONDS:
+        if self.dry_run or now - self.asked_to_stop_at < STOP_SECONDS:
             return
         self.asked_to_stop_at = now
-        reason = self.stop([node.run for node in self.running.values() if node.run is not None])
+        reason = self.room.asked_to_stop(self.run_id)
+        if not reason and self.stop is not None and self.running:
+            reason = self.stop([node.run for node in self.running.values() if node.run is not None])
         if reason:
             raise _Cancelled(reason)
 
     def _renew(self) -> None:
         if time.monotonic() - self.renewed_at > RENEW_SECONDS:
             self.renewed_at = time.monotonic()
+            self.places.renew()
             if self.held:
                 self.room.renew(sorted(self.held), self.run_id)
 

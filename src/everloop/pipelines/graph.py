@@ -100,13 +100,13 @@ class Graph:
 
 
 def references(value: Any) -> Iterator[Result | Mapped]:
-    """The references in arguments, however deep in lists, tuples and dicts."""
+    """The references in arguments, however deep in lists, tuples and dicts; what contains itself is gone through once."""
     waiting = [value]
+    seen: set[int] = set()
     while waiting:
         each = waiting.pop()
         if isinstance(each, Result | Mapped):
             yield each
-        elif isinstance(each, dict):
-            waiting.extend(each.values())
-        elif isinstance(each, list | tuple | set | frozenset):
-            waiting.extend(each)
+        elif isinstance(each, dict | list | tuple | set | frozenset) and id(each) not in seen:
+            seen.add(id(each))
+            waiting.extend(each.values() if isinstance(each, dict) else each)

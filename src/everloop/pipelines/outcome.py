@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,23 @@ class PipelineRun:
 
 
 def own_frames(trace: str) -> str:
-    """A traceback without the frames of Everloop's own machinery."""
-    kept, skipping = [], False
+    """A traceback without the frames of Everloop's own machinery; a frame that comes again and again is shown once."""
+    frames: list[list[str]] = [[]]
+    skipping = False
     for line in trace.splitlines():
         if line.startswith('  File "'):
             skipping = "/everloop/pipelines/" in line or "/everloop/engine/" in line
-        if line.startswith("    ") and skipping:
-            continue
-        if not (skipping and line.startswith("  ")):
-            kept.append(line)
+            if not skipping:
+                frames.append([line])
+        elif not line.startswith("  "):
+            skipping = False
+            frames.append([line])
+        elif not skipping:
+            frames[-1].append(line)
+    kept: list[str] = []
+    for frame, group in groupby(frames):
+        count = len(list(group))
+        kept += [*frame, f"  [{count - 1} more times]"] if count > 2 and frame else frame * count
     return "\n".join(kept)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import sys
 import time
@@ -14,15 +15,20 @@ from typing import Any
 import msgspec
 
 from everloop.domain.consumption import collecting
-from everloop.domain.pipelines import StoredValue
-from everloop.engine.contract import begun
-from everloop.errors import Conflict, InvalidDefinition
+from everloop.domain.pipelines import Component, StoredValue, key_of
+from everloop.engine.contract import begun, here
+from everloop.errors import Conflict, InvalidDefinition, InvalidInput
 from everloop.governance.definitions import load
 from everloop.governance.rooms import Context
 from everloop.pipelines.code.closure import Closure, Closures
 from everloop.pipelines.datasets import lifted_datasets, lowered_dataset
+from everloop.pipelines.idempotency import effects_under
+from everloop.pipelines.keys import within
+from everloop.pipelines.kinds.surroundings import working_in
 from everloop.pipelines.opened_files import watched
+from everloop.pipelines.patience import patient
 from everloop.pipelines.rebuild import opened
+from everloop.pipelines.secrets import given, refuse_secrets_in
 from everloop.pipelines.steps import Step, conducted_by, declared_steps
 from everloop.pipelines.tracked import StepRun, tracked
 from everloop.pipelines.values.encoding import decode, encode
@@ -49,6 +55,8 @@ class StepTask(msgspec.Struct, frozen=True):
     run: StepRun | None
     code: str
     constants: dict[str, str]
+    secrets: dict[str, str] = {}
+    idempotency: str = ""
 
 
 class StepAnswer(msgspec.Struct, frozen=True):
@@ -84,33 +92,39 @@ def execute(payload: bytes) -> bytes:
     step = local[1].get((task.module, task.qualname)) if local is not None else None
     if step is None:
         step = find_step(task)
-    arguments = decode(task.arguments, context.objects, lifted_datasets(context))
+    objects = patient(context.objects)
+    arguments = decode(task.arguments, objects, lifted_datasets(context))
     bound = step.signature.bind_partial()
     bound.arguments.update({name: arguments[name] for name in step.signature.parameters if name in arguments})
     with (
         conducted_by(None),
+        working_in(context),
+        given(task.secrets),
+        effects_under(task.idempotency),
         tracked(context, task.run),
         collecting() as seen,
         _seeded(task.seed),
-        watched(Path(task.root)) as files,
+        watched(Path(here(task.root))) as files,
     ):
         begun()
         start = time.perf_counter()
         value = step.function(*bound.args, **bound.kwargs)
         seconds = time.perf_counter() - start
         seen.update(dict.fromkeys(files.references()))
-        stored = encode(value, context.objects, f"what {step.name} returned", lowered_dataset)
+        stored = encode(value, objects, f"what {step.name} returned", lowered_dataset)
+        refuse_secrets_in(stored.tree, task.secrets, f"what {step.name} returned")
     return msgspec.msgpack.encode(StepAnswer(stored, list(seen), seconds))
 
 
 def find_step(task: StepTask) -> Step[..., Any]:
     """Import the module of a step and find it; its code must be the code its key was made from."""
-    sys.path[:] = [*sys.path, *(each for each in task.path if each not in sys.path)]
-    module = load(task.module, Path(task.root))
+    root = here(task.root)
+    sys.path[:] = [*sys.path, *(each for each in map(here, task.path) if each not in sys.path)]
+    module = load(here(task.module), Path(root))
     for each in vars(module).values():
-        if isinstance(each, Step) and each.function.__qualname__ == task.qualname:
-            found = _closures(task.root, task.module).get(task.qualname)
-            if found is not None and found.digest != task.code:
+        if isinstance(each, Step) and each.qualname == task.qualname:
+            found = _closures(root, here(task.module)).get(task.qualname)
+            if found is not None and task.code not in {"", code_seen(each, found.components)}:
                 raise _other_code(task, found)
             return each
     raise InvalidDefinition(
@@ -118,8 +132,13 @@ def find_step(task: StepTask) -> Step[..., Any]:
     )
 
 
-def _other_code(task: StepTask, here: Closure) -> Conflict:
-    for each in here.components:
+def code_seen(step: Step[..., Any], components: tuple[Component, ...]) -> str:
+    """The digest of the code that driver and worker must agree on. What is installed may differ where the step asks for it."""
+    return key_of(components if step.options.environment is None else within(components))
+
+
+def _other_code(task: StepTask, found: Closure) -> Conflict:
+    for each in found.components:
         if each.kind == "value" and task.constants.get(each.name, each.digest) != each.digest:
             file, _, name = each.name.partition("::")
             return Conflict(
@@ -138,15 +157,16 @@ def _closures(root: str, module: str) -> dict[str, Closure]:
     holds."""
     closures = Closures(Path(root))
     name = load(module, Path(root)).__name__
-    return {
-        each.function.__qualname__: closures.of(each.function)
-        for each in declared_steps()
-        if each.function.__module__ == name
-    }
+    return {each.qualname: closures.of(each.function) for each in declared_steps() if each.module == name}
 
 
 @cache
 def _connected(location: str) -> Context:
+    if "://" not in location and not Path(location, ".everloop").is_dir():
+        raise InvalidInput(
+            f"the workspace {location} cannot be reached from {platform.node()}, where the step runs",
+            hint="keep it in a folder that all machines share, or use a server: everloop up",
+        )
     return opened(location)
 
 
