@@ -9,11 +9,14 @@ Every flight gets three instants in UTC, which the package does not have: when i
 - Scheduled times are local to the airport. The hour of the scheduled departure is there in UTC (`time_hour`).
 - The scheduled arrival is local to the destination, and on the next day when it would not be after the departure otherwise.
 - A flight lands at its scheduled arrival plus its delay. One that was cancelled or diverted never does: `landed` is null.
+
+As a script it writes one Parquet file a month, and those of the airports and the weather, into a folder.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet as pq
 
 # Destinations that the table of airports lacks.
 PUERTO_RICO = {
@@ -51,6 +55,16 @@ select * exclude (local_dep, arr_clock, zone, same_day, next_day),
 from timed
 order by sched_dep, origin, carrier, flight
 """
+
+
+def export(folder: Path) -> None:
+    """Write what would arrive: ``airports.parquet``, ``weather.parquet``, ``2013-01.parquet`` to ``2013-12.parquet``. February is
+    `damaged`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(airports(), folder / "airports.parquet")
+    pq.write_table(weather(), folder / "weather.parquet")
+    for name, month in months():
+        pq.write_table(damaged(month) if name == "2013-02" else month, folder / f"{name}.parquet")
 
 
 def months() -> Iterator[tuple[str, pa.Table]]:
@@ -108,3 +122,7 @@ def _read_csv(name: str) -> pa.Table:
         return pa.csv.read_csv(path, convert_options=options)
     with zipfile.ZipFile(f"{path}.zip") as archive, archive.open(name) as file:
         return pa.csv.read_csv(file, convert_options=options)
+
+
+if __name__ == "__main__":
+    export(Path(sys.argv[1]))

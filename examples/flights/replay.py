@@ -11,9 +11,14 @@ from datetime import UTC, date, datetime, time, timedelta
 import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
-from definitions.training import FEATURES, lateness, schedule
+from definitions.training import FEATURES, KEY, lateness, schedule
 
 import everloop as ev
+
+KNOWN = [
+    *KEY,
+    *["sched_dep", "landed", "arr_delay", "dest", "hour", "minute", "distance", "year", "month", "day"],
+]
 
 
 class Traffic:
@@ -26,9 +31,11 @@ class Traffic:
         self._client = httpx.Client(timeout=60)
         self.requests = self.predictions = self.failed = 0
 
-    def month_arrives(self, flights: str) -> None:
-        """From now on the flights of this version of the data are known: their schedule, and each one's delay once it landed."""
-        rows = ev.data(flights).to_arrow()
+    def month_arrives(self, flights: str, month: str) -> None:
+        """From now on the month's flights in this version of the data are known: their schedule, and each one's delay once it
+        landed. With them those of the days before that may still be in the air."""
+        since = midnight(date.fromisoformat(f"{month}-01")) - timedelta(days=3)
+        rows = ev.data(flights).to_arrow(columns=KNOWN, filter=pc.field("sched_dep") >= since)
         self._flights = rows.append_column("date", pc.cast(rows["sched_dep"], pa.date32()))
         self._reader = ev.workspace().features.prepare(FEATURES, at={"flights": flights})
 

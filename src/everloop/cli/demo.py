@@ -108,7 +108,7 @@ def _prepare(folder: Path) -> None:
         aside = folder / f"{FOLDER}.{datetime.now(UTC):%Y%m%dT%H%M%S}"
         (folder / FOLDER).rename(aside)
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", FOLDER))
-    (folder / ".gitignore").write_text(f"{FOLDER}*/\n__pycache__/\npackage/\n{TOLD}\n")
+    (folder / ".gitignore").write_text(f"{FOLDER}*/\n__pycache__/\narriving/\npackage/\n{TOLD}\n")
     _commit(folder)
 
 

@@ -1,5 +1,6 @@
 """The monitoring room."""
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,6 +44,9 @@ REFERENCE_ARTIFACT = "reference.parquet"
 HISTORY = 120
 """Final days of a model that a look reads: what trailing rules and the search for an onset look back on."""
 
+BATCHES_HELD = 32
+"""Batches of labels that are kept decoded: a day is judged several times while its labels come in."""
+
 
 class Monitoring(Room):
     """What came in, what went out, what turned out to be true, and who must know.
@@ -57,6 +61,7 @@ class Monitoring(Room):
     def __init__(self, context: "Context") -> None:
         super().__init__(context)
         self._decoded: dict[str, ModelReference] = {}
+        self._batch = functools.lru_cache(maxsize=BATCHES_HELD)(self._read_batch)
 
     # What is watched
 
@@ -664,14 +669,17 @@ class Monitoring(Room):
         return match(table, received, outcome, answers, lambda: self._segments(endpoint))
 
     def _batches_of(self, endpoint: str, days: Sequence[datetime]) -> list[tuple["pa.Table", datetime]]:
-        from everloop.monitoring import actuals
-
         if not days:
             return []
         return [
-            (actuals.from_parquet(self.objects.read(batch.object)), batch.received)
+            (self._batch(batch.object), batch.received)
             for batch in self.actuals_batches(endpoint=endpoint, days=list(days))
         ]
+
+    def _read_batch(self, digest: str) -> "pa.Table":
+        from everloop.monitoring import actuals
+
+        return actuals.from_parquet(self.objects.read(digest))
 
     def _labels_of_day(
         self, endpoint: str, start: datetime, rows: "pa.Table", outcome: Outcome
@@ -689,7 +697,7 @@ class Monitoring(Room):
         }
         parts = []
         for batch in batches.values():
-            table = actuals.from_parquet(self.objects.read(batch.object))
+            table = self._batch(batch.object)
             if batch.unmatched and rows.num_rows:
                 starts = actuals.window_starts(rows["time"], outcome.day_starts_at)
                 table = actuals.matched(table, rows.select(["prediction_id", "key", "time"]), starts)
