@@ -15,6 +15,7 @@ import everloop as ev
 from everloop.domain import gates as gate
 from everloop.domain.monitors import DAY, monitor
 from everloop.domain.rollouts import Evidence, decide
+from everloop.domain.sweeps import Objective, Repeat
 from everloop.workspace.local import LocalWorkspace
 
 NASTY = "<script>alert(1)</script>"
@@ -205,6 +206,62 @@ def add_pipeline(workspace: LocalWorkspace) -> None:
     workspace.pipelines.run("train.py:train", {}, executor="inline")
     workspace.pipelines.run("train.py:train", {}, executor="inline")
     workspace.pipelines.run("train.py:train", {"rows": 80}, executor="inline")
+    add_wider_pipeline(workspace)
+
+
+WIDER = """
+import everloop as ev
+
+@ev.step
+def read(rows: int):
+    print("reading", rows, "rows")
+    return list(range(rows))
+
+@ev.step
+def fit(part: int, depth: int):
+    ev.active_run().log_metric("loss", 1 / (part + depth))
+    return 1 / (part + depth)
+
+@ev.step
+def publish(fits, limit: float):
+    print("<b>about</b> to publish")
+    if max(fits) > limit:
+        raise ValueError("worse than the limit")
+    return {"loss": max(fits)}
+
+@ev.pipeline
+def flow(rows: int = 5, depth: int = 2, limit: float = 9.0):
+    return publish(fit.map(read(rows), depth=depth), limit)
+
+@ev.step
+def trial(depth: int, kind: str, seed: int):
+    return {"loss": (depth - 4) ** 2 + 0.01 * seed, "seconds": depth + (kind == "trees")}
+
+@ev.pipeline
+def tune(depth: int = 2, kind: str = "linear", seed: int = 0):
+    return trial(depth, kind, seed)
+"""
+
+
+def add_wider_pipeline(workspace: LocalWorkspace) -> None:
+    """One with a map, that fails the second time for one of its steps; and two sweeps: one whose trials are repeated, so that its
+    winner is a tie of two kinds, and one with two objectives."""
+    (workspace.project / "flow.py").write_text(WIDER)
+    workspace.pipelines.run("flow.py:flow", {}, executor="inline")
+    workspace.pipelines.run("flow.py:flow", {"depth": 3, "limit": 0.1}, executor="inline")
+    space = {"depth": ev.space.whole(2, 5), "kind": ev.space.choice("linear", "trees")}
+    repeat = Repeat("seed", (0, 1))
+    workspace.pipelines.sweep(
+        "flow.py:tune",
+        space,
+        trials=8,
+        objective="loss",
+        sampler="grid",
+        repeat=repeat,
+        executor="inline",
+    )
+    both = [Objective("loss"), Objective("seconds")]
+    workspace.pipelines.sweep("flow.py:tune", space, trials=4, objective=both, executor="inline")
 
 
 def add_features(workspace: LocalWorkspace) -> None:

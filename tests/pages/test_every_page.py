@@ -20,6 +20,8 @@ AXE = Axe()
 def addresses(workspace: LocalWorkspace) -> dict[str, str]:
     """One address for each kind of page."""
     runs = workspace.tracking.search("metrics.rmse > 0").runs
+    flow = workspace.pipelines.past_runs("flow")[0].run
+    sweep = workspace.pipelines.sweeps()[-1].run
     nasty = workspace.tracking.search("name like '%script%'").runs[0].run_id
     return {
         "overview": "/",
@@ -39,6 +41,12 @@ def addresses(workspace: LocalWorkspace) -> dict[str, str]:
         "compare": "/runs/compare?" + "&".join(f"ref={run.run_id}" for run in runs[:4]),
         "pipelines": "/pipelines",
         "pipeline": "/pipelines/train",
+        "pipeline run": f"/runs/{flow}",
+        "step of a run": f"/runs/{flow}/steps/2",
+        "step": "/steps/flow.py::fit",
+        "sweeps": "/sweeps",
+        "sweep": f"/sweeps/{sweep}",
+        "lineage of a version": "/lineage?ref=model:delay@v1&up=3",
         "models": "/models",
         "model": "/models/delay",
         "model version": "/models/delay@v1",
@@ -142,7 +150,7 @@ def test_what_does_not_exist_says_so_and_names_the_nearest(browser: Browser, sit
     assert answer is not None
     assert answer.status == 404
     assert "delay" in page.inner_text("main")
-    for address in ("/runs/ffff", "/data/nothing@v1", "/alerts/ffffffff", "/nowhere"):
+    for address in ("/runs/ffff", "/data/nothing@v1", "/alerts/ffffffff", "/nowhere", "/sweeps/ffff"):
         answer = page.goto(address)
         assert answer is not None
         assert answer.status == 404, address

@@ -128,15 +128,19 @@ class Histories(Room):
         now = self.context.clock()
         last = max((each.position for each in found), default=-1)
         for number, row in enumerate(row for row in begun if row.id not in known):
+            status = _status(row, now)
+            until = (
+                now if status == RUNNING else row.heartbeat
+            )  # of one that was killed: its last sign of life
             found.append(
                 StepMoment(
                     of=run,
                     position=last + 1 + number,
                     name=row.name,
                     step="",
-                    status=_status(row, now),
-                    seconds=max(0.0, (now - row.start_time).total_seconds()),
-                    ended=None,
+                    status=status,
+                    seconds=max(0.0, (until - row.start_time).total_seconds()),
+                    ended=None if status == RUNNING else until,
                     began=row.start_time,
                     exact=True,
                     run=row.id,
