@@ -43,6 +43,9 @@ MOST_SHOWN = 20
 )
 @click.option("--executor", default="", help="As for run.")
 @click.option(
+    "--jobs", type=int, default=1, help="How many trials run at a time, each in a process of its own."
+)
+@click.option(
     "--resume", "resumed", default="", metavar="RUN", help="Go on with a sweep, or give it more trials."
 )
 def sweep(
@@ -57,13 +60,14 @@ def sweep(
     seed: int | None,
     repeat: str,
     executor: str,
+    jobs: int,
     resumed: str,
 ) -> None:
     """Search for the parameters with which a pipeline (FILE.py:NAME or MODULE:NAME) comes out best."""
     room = workspace(write=True).pipelines
     told = None if as_json() else _say_trial
     if resumed:
-        result = room.resume_sweep(resumed, trials=trials, executor=executor, told=told)
+        result = room.resume_sweep(resumed, trials=trials, executor=executor, jobs=jobs, told=told)
     else:
         if space_file is None or trials is None:
             raise InvalidInput(
@@ -82,6 +86,7 @@ def sweep(
             seed=seed if seed is not None else int(settings.get("seed", 0)),
             repeat=_repeat(repeat) if repeat else _repeat_of(settings),
             executor=executor,
+            jobs=jobs,
             told=told,
         )
     emit(sweep_answer(result), lambda _: _told(result))

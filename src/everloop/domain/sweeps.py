@@ -98,8 +98,8 @@ class Trial(msgspec.Struct, frozen=True):
     """One point of the space.
 
     values: of each objective, for each repeat, in the plan's order. reports: (step, value) of the first objective while it ran,
-    of the last repeat. runs: the pipeline's runs. known: how many trials were over when it was asked for: what its parameters
-    were chosen on.
+    of the last repeat. runs: the pipeline's runs. known: how many trials were over when it was asked for, and `running` the
+    numbers of those that were not: its parameters were chosen on all others before it.
     """
 
     number: int
@@ -111,6 +111,7 @@ class Trial(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     known: int = 0
     error: str = ""
+    running: tuple[int, ...] = ()
 
     @property
     def means(self) -> tuple[float, ...]:

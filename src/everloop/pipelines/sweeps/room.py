@@ -53,6 +53,7 @@ class Sweeps(Room):
         seed: int = 0,
         repeat: Repeat | None = None,
         executor: str = "",
+        jobs: int = 1,
         experiment: str = "",
         told: Callable[[Trial], None] | None = None,
     ) -> SweepResult:
@@ -62,7 +63,8 @@ class Sweeps(Room):
         that has the metric), else the metric that its last step with it has logged. params: parameters that stay the same.
         sampler: ``tpe`` (one objective), ``random``, ``grid``, ``cmaes``, ``nsga2`` (several). pruner: ``median``, ``halving``,
         ``hyperband``: a trial whose reports of the metric, logged with steps, say that it is hopeless is stopped. repeat: each
-        trial is run once for each of these values. `told` hears of each trial when it is over.
+        trial is run once for each of these values. jobs: how many trials run at a time, each in a process
+        of its own. `told` hears of each trial when it is over.
         """
         from everloop.pipelines.locating import find_pipeline
 
@@ -80,7 +82,7 @@ class Sweeps(Room):
             seed=seed,
             repeat=repeat,
         )
-        return self._sweep(pipeline, plan, trials, executor, experiment, told)
+        return self._sweep(pipeline, plan, trials, executor, jobs, experiment, told)
 
     def resume_sweep(
         self,
@@ -88,6 +90,7 @@ class Sweeps(Room):
         *,
         trials: int | None = None,
         executor: str = "",
+        jobs: int = 1,
         told: Callable[[Trial], None] | None = None,
     ) -> SweepResult:
         """Go on with a sweep that was stopped, or make more trials of one that is over. `trials`: how many in all; as many as it
@@ -99,7 +102,7 @@ class Sweeps(Room):
             raise Conflict(f"run:{sweep} is running", hint="wait for it, or stop it first")
         source = record.plan.source
         return self._sweep(
-            source, record.plan, trials or record.trials, executor, before.experiment, told, sweep
+            source, record.plan, trials or record.trials, executor, jobs, before.experiment, told, sweep
         )
 
     def _sweep(
@@ -108,6 +111,7 @@ class Sweeps(Room):
         plan: SweepPlan,
         trials: int,
         executor: str,
+        jobs: int,
         experiment: str,
         told: Callable[[Trial], None] | None,
         resumed_from: str | None = None,
@@ -125,6 +129,7 @@ class Sweeps(Room):
             declared,
             plan,
             executor=executor or self.context.settings.executor,
+            jobs=jobs,
             experiment=experiment or declared.name,
             told=told,
         )

@@ -2,29 +2,31 @@
 
 What decides is recorded before it is acted on: a trial's parameters when it begins, its values when it is over. So a sweep that
 was killed goes on where it was: a trial that had begun is run again with the same parameters, and finds its finished steps in
-the cache.
+the cache. Trials that run beside each other are recorded with those that were running when they were asked for, so what each was
+chosen on is known although it depends on how long others took.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, RUNNING
-from everloop.domain.sweeps import Objective, SweepPlan, SweepResult, Trial, checked_plan
+from everloop.domain.sweeps import SweepPlan, SweepResult, Trial, checked_plan
 from everloop.engine.executors import open_executor
-from everloop.errors import InvalidInput, NotFound, nearest
-from everloop.pipelines.sweeps.asking import ask, hopeless, require_optuna
+from everloop.errors import InvalidInput
+from everloop.pipelines.sweeps.asking import ask, require_optuna
+from everloop.pipelines.sweeps.runners import OneByOne, Runner, SideBySide
+from everloop.pipelines.sweeps.trying import TrialTask, Trying, over
 from everloop.pipelines.tracked import begin_whole
-from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
-    from everloop.pipelines.outcome import PipelineRun
     from everloop.pipelines.pipelines import Pipelines
     from everloop.pipelines.steps import Pipeline
 
@@ -42,14 +44,21 @@ class Sweeping:
         plan: SweepPlan,
         *,
         executor: str,
+        jobs: int,
         experiment: str,
         told: Callable[[Trial], None] | None,
     ) -> None:
         require_optuna()
         self.room, self.pipeline, self.plan = room, pipeline, checked_plan(plan)
-        self.executor = open_executor(executor, room.context.settings.engine)
-        self.experiment, self.told = experiment, told
-        self.tracking = room.context.room(Tracking)
+        self.executor, self.jobs, self.experiment, self.told = executor, jobs, experiment, told
+        open_executor(executor, room.context.settings.engine).close()  # a wrong name is told now
+        if jobs < 1:
+            raise InvalidInput(f"{jobs} trials cannot run at a time", hint="give 1, 2, …")
+        if jobs > 1 and not plan.source:
+            raise InvalidInput(
+                "trials run beside each other in processes, which cannot import a pipeline that is in no file",
+                hint="move it to the top level of a file, or leave --jobs out",
+            )
 
     def run(self, trials: int, name: str, root: Path, resumed_from: str | None = None) -> SweepResult:
         """Make so many trials, those of the sweep that this one goes on with among them."""
@@ -75,27 +84,27 @@ class Sweeping:
             status = INTERRUPTED
             raise
         finally:
-            self.executor.close()
             run.finish(status)
 
     def _search(self, sweep: str, trials: int) -> str:
         status = FAILED
         try:
             known = {each.number: each for each in self.room.trials(sweep)}
-            for number in range(trials):
-                before = known.get(number)
-                if before is not None and before.status not in (RUNNING, INTERRUPTED):
-                    continue
-                over = [each for each in known.values() if each.number < number]
-                params = ask(self.plan, over, number) if before is None else before.params
-                if params is None:  # a grid that is through
-                    break
-                trial = Trial(number, params, "running", known=len(over))
-                self.room.record_trial(sweep, trial)
-                known[number] = self._try(sweep, trial, over)
-                self.room.record_trial(sweep, known[number])
-                if self.told is not None:
-                    self.told(known[number])
+            with self._runner(sweep, known) as runner:
+                for number in range(trials):
+                    before = known.get(number)
+                    if before is not None and before.status not in (RUNNING, INTERRUPTED):
+                        continue
+                    for done in runner.make_room():
+                        self._is_over(sweep, known, done)
+                    trial = before or self._ask(known, number)
+                    if trial is None:  # a grid that is through
+                        break
+                    known[number] = msgspec.structs.replace(trial, status="running")
+                    self.room.record_trial(sweep, known[number])
+                    runner.begin(known[number])
+                for done in runner.rest():
+                    self._is_over(sweep, known, done)
             status = FINISHED
         except KeyboardInterrupt:
             status = INTERRUPTED
@@ -104,102 +113,44 @@ class Sweeping:
             self.room.end_sweep(sweep, status)
         return status
 
-    def _try(self, sweep: str, trial: Trial, others: Sequence[Trial]) -> Trial:
-        """Run the pipeline with the trial's parameters, once for each repeat."""
-        begun = time.perf_counter()
-        repeat = self.plan.repeat
-        each_time = [{}] if repeat is None else [{repeat.parameter: value} for value in repeat.values]
-        watch = _Watch(self, trial, others)
-        values: list[list[float]] = [[] for _ in self.plan.objectives]
-        runs: list[str] = []
-        status, error = FINISHED, ""
-        for varied in each_time:
-            watch.reports = []
-            done = self.room.run(
+    def _ask(self, known: Mapping[int, Trial], number: int) -> Trial | None:
+        """The next trial, and what it was chosen on: all that are over, and which ones were still running."""
+        earlier = [each for each in known.values() if each.number < number]
+        params = ask(self.plan, earlier, number)
+        if params is None:
+            return None
+        running = tuple(sorted(each.number for each in earlier if each.status == RUNNING))
+        return Trial(number, params, "running", known=len(earlier) - len(running), running=running)
+
+    def _is_over(self, sweep: str, known: dict[int, Trial], trial: Trial) -> None:
+        known[trial.number] = trial
+        self.room.record_trial(sweep, trial)
+        if self.told is not None:
+            self.told(trial)
+
+    def _runner(self, sweep: str, known: Mapping[int, Trial]) -> AbstractContextManager[Runner]:
+        if self.jobs == 1:
+            executor = open_executor(self.executor, self.room.context.settings.engine)
+            trying = Trying(
+                self.room,
                 self.pipeline,
-                {**self.plan.params, **trial.params, **varied},
-                executor=self.executor,
-                experiment=self.experiment,
-                parent=sweep,
-                stop=watch if self.plan.pruner != "none" else None,
+                self.plan,
+                executor,
+                self.experiment,
+                lambda: over([*known.values()]),
             )
-            runs.append(done.run_id)
-            if (
-                self.plan.pruner != "none"
-            ):  # what later trials are held against, also of one too quick to be watched
-                watch.read([step.run for step in done.steps if step.run is not None])
-            if watch.stopped:
-                status = "pruned"
-                break
-            if done.status != FINISHED:
-                status, error = FAILED, done.error.partition("\n")[0]
-                break
-            for found, objective in zip(values, self.plan.objectives, strict=True):
-                found.append(self._value(done, objective))
-        if status == FINISHED and not all(math.isfinite(each) for found in values for each in found):
-            status, error = FAILED, "a value of the objective is not finite"
-        return msgspec.structs.replace(
-            trial,
-            status=status,
-            values=tuple(map(tuple, values)) if status == FINISHED else (),
-            reports=tuple(watch.reports),
-            runs=tuple(runs),
-            seconds=time.perf_counter() - begun,
-            error=error,
+            return OneByOne(trying, sweep)
+        template = TrialTask(
+            location=self.room.context.location,
+            path=list(sys.path),
+            executor=self.executor,
+            cpus=max(1, (os.cpu_count() or 1) // self.jobs),
+            experiment=self.experiment,
+            sweep=sweep,
+            plan=self.plan,
+            trial=Trial(0, {}, "running"),
         )
-
-    def _value(self, done: PipelineRun, objective: Objective) -> float:
-        """What a run came out with: what the pipeline returned, else the metric of the last step that has it."""
-        returned = done.value()
-        if isinstance(returned, Mapping) and _is_number(returned.get(objective.metric)):
-            return float(returned[objective.metric])
-        if _is_number(returned) and len(self.plan.objectives) == 1:
-            return float(returned)
-        known: set[str] = set(map(str, returned)) if isinstance(returned, Mapping) else set()
-        for step in reversed(done.steps):
-            if step.run is not None:
-                metrics = self.tracking.run(step.run).metrics
-                if objective.metric in metrics:
-                    return float(metrics[objective.metric])
-                known |= metrics.keys()
-        raise InvalidInput(
-            f"the pipeline neither returns nor logs '{objective.metric}'",
-            hint=nearest(objective.metric, known) or f"it has: {', '.join(sorted(known)) or 'no metrics'}",
-        )
-
-
-class _Watch:
-    """Looks at what the running steps of a trial report, and says when the trial is hopeless."""
-
-    def __init__(self, sweeping: Sweeping, trial: Trial, others: Sequence[Trial]) -> None:
-        self._sweeping, self._trial, self._others = sweeping, trial, others
-        self.reports: list[tuple[int, float]] = []
-        self.stopped = False
-
-    def __call__(self, running: Sequence[str]) -> str:
-        """Why the pipeline's run should stop, or nothing. `running`: the runs of its steps that are at work."""
-        self.read(running)
-        trial = msgspec.structs.replace(self._trial, reports=tuple(self.reports))
-        self.stopped = hopeless(self._sweeping.plan, self._others, trial)
-        if not self.stopped:
-            return ""
-        metric = self._sweeping.plan.objectives[0].metric
-        step, value = self.reports[-1]
-        return f"stopped early: {metric} was {value:.6g} at step {step}, and other trials were better by then"
-
-    def read(self, runs: Sequence[str]) -> None:
-        """Take in what these runs of steps have reported of the first objective."""
-        from everloop.tracking.frames import history_table
-
-        metric = self._sweeping.plan.objectives[0].metric
-        for run in runs:
-            try:
-                points = history_table(self._sweeping.tracking.history(run, metric))
-            except NotFound:  # its worker has not begun it yet
-                continue
-            found = list(zip(points["step"].to_pylist(), points["value"].to_pylist(), strict=True))
-            if len(found) > len(self.reports):
-                self.reports = [(step, value) for step, value in found if math.isfinite(value)]
+        return SideBySide(template, self.jobs)
 
 
 def _told_by(result: SweepResult) -> dict[str, float]:
@@ -210,7 +161,3 @@ def _told_by(result: SweepResult) -> dict[str, float]:
     return {name: float(count) for name, count in counts.items()} | {
         f"best.{result.objectives[0].metric}": result.score.value
     }
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
