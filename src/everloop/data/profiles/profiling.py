@@ -90,21 +90,28 @@ def profile_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Tab
         raise InvalidInput(f"the table has two columns called '{repeated}'", hint="rename one of them")
     kinds = {field.name: kind_of(field.type) for field in schema}
     numeric = [name for name, kind in kinds.items() if kind in ("number", "boolean")][:CORRELATED]
-    # Sorting and hashing happen outside of Python's lock: a thread for each core.
+
+    def whole(rows: int, seen: Iterable[_Seen]) -> TableSketch:
+        by_name = dict(zip(kinds, seen, strict=True))
+        columns = {name: each.sketch for name, each in by_name.items()}
+        hashes = hash_rows([each.rows for each in by_name.values()], rows)
+        numbers = np.array([by_name[name].numbers for name in numeric]) if numeric else np.empty((0, 0))
+        return TableSketch.of(columns, hashes, numeric, numbers)
+
+    nothing = pa.RecordBatch.from_pylist([], schema=schema)
+    state = whole(0, map(_seen, nothing.columns, kinds.values()))
+    # Sorting and hashing happen outside of Python's lock: a thread for each core, which has the next batch's columns to look at
+    # while the columns of one are put together here.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-
-        def sketched(batch: pa.RecordBatch) -> TableSketch:
-            arrays = zip(batch.columns, kinds.values(), strict=True)
-            seen = dict(zip(kinds, pool.map(lambda each: _seen(*each), arrays), strict=True))
-            columns = {name: each.sketch for name, each in seen.items()}
-            rows = hash_rows([each.rows for each in seen.values()], batch.num_rows)
-            numbers = np.array([seen[name].numbers for name in numeric]) if numeric else np.empty((0, 0))
-            return TableSketch.of(columns, rows, numeric, numbers)
-
-        state = sketched(pa.RecordBatch.from_pylist([], schema=schema))
+        before: tuple[int, Iterator[_Seen]] | None = None
         for batch in _gathered(batches, _rows(schema)):
             if batch.num_rows:
-                state = state.merge(sketched(batch))
+                begun = batch.num_rows, pool.map(_seen, batch.columns, kinds.values())
+                if before is not None:
+                    state = state.merge(whole(*before))
+                before = begun
+        if before is not None:
+            state = state.merge(whole(*before))
     return state
 
 
