@@ -219,7 +219,7 @@ class Story:
             self.ws.monitoring.evaluate("delay", evening)
         self._tell_alerts(evening, step)
         for done in self.ws.loop.tick(evening):
-            step.saw(f"{day:%d %B}: retrained because of alert:{done.alert[:8]}; {done.message}")
+            step.saw(f"{evening:%d %B}: retrained because of alert:{done.alert[:8]}; {done.message}")
             for gate in done.gates:
                 step.saw(f"    {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
 
@@ -398,9 +398,9 @@ class Story:
                 f"log loss {loss['value']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}] over {loss['days']:.0f} days; {alerts} alerts open",
                 "everloop health delay",
             )
-            retrained = ws.loop.retrainings("delay")
+            retrained = next((each for each in ws.loop.retrainings("delay") if each.candidate), None)
             said = (
-                f"{retrained[0].candidate}: {retrained[0].because}"
+                f"{retrained.candidate}: {retrained.because}; {retrained.message}"
                 if retrained
                 else "no alert asked for it in the months told"
             )
