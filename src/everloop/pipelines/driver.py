@@ -625,7 +625,7 @@ class _Driver:
                 hint="move it into a module, or use the executor 'inline'",
             )
         identity = (place, qualname)
-        if self.local.setdefault(identity, node.step) is not node.step:
+        if self.local.setdefault(identity, node.step.found_as) is not node.step.found_as:
             raise InvalidInput(
                 f"{place} defines two steps called {qualname}, and only the last can be found again",
                 hint="give one of them another name",

@@ -87,7 +87,7 @@ class Keys:
             place = path.resolve().relative_to(self._root).as_posix()
         except ValueError:
             place = path.name
-        return f"{place}::{step.qualname}"
+        return f"{place}::{getattr(step, 'label', step.qualname)}"
 
 
 def within(code: Iterable[Component], packages: Iterable[Component] = ()) -> tuple[Component, ...]:

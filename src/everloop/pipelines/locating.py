@@ -9,6 +9,8 @@ from everloop.errors import InvalidInput
 from everloop.governance.definitions import load, pick
 from everloop.pipelines.steps import Pipeline
 
+_OF_OTHER_TOOLS = frozenset({"dvc.yaml", "MLproject"})
+
 
 def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipeline[..., Any], str]:
     """A declared pipeline, or the one that ``FILE:NAME`` names; and that text, relative to the project, to find it again."""
@@ -19,19 +21,48 @@ def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipel
         raise InvalidInput(
             f"{given!r} is not a pipeline", hint="decorate the function with @everloop.pipeline"
         )
+    foreign = _of_other_tools(given, project)
+    if foreign is not None:
+        return foreign, foreign.source
     file, colon, name = given.rpartition(":")
     if not colon or not file or not name:
-        raise InvalidInput(f"'{given}' does not name a pipeline", hint="write FILE.py:NAME or MODULE:NAME")
+        raise InvalidInput(
+            f"'{given}' does not name a pipeline",
+            hint="write FILE.py:NAME or MODULE:NAME, or name a dvc.yaml or MLproject",
+        )
     module = load(file, project)
     return pick(module, name, Pipeline, "pipeline"), given if not file.endswith(
         ".py"
     ) else f"{_relative(Path(module.__file__ or file), project)}:{name}"
 
 
+def _of_other_tools(given: str, project: Path) -> Pipeline[..., Any] | None:
+    """The pipeline of a dvc.yaml (``dvc.yaml``, ``dvc.yaml:train``) or an MLproject; None when something else is named."""
+    file, _, entry = given.partition(":")
+    if Path(file).name not in _OF_OTHER_TOOLS:
+        return None
+    path = next((each.resolve() for each in (Path(file), project / file) if each.is_file()), None)
+    if path is None:
+        raise InvalidInput(f"there is no file {file}", hint=f"it is looked for here and in {project}")
+    if not path.is_relative_to(project.resolve()):
+        raise InvalidInput(f"{file} is not inside the project {project}", hint="run it from its own folder")
+    if path.name == "MLproject":
+        from everloop.pipelines.foreign.mlproject import ProjectPipeline
+
+        return ProjectPipeline(path, entry, project)
+    from everloop.pipelines.foreign.dvc import dvc_pipeline
+
+    return dvc_pipeline(path, entry, project)
+
+
 def project_of(pipeline: Pipeline[..., Any], project: Path) -> Path:
     """The folder that code is relative to: the workspace's project, or that of a file outside of it."""
     file = pipeline.source.rpartition(":")[0]
-    if not file or Path(file).resolve().is_relative_to(project.resolve()):
+    if (
+        not file
+        or Path(file).name in _OF_OTHER_TOOLS
+        or Path(file).resolve().is_relative_to(project.resolve())
+    ):
         return project.resolve()
     return Path(file).resolve().parent
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from everloop.pipelines.code.outside import digest_of_file, label_of
@@ -28,6 +29,7 @@ _MISSING = "missing"
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
 _OWN = str(Path(__file__).resolve().parents[1]) + os.sep
+_STDLIB = sysconfig.get_path("stdlib") + os.sep
 _FRESH_NS = 1_000_000_000
 """A file modified less than this before it was read may change again within one tick of the clock: its look says nothing."""
 
@@ -211,8 +213,10 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     """Called by Python for whatever happens; imports and what Everloop itself opens are none of the step's doing."""
     if not _watchers or event not in _EVENTS:
         return
-    caller = sys._getframe(1).f_code.co_filename
-    if caller.startswith((_OWN, "<frozen importlib")):
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_STDLIB):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith((_OWN, "<frozen importlib")):
         return
     for each in _watchers:
         each.note(event, arguments)

@@ -136,6 +136,11 @@ class Step(Generic[P, T]):
         return self.function.__qualname__
 
     @property
+    def found_as(self) -> Step[..., Any]:
+        """The step that a worker process finds under its module and name: itself, but for steps that no module holds."""
+        return self
+
+    @property
     def file(self) -> str:
         """The file it is declared in, empty when it is in none."""
         code = getattr(self.function, "__code__", None)

@@ -197,6 +197,7 @@ class _Walk:
         self.followed.add(id(value))
         self.keep.append(value)
         told = value.described(self.root)
+        files = dict(self.named_files)
         for each in told.components:
             self._add(each.kind, each.name, each.digest, each.line)
         for name in told.packages:
@@ -205,6 +206,7 @@ class _Walk:
             self._touch(module, False)
             for name in [*module.bindings, *module.imports]:
                 self._reach(module, (name,), False, 0)
+        self.named_files = files  # which files count is said, too
         self.notes.update(dict.fromkeys(told.notes))
         self.values.append((lambda: None, "asked anew"))
 

@@ -1,0 +1,148 @@
+"""An entry point of an MLproject as a pipeline of one step: its command with its parameters put in.
+
+An MLproject says nothing of what its command makes, so the command is executed in every run. Packages are those of this process:
+the environment that the project names is told in a note, not built.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from everloop.domain.plain_yaml import read_yaml
+from everloop.errors import InvalidDefinition, InvalidInput, nearest
+from everloop.pipelines.foreign.commands import Command, CommandStep, FilePipeline
+from everloop.pipelines.steps import StepOptions
+
+_TYPES = ("string", "float", "path", "uri")
+_ENVIRONMENTS = ("python_env", "conda_env", "docker_env")
+_PLACE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
+
+
+class ProjectPipeline(FilePipeline):
+    """An entry point. Parameters that it does not declare follow the command as ``--name value``, as MLflow has it."""
+
+    def __init__(self, path: Path, entry: str, project: Path) -> None:
+        self._path, self._root = path.resolve(), project.resolve()
+        told = _mapping(path)
+        self._entry = entry or "main"
+        self._said = _entry_point(told, self._entry, path)
+        self._notes = tuple(
+            f"{path.name} names the environment {told[kind]!r}; the command is run in this one"
+            for kind in _ENVIRONMENTS
+            if told.get(kind)
+        )
+        name = str(told.get("name") or self._path.parent.name)
+        place = self._path.relative_to(self._root).as_posix()
+        super().__init__(self._call, name, f"{place}:{entry}" if entry else place)
+
+    @property
+    def signature(self) -> inspect.Signature:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        declared = {
+            name: each.get("default", inspect.Parameter.empty) for name, each in self._parameters().items()
+        }
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kind, default=default)
+                for name, default in declared.items()
+                if name.isidentifier()
+            ]
+        )
+
+    def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters, checked by their types. Raises InvalidInput for one that is missing or of another type."""
+        declared = self._parameters()
+        given = {name: each["default"] for name, each in declared.items() if each.get("default") is not None}
+        given |= params
+        missing = next((name for name in declared if name not in given), None)
+        if missing is not None:
+            raise InvalidInput(
+                f"entry point {self._entry} needs the parameter '{missing}'",
+                hint=f"give it with --param {missing}=VALUE",
+            )
+        return {
+            name: _typed(name, value, declared.get(name, {}).get("type", "string"))
+            for name, value in given.items()
+        }
+
+    def _parameters(self) -> dict[str, Mapping[str, Any]]:
+        said = self._said.get("parameters") or {}
+        return {
+            str(name): each if isinstance(each, Mapping) else {"type": each} for name, each in said.items()
+        }
+
+    def _call(self, **params: Any) -> Any:
+        folder = self._path.parent
+        declared = self._parameters()
+        words = {
+            name: shlex.quote(_placed(value, declared.get(name, {}).get("type"), folder))
+            for name, value in params.items()
+        }
+        text = str(self._said["command"])
+        for name in _PLACE.findall(text):
+            if name not in words:
+                raise InvalidDefinition(
+                    f"{self._path.name}: the command names {{{name}}}, which is no parameter"
+                )
+        rest = [f"--{name} {word}" for name, word in words.items() if name not in declared]
+        filled = " ".join([_PLACE.sub(lambda match: words[match[1]], text), *rest])
+        command = Command(filled, folder.relative_to(self._root).as_posix(), notes=self._notes)
+        return CommandStep(command, self._entry, self._path, StepOptions(cache=False)).after({})["digests"]
+
+
+def _entry_point(told: Mapping[str, Any], entry: str, path: Path) -> Mapping[str, Any]:
+    known = told.get("entry_points") or {}
+    if entry in known:
+        said = known[entry]
+        if not isinstance(said, Mapping) or not said.get("command"):
+            raise InvalidDefinition(f"{path.name}: the entry point {entry} has no command")
+        return said
+    script = path.parent / entry
+    if script.suffix in {".py", ".sh"} and script.is_file():  # MLflow runs files as entry points, too
+        return {"command": f"{'python' if script.suffix == '.py' else 'bash'} {shlex.quote(entry)}"}
+    raise InvalidInput(
+        f"{path.name} has no entry point '{entry}'",
+        hint=nearest(entry, known) or f"it has {', '.join(map(str, known)) or 'none'}",
+    )
+
+
+def _typed(name: str, value: Any, kind: str) -> Any:
+    if kind not in _TYPES:
+        raise InvalidDefinition(
+            f"the parameter {name} is of the type '{kind}'", hint=f"types are {', '.join(_TYPES)}"
+        )
+    if kind == "float":
+        try:
+            return float(value) if not isinstance(value, int) or isinstance(value, bool) else value
+        except (TypeError, ValueError):
+            raise InvalidInput(f"the parameter {name} is a number, not {value!r}") from None
+    return str(value)
+
+
+def _placed(value: Any, kind: str | None, folder: Path) -> str:
+    """A parameter as text; a path is that of a file which must be there."""
+    if kind != "path" or "://" in str(value):
+        return str(value)
+    place = (folder / str(value)).resolve()
+    if not place.exists():
+        raise InvalidInput(
+            f"there is no file {place}", hint="a parameter of the type path names a file that is there"
+        )
+    return str(place)
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        told = read_yaml(path.read_text(encoding="utf-8"))
+    except InvalidInput as error:
+        raise InvalidDefinition(f"{path.name}: {error.message}", hint="mend the file and try again") from None
+    if not isinstance(told, Mapping):
+        raise InvalidDefinition(
+            f"{path.name} says nothing", hint="entry_points: {main: {command: python train.py}}"
+        )
+    return told

@@ -1,0 +1,206 @@
+"""`everloop run dvc.yaml` and `everloop run MLproject`: other tools' pipelines, as they are."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from everloop.errors import EverloopError
+from everloop.pipelines.outcome import PipelineRun
+from everloop.pipelines.pipelines import Pipelines
+from everloop.workspace.local import LocalWorkspace
+
+DVC = """
+    vars:
+      - names: [a, b]
+    stages:
+      prepare:
+        cmd: python src/prepare.py data.csv prepared
+        deps: [data.csv, src/prepare.py]
+        outs: [prepared]
+      train:
+        foreach: ${names}
+        do:
+          cmd: python train.py ${item} ${fit}
+          wdir: src
+          deps: [train.py, ../prepared]
+          params: [{../params.yaml: [fit.lr]}]
+          outs: ["../model-${item}.txt"]
+      score:
+        cmd:
+          - cat model-a.txt model-b.txt > all.txt
+          - wc -c < all.txt > metrics.json
+        deps: [model-a.txt, model-b.txt]
+        outs: [all.txt]
+        metrics:
+          - metrics.json: {cache: false}
+    """
+PREPARE = """
+    import os, sys
+    from lib import twice
+
+    os.makedirs(sys.argv[2])  # what was there is removed first
+    open(sys.argv[2] + "/rows.txt", "w").write(twice(open(sys.argv[1]).read()))
+    """
+TRAIN = """
+    import sys
+
+    rows = open("../prepared/rows.txt").read().split()
+    open(f"../model-{sys.argv[1]}.txt", "w").write(f"{sys.argv[1]} {sum(map(float, rows))} {sys.argv[3]}\\n")
+    """
+
+
+@pytest.fixture
+def folder(workspace: LocalWorkspace) -> Path:
+    made = workspace.project
+    (made / "src").mkdir(parents=True)
+    (made / "dvc.yaml").write_text(textwrap.dedent(DVC))
+    (made / "params.yaml").write_text("fit: {lr: 0.1}\nother: 1\n")
+    (made / "data.csv").write_text("1\n2\n")
+    (made / "src/prepare.py").write_text(textwrap.dedent(PREPARE))
+    (made / "src/train.py").write_text(textwrap.dedent(TRAIN))
+    (made / "src/lib.py").write_text("def twice(text):\n    return text * 2\n")
+    return made
+
+
+def run(workspace: LocalWorkspace, what: str, executor: str = "inline", **given: object) -> PipelineRun:
+    done = workspace.room(Pipelines).run(what, executor=executor, **given)  # type: ignore[arg-type]
+    assert not done.error, done.error
+    return done
+
+
+def executed(done: PipelineRun) -> dict[str, str]:
+    return {each.name: each.reason for each in done.steps if each.status != "cached"}
+
+
+def test_a_dvc_yaml_runs_as_it_is_and_only_what_changed_runs_again(
+    workspace: LocalWorkspace, folder: Path
+) -> None:
+    first = run(workspace, "dvc.yaml", "local")
+    assert list(executed(first)) == ["prepare", "train[a]", "train[b]", "score"]
+    assert (folder / "all.txt").read_text() == "a 6.0 0.1\nb 6.0 0.1\n"
+    assert first.value()["score"].keys() == {"all.txt", "metrics.json"}
+    assert run(workspace, "dvc.yaml").executed == 0
+
+    (folder / "prepared" / "rows.txt").unlink()  # what is gone or was changed comes back from the store
+    (folder / "prepared" / "stray.txt").write_text("x")
+    (folder / "model-a.txt").write_text("spoilt")
+    assert run(workspace, "dvc.yaml").executed == 0
+    assert [each.name for each in (folder / "prepared").iterdir()] == ["rows.txt"]
+    assert (folder / "model-a.txt").read_text() == "a 6.0 0.1\n"
+
+    (folder / "params.yaml").write_text("fit: {lr: 0.1} # as before\nother: 2\n")
+    (folder / "src/train.py").write_text("# a comment\n" + (folder / "src/train.py").read_text())
+    assert run(workspace, "dvc.yaml").executed == 0
+
+    (folder / "src/lib.py").write_text(
+        "def twice(text):\n    return text * 3\n"
+    )  # DVC would not have seen this
+    planned = executed(run(workspace, "dvc.yaml", dry_run=True))
+    assert planned["prepare"] == "would run: function twice changed (src/lib.py, line 1)"
+    assert planned["score"] == "would run if the result of train[a] or train[b] is another one"
+    again = executed(run(workspace, "dvc.yaml"))
+    assert again["train[a]"].startswith("input files changed")
+    assert (folder / "all.txt").read_text() == "a 9.0 0.1\nb 9.0 0.1\n"
+
+    (folder / "params.yaml").write_text("fit: {lr: 0.5}\n")
+    one = executed(run(workspace, "dvc.yaml:train@a"))
+    assert list(one) == ["train[a]"]
+    assert "parameter ../params.yaml:fit.lr 0.1 -> 0.5" in one["train[a]"]
+
+
+def test_matrix_frozen_and_always_changed(workspace: LocalWorkspace, folder: Path) -> None:
+    text = """
+        stages:
+          fixed:
+            cmd: exit 1
+            frozen: true
+            outs: [data.csv]
+          grid:
+            matrix: {size: [1, 2], kind: [x, {deep: y}]}
+            cmd: echo ${item.size} > ${key}.txt
+            deps: [data.csv]
+            outs: ["${key}.txt"]
+          clock:
+            cmd: echo tick
+            always_changed: true
+        """
+    (folder / "dvc.yaml").write_text(textwrap.dedent(text))
+    first = run(workspace, "dvc.yaml")
+    assert [each.name for each in first.steps] == [
+        "grid[1-x]",
+        "grid[1-kind1]",
+        "grid[2-x]",
+        "grid[2-kind1]",
+        "clock",
+    ]
+    assert (folder / "2-kind1.txt").read_text() == "2\n"
+    assert list(executed(run(workspace, "dvc.yaml"))) == ["clock"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stages: {a: {cmd: echo, deps: [missing.csv]}}", "missing.csv is not there"),
+        ("stages: {a: {cmd: 'false', deps: [data.csv]}}", "exit code 1"),
+        ("stages: {a: {cmd: 'true', deps: [data.csv], outs: [x.txt]}}", "has not made x.txt"),
+        ("stages: {a: {cmd: echo, outs: [x]}, b: {cmd: echo, outs: [x]}}", "made by a and by b"),
+        (
+            "stages: {a: {cmd: c, deps: [y], outs: [x]}, b: {cmd: c, deps: [x], outs: [y]}}",
+            "a needs b needs a",
+        ),
+        ("stages: {a: {cmd: 'echo ${fit.rl}'}}", "${fit.rl} names nothing"),
+        ("stages: {a: {cmd: echo, deps: [../x]}}", "not inside the project"),
+        ("stages: {a: {cmd: echo, dps: [x]}}", "has 'dps'"),
+        ("stages: [", "is not plain YAML"),
+    ],
+)
+def test_mistakes_in_a_dvc_yaml_are_one_sentence(
+    workspace: LocalWorkspace, folder: Path, text: str, said: str
+) -> None:
+    (folder / "dvc.yaml").write_text(text)
+    try:
+        told = workspace.room(Pipelines).run("dvc.yaml", executor="inline").error
+    except EverloopError as error:
+        told = error.message
+    assert said in told
+
+
+def test_an_mlproject_runs_its_entry_points_with_their_parameters(
+    workspace: LocalWorkspace, folder: Path
+) -> None:
+    text = """
+        name: wine
+        python_env: python_env.yaml
+        entry_points:
+          main:
+            parameters:
+              alpha: {type: float, default: 0.5}
+              data: {type: path, default: data.csv}
+              name: string
+            command: "python show.py {alpha} {data} {name}"
+          check:
+            command: "echo checked > checked.txt"
+        """
+    (folder / "MLproject").write_text(textwrap.dedent(text))
+    (folder / "show.py").write_text("import sys; open('said.txt', 'w').write(repr(sys.argv[1:]))")
+    done = run(workspace, "MLproject", params={"name": "it's; exit 1", "extra": 3})
+    assert done.pipeline == "wine"
+    assert (folder / "said.txt").read_text() == repr(
+        ["0.5", str(folder / "data.csv"), "it's; exit 1", "--extra", "3"]
+    )
+    assert any("python_env.yaml" in note for note in done.notes)
+    assert run(workspace, "MLproject", params={"name": "x"}).executed == 1  # nothing says what it makes
+    run(workspace, "MLproject:check")
+    assert (folder / "checked.txt").is_file()
+    room = workspace.room(Pipelines)
+    with pytest.raises(EverloopError, match="needs the parameter 'name'"):
+        room.run("MLproject")
+    with pytest.raises(EverloopError, match="alpha is a number, not 'much'"):
+        room.run("MLproject", {"name": "x", "alpha": "much"})
+    with pytest.raises(EverloopError, match="no entry point 'chek'"):
+        room.run("MLproject:chek")
+    with pytest.raises(EverloopError, match="there is no file"):
+        room.run("elsewhere/MLproject")
