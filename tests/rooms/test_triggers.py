@@ -442,3 +442,22 @@ def test_what_was_missed_is_made_up_for_by_a_backfill(project: LocalWorkspace) -
     declare(project, name="asked")
     with pytest.raises(InvalidInput, match="has no times to go through"):
         project.loop.backfill("asked", since=NIGHT, until=NIGHT)
+
+
+def test_a_process_that_cannot_even_begin_is_not_waited_for(
+    project: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(project, cron="0 3 * * *")
+    monkeypatch.setattr("everloop.loop.triggers.scheduler.sys.executable", "/bin/false")
+    project.loop.tick_triggers(NIGHT)
+    assert history(project) == [("failed", "its process ended without a word (3 of 3 times)")]
+
+
+def test_who_waits_hears_of_each_end(project: LocalWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(project)
+    monkeypatch.setattr("everloop.loop.triggers.scheduler.sys.executable", "/bin/false")
+    heard: list[str] = []
+    asked = [project.loop.fire("t").id for _ in range(2)]
+    over = project.loop.wait_for_firings(asked, told=lambda each: heard.append(each.id))
+    assert heard == asked
+    assert {each.status for each in over} == {"failed"}

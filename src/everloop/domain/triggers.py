@@ -566,6 +566,15 @@ def due_times(made: PipelineTrigger, since: datetime, now: datetime) -> list[Due
     return told
 
 
+def is_active(made: PipelineTrigger, moment: datetime) -> bool:
+    """Whether a moment is within a trigger's start and end.
+
+    >>> is_active(trigger("t", pipeline="a:b", end=datetime(2026, 1, 1, tzinfo=UTC)), datetime(2026, 1, 2, tzinfo=UTC))
+    False
+    """
+    return (made.start is None or moment >= made.start) and (made.end is None or moment <= made.end)
+
+
 def backfill_times(made: PipelineTrigger, since: datetime, until: datetime) -> list[datetime]:
     """The times of a backfill. Raises InvalidInput where there are none, or more than 10,000."""
     if not made.is_timed:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from everloop.domain.canonical import sha256
 from everloop.domain.times import micros, require_zone
-from everloop.domain.triggers import FilesArrive
+from everloop.domain.triggers import FilesArrive, is_active
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -63,6 +63,8 @@ class ArrivedFiles(Room):
 
     def _arrived(self, tx: "Transaction", row: sa.Row[tuple[object]], file: FileSeen) -> int:
         declared = declaration_of(row)
+        if not is_active(declared, tx.now):
+            return 0
         firing = new_firing(
             self.context.ids(),
             declared,

@@ -42,13 +42,11 @@ class ClaimedFirings(DeclaredTriggers):
         moment = require_zone(now, "the time")
         with self.look() as look:
             waiting = (firings.c.status == FiringStatus.WAITING) & (firings.c.not_before <= moment)
-            running = firings.c.status == FiringStatus.RUNNING
-            query = (
-                sa.select(firings.c.trigger).where(waiting | running).distinct().order_by(firings.c.trigger)
-            )
-            names = [row.trigger for row in look.all(query)]
+            names = {row.trigger for row in look.all(sa.select(firings.c.trigger).where(waiting).distinct())}
+            running = look.all(sa.select(firings).where(firings.c.status == FiringStatus.RUNNING))
+            names |= {row.trigger for row in running if not _lives(row, self.context.clock())}
         claimed: list[Firing] = []
-        for name in names:
+        for name in sorted(names):
             if len(claimed) < most:
                 claimed += self._claim_of(name, moment, process, most - len(claimed))
         return claimed

@@ -103,7 +103,7 @@ class DecidedFirings(Room):
             nonlocal made
             for row in tx.all(sa.select(triggers).order_by(triggers.c.name)):
                 declared = declaration_of(row)
-                if event.seq <= row.since_event or not _within(declared, event.time):
+                if event.seq <= row.since_event or not rules.is_active(declared, event.time):
                     continue
                 cause = cause_of(self.context, declared.on, event)
                 if cause is not None:
@@ -192,12 +192,6 @@ class DecidedFirings(Room):
             decided = {"decided": due[-1].scheduled}
             tx.execute(sa.update(triggers).where(triggers.c.name == name).values(**decided))
             return made
-
-
-def _within(declared: PipelineTrigger, moment: datetime) -> bool:
-    """Whether a trigger does not rest at a moment."""
-    begun = declared.start is None or moment >= declared.start
-    return begun and (declared.end is None or moment <= declared.end)
 
 
 def _told(firing: dict[str, Any]) -> dict[str, Any]:

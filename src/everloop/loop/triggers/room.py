@@ -84,9 +84,8 @@ class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles):
         from everloop.loop.triggers.scheduler import STOPPED
 
         begun = self.begin_firing(firing=firing, attempt=attempt, process=this_process())
-        declared = self.trigger(begun.trigger).declaration
         try:
-            came = carry_out(cast("Loop", self), begun, declared)
+            came = carry_out(cast("Loop", self), begun)
         except KeyboardInterrupt:
             self.end_firing(firing=firing, attempt=attempt, status=FiringStatus.WAITING, reason=STOPPED)
             raise

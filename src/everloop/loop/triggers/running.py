@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from everloop.domain.runs import FINISHED
+from everloop.domain.runs import FAILED, FINISHED
 from everloop.domain.triggers import FiringStatus, PipelineTrigger
 from everloop.errors import Conflict, EverloopError, NotFound
 from everloop.loop.records import Status
@@ -57,13 +57,14 @@ class Hold:
             return
 
 
-def carry_out(loop: Loop, firing: Firing, declared: PipelineTrigger) -> Came:
+def carry_out(loop: Loop, firing: Firing) -> Came:
     """Do what a firing is for. What fails is an outcome, not an exception; only an interruption goes through."""
     with held(lambda run: loop.renew_firing(firing=firing.id, attempt=firing.attempts, run=run)) as hold:
         try:
-            return (
-                _retrained(loop, firing, declared) if declared.retrain else _run(loop, firing, declared, hold)
-            )
+            declared = loop.trigger(firing.trigger).declaration
+            if declared.retrain:
+                return _retrained(loop, firing, declared)
+            return _run(loop, firing, declared, hold)
         except EverloopError as error:
             return Came(FiringStatus.FAILED, error.message + (f" ({error.hint})" if error.hint else ""))
         except Exception as error:  # noqa: BLE001  (the user's code may raise anything at all, and it is told)
@@ -105,7 +106,8 @@ def _run(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> C
         return Came(FiringStatus.REPLACED, hold.stopping, done.reference)
     lines = [line for line in done.error.strip().splitlines() if line.strip()]
     reason = "" if done.status == FINISHED else (lines[-1] if lines else f"the pipeline {done.status}")
-    return Came(FiringStatus(done.status), reason, done.reference)
+    status = {FINISHED: FiringStatus.FINISHED, FAILED: FiringStatus.FAILED}
+    return Came(status.get(done.status, FiringStatus.INTERRUPTED), reason, done.reference)
 
 
 def _before(loop: Loop, firing: Firing) -> str:

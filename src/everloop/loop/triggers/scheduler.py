@@ -17,11 +17,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+import psutil
+
+from everloop.domain.runs import Owner
 from everloop.domain.triggers import FilesArrive, FiringStatus
 from everloop.errors import Conflict, EverloopError
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing
-from everloop.tracking.places import this_process
+from everloop.tracking.places import place, this_process
 
 if TYPE_CHECKING:
     from everloop.loop.loop import Loop
@@ -121,6 +124,11 @@ class Scheduler:
             start_new_session=True,
         )
         self._children[firing.id] = Child(child, errors, firing)
+        try:  # it is the child's from now on: should it end before it can say so itself, it is seen to be gone
+            owner = Owner(place(), child.pid, psutil.Process(child.pid).create_time())
+            self._loop.begin_firing(firing=firing.id, attempt=firing.attempts, process=owner)
+        except Conflict:  # it has begun and ended meanwhile
+            return
 
     def _give_back(self, firing: Firing) -> None:
         """What was stopped before it could say so itself: it is no death."""
