@@ -12,6 +12,7 @@ from everloop.errors import InvalidInput
 if TYPE_CHECKING:
     from everloop.domain.pipelines import Reproduction, StepRecord
     from everloop.pipelines.outcome import PipelineRun
+    from everloop.pipelines.reproduction.surroundings import Choice
 
 
 @command()
@@ -51,14 +52,21 @@ def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, fo
     show_default=True,
     help="Largest difference, in units of eps x scale, that still passes.",
 )
-def reproduce(reference: str, tolerance: float) -> None:
-    """Rebuild a run or model version elsewhere, and grade how equal it came out."""
+@click.option(
+    "--environment",
+    type=click.Choice(("auto", "rebuild", "same")),
+    default="auto",
+    show_default=True,
+    help="rebuild: a clean one of the captured packages; same: this one; auto: rebuild where they differ.",
+)
+def reproduce(reference: str, tolerance: float, environment: Choice) -> None:
+    """Rebuild a run, dataset version or model version elsewhere, and grade how equal it came out."""
     from msgspec import to_builtins
 
     here = workspace()
     if reference.startswith("model:"):  # an alias means what it means now
         reference = here.registry.version(reference).reference
-    found = here.pipelines.reproduce(reference, tolerance=tolerance)
+    found = here.pipelines.reproduce(reference, tolerance=tolerance, environment=environment)
     emit(to_builtins(found), lambda _: _graded(found))
     if found.grade == "failed":
         answer_no()

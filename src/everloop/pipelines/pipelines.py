@@ -43,6 +43,7 @@ from everloop.store.schema.pipelines import (
 if TYPE_CHECKING:
     from everloop.engine.contract import Executor
     from everloop.pipelines.outcome import PipelineRun
+    from everloop.pipelines.reproduction.surroundings import Choice
     from everloop.pipelines.steps import Pipeline
 
 
@@ -101,14 +102,18 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
             before.source, before.params, executor=executor or before.executor, resumed_from=before.run
         )
 
-    def reproduce(self, reference: str, *, tolerance: float = 1000.0) -> Reproduction:
-        """Rebuild a run or model version in a fresh folder and process, and grade how equal its steps' outputs came out.
+    def reproduce(
+        self, reference: str, *, tolerance: float = 1000.0, environment: "Choice" = "auto"
+    ) -> Reproduction:
+        """Rebuild a run, dataset version or model version in a fresh folder and process, and grade how equal it came out.
 
         `tolerance`: the largest difference, in units of eps x scale of the output, that still grades as ``tolerance``.
+        `environment`: ``rebuild`` makes a clean one of the captured packages, ``same`` takes this one, ``auto`` rebuilds where
+        they differ. Where it cannot be had, this one is taken and the evidence says so.
         """
         from everloop.pipelines.reproduce import reproduce
 
-        return reproduce(self, reference, tolerance=tolerance)
+        return reproduce(self, reference, tolerance=tolerance, environment=environment)
 
     # Runs
 
@@ -312,9 +317,7 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
                     "first_divergence": report.first_divergence,
                     "evidence": report.evidence,
                 }
-                tx.event(
-                    "run.reproduced" if subject.startswith("run:") else "model.reproduced", subject, facts
-                )
+                tx.event(f"{subject.partition(':')[0]}.reproduced", subject, facts)
 
     @operation(Permission.READ)
     def reproductions(self, reference: str) -> list[Reproduction]:

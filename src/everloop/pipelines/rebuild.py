@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+import sqlalchemy as sa
 
 from everloop.domain.pipelines import StepRecord, StoredValue
 from everloop.domain.references import Kind, Reference
@@ -23,6 +24,7 @@ from everloop.engine.here import HereExecutor
 from everloop.errors import NotFound
 from everloop.governance.rooms import Context
 from everloop.store.objects import Fault, Objects, Source, Stored, Writer
+from everloop.store.schema.pipelines import step_results
 
 MARK = "rebuild.json"
 
@@ -98,13 +100,14 @@ def opened(location: str) -> Context:
         return context
     from everloop.data.data import Data
     from everloop.features.features import Features
+    from everloop.pipelines.reproduction.own_data import OwnData
 
     task = msgspec.json.decode(mark.read_bytes(), type=Rebuild)
     original = ambient.connect(task.original)
     context.objects = OverlaidObjects(context.objects, original.objects)
     data = original.room(Data)
     _pin(data, task.versions)
-    context._rooms[Data] = data
+    context._rooms[Data] = OwnData(context, data)
     context._rooms[Features] = original.room(Features)
     return context
 
@@ -136,22 +139,32 @@ def _pin(data: Any, versions: dict[str, int]) -> None:
     data.version, data.newest = pinned, newest
 
 
-def main(folder: str) -> None:
-    """Rebuild in a folder; what came of it is written there as ``rebuilt.json``."""
+def main(folder: str, step: str = "") -> None:
+    """Rebuild in a folder; what came of it is written there as ``rebuilt.json``. With `step`, that step of the rebuild before is
+    computed once more from the same inputs, and ``again.json`` says what came of that."""
     from everloop.pipelines.pipelines import Pipelines
 
     context = opened(folder)
     mark = Path(folder) / ".everloop" / MARK
     task = msgspec.json.decode(mark.read_bytes(), type=Rebuild)
+    if step:
+        _forget(context, read_rebuilt(mark.with_name("rebuilt.json").read_bytes()), step)
     with contextlib.closing(HereExecutor()) as here:
         # This process is as fresh as a worker would be: steps may run in it.
         executor = here if task.executor == here.name else task.executor
-        run = context.room(Pipelines).run(task.source, task.params, executor=executor, force=True)
+        run = context.room(Pipelines).run(task.source, task.params, executor=executor, force=not step)
     answer = Rebuilt(run.run_id, run.status, run.error, list(run.steps), run.output, run.seconds)
-    mark.with_name("rebuilt.json").write_bytes(msgspec.json.encode(answer))
+    mark.with_name("again.json" if step else "rebuilt.json").write_bytes(msgspec.json.encode(answer))
+
+
+def _forget(context: Context, rebuilt: Rebuilt, step: str) -> None:
+    """Drop the stored result of a step, so that it is computed although nothing has changed."""
+    keys = [each.key for each in rebuilt.steps if each.name == step and each.key]
+    with context.ledger.transaction("rebuild") as tx:
+        tx.execute(sa.delete(step_results).where(step_results.c.key.in_(keys)))
 
 
 read_rebuilt = partial(msgspec.json.decode, type=Rebuilt)
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

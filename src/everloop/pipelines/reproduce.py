@@ -10,12 +10,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from everloop.data.data import Data
 from everloop.domain.pipelines import (
-    Comparison,
     PipelineRunRecord,
     Reproduction,
     StepRecord,
@@ -28,9 +28,9 @@ from everloop.engine.here import environment as environment_of
 from everloop.engine.processes import THREAD_VARIABLES
 from everloop.errors import Failed, InvalidInput, NotFound
 from everloop.governance.rooms import Context
-from everloop.pipelines.comparing import compare_outputs
-from everloop.pipelines.rebuild import MARK, Rebuild, Rebuilt, opened_beside, read_rebuilt
-from everloop.store.objects import Objects, open_objects
+from everloop.pipelines.rebuild import MARK, Rebuild, Rebuilt, read_rebuilt
+from everloop.pipelines.reproduction.compared import Compared
+from everloop.pipelines.reproduction.surroundings import Choice, surroundings
 from everloop.tracking.capture import THREADS, Environment, capture, restore
 from everloop.tracking.tracking import Tracking
 
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from everloop.pipelines.pipelines import Pipelines
 
 
-def reproduce(room: Pipelines, reference: str, *, tolerance: float) -> Reproduction:
+def reproduce(
+    room: Pipelines, reference: str, *, tolerance: float, environment: Choice = "auto"
+) -> Reproduction:
     """See `Pipelines.reproduce`."""
     context = room.context
     begun = time.perf_counter()
@@ -50,19 +52,21 @@ def reproduce(room: Pipelines, reference: str, *, tolerance: float) -> Reproduct
     try:
         project = folder / "project"
         restore(context.objects, detail.captured.code, project, repository=context.project)
-        environment = msgspec.json.decode(context.objects.read(detail.captured.environment), type=Environment)
-        evidence += _environment_evidence(environment, _environment_here(context))
+        captured = msgspec.json.decode(context.objects.read(detail.captured.environment), type=Environment)
+        now = _environment_here(context)
+        chosen = surroundings(context.folder, captured, now, environment)
+        evidence += [chosen.evidence, *_machine_evidence(captured, now)]
         versions = _versions(tracking, detail)
         evidence.append(
             f"data: {', '.join(f'{name}@v{number}' for name, number in sorted(versions.items())) or 'none read'}, by digest"
         )
-        rebuilt = _run_child(context, original, project, environment, versions)
+        child = _Child(context, original, project, captured, chosen.python)
+        rebuilt = child.run(versions)
         if rebuilt.status != "finished":
             evidence.append(f"the rebuild failed: {rebuilt.error}")
-        stores = (context.objects, open_objects(project / ".everloop" / "objects"))
         before = [each for each in room.steps(original.run) if only is None or each.name in only]
-        comparisons = _compare(before, rebuilt, stores, tolerance)
-        comparisons += _compare_models(context, before, project, rebuilt, stores, tolerance)
+        compared = Compared(context, project, tolerance)
+        comparisons = compared.all(before, rebuilt)
         grade = strongest_common(each.grade for each in comparisons) if comparisons else "failed"
         diverging = next((each for each in comparisons if each.grade != "bits"), None)
         if grade == "tolerance":
@@ -70,13 +74,18 @@ def reproduce(room: Pipelines, reference: str, *, tolerance: float) -> Reproduct
             evidence.append(
                 f"largest difference k = {largest:.3g} units of eps x scale; up to {tolerance:g} is tolerated"
             )
+        first = None
+        if diverging is not None:
+            first = f"{diverging.step}: {diverging.detail}"
+            if rebuilt.status == "finished":
+                first += _looked_into(child, compared, rebuilt, diverging.step.partition(": ")[0])
         report = Reproduction(
             reference=wanted,
             run=original.run,
             grade=grade,
             comparisons=tuple(comparisons),
             evidence=tuple(evidence),
-            first_divergence=None if diverging is None else f"{diverging.step}: {diverging.detail}",
+            first_divergence=first,
             seconds=time.perf_counter() - begun,
             original_seconds=_original_seconds(room, before),
             time=context.clock(),
@@ -92,8 +101,13 @@ def _original(room: Pipelines, reference: str) -> tuple[str, PipelineRunRecord, 
     """What is meant, the pipeline's run behind it, and the steps that count (None: all)."""
     if ":" in reference and not reference.startswith("run:"):
         parsed = Reference.parse(reference)
-        if parsed.kind is not Kind.MODEL:
-            raise InvalidInput(f"a {parsed.kind} cannot be reproduced", hint="name a run or a model version")
+        if parsed.kind not in (Kind.MODEL, Kind.DATA):
+            raise InvalidInput(
+                f"a {parsed.kind} cannot be reproduced",
+                hint="name a run, a dataset version or a model version",
+            )
+        if parsed.version is None and parsed.kind is Kind.DATA:
+            parsed = Reference.parse(room.context.room(Data).version(str(parsed)).reference)
         if parsed.version is None:
             raise InvalidInput(f"{reference} names no version", hint=f"write {parsed.kind}:{parsed.name}@v1")
         run = room.producer_of(str(parsed))
@@ -129,51 +143,85 @@ def _upstream(steps: Sequence[StepRecord], name: str) -> set[str]:
     return found
 
 
-def _run_child(
-    context: Context,
-    original: PipelineRunRecord,
-    project: Path,
-    environment: Environment,
-    versions: dict[str, int],
-) -> Rebuilt:
-    """Run the pipeline in a process of its own, in the restored project."""
-    if not original.source:
-        raise InvalidInput(
-            "the pipeline was not defined in a file, so it cannot be run again", hint="define it in a module"
+class _Child:
+    """The process in which the pipeline runs again, in the restored project."""
+
+    def __init__(
+        self,
+        context: Context,
+        original: PipelineRunRecord,
+        project: Path,
+        environment: Environment,
+        python: str,
+    ) -> None:
+        if not original.source:
+            raise InvalidInput(
+                "the pipeline was not defined in a file, so it cannot be run again",
+                hint="define it in a module",
+            )
+        self._context, self._original, self._project = context, original, project
+        self._python = python or sys.executable
+        variables = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {*THREADS, *THREAD_VARIABLES, "EVERLOOP_WORKSPACE"}
+        }
+        variables |= environment.threads
+        if original.executor == HereExecutor.name:
+            variables = environment_of(variables)
+        if "PYTHONHASHSEED" in environment.variables:
+            variables["PYTHONHASHSEED"] = environment.variables["PYTHONHASHSEED"]
+        self._variables = variables
+
+    def run(self, versions: dict[str, int]) -> Rebuilt:
+        """The whole pipeline, every step of it."""
+        folder = self._project / ".everloop"
+        folder.mkdir(parents=True)
+        (self._project / "everloop.toml").touch()
+        original = self._original
+        task = Rebuild(self._context.location, original.source, original.params, original.executor, versions)
+        (folder / MARK).write_bytes(msgspec.json.encode(task))
+        return self._call("rebuilt.json")
+
+    def again(self, step: str) -> Rebuilt:
+        """One step once more, from the same inputs."""
+        return self._call("again.json", step)
+
+    def _call(self, answer: str, *arguments: str) -> Rebuilt:
+        done = subprocess.run(
+            [self._python, "-m", "everloop.pipelines.rebuild", str(self._project), *arguments],
+            cwd=self._project,
+            env=self._variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-    folder = project / ".everloop"
-    folder.mkdir(parents=True)
-    (project / "everloop.toml").touch()
-    task = Rebuild(context.location, original.source, original.params, original.executor, versions)
-    (folder / MARK).write_bytes(msgspec.json.encode(task))
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {*THREADS, *THREAD_VARIABLES, "EVERLOOP_WORKSPACE"}
-    }
-    variables |= environment.threads
-    if original.executor == HereExecutor.name:
-        variables = environment_of(variables)
-    if "PYTHONHASHSEED" in environment.variables:
-        variables["PYTHONHASHSEED"] = environment.variables["PYTHONHASHSEED"]
-    done = subprocess.run(
-        [sys.executable, "-m", "everloop.pipelines.rebuild", str(project)],
-        cwd=project,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    answer = folder / "rebuilt.json"
-    if not answer.is_file():
-        last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        raise Failed(
-            f"the rebuild could not be started (exit code {done.returncode}): {last}",
-            hint="is the captured code whole?",
-        )
-    rebuilt: Rebuilt = read_rebuilt(answer.read_bytes())
-    return rebuilt
+        file = self._project / ".everloop" / answer
+        if not file.is_file():
+            last = "\n".join(done.stderr.strip().splitlines()[-5:])
+            raise Failed(
+                f"the rebuild could not be started (exit code {done.returncode}): {last}",
+                hint="is the captured code whole?",
+            )
+        rebuilt: Rebuilt = read_rebuilt(file.read_bytes())
+        return rebuilt
+
+
+def _looked_into(child: _Child, compared: Compared, rebuilt: Rebuilt, step: str) -> str:
+    """Whether a step that came out otherwise gives something else each time, and what in its code may be why."""
+    try:
+        again = child.again(step)
+    except Failed:
+        return ""
+    twice = compared.twice(step, rebuilt, again)
+    if twice is None:
+        return ""
+    if twice == "bits":
+        return "; run twice here it gives the same result, so it is not chance: look at the machine, packages and threads"
+    found = compared.suspects(step, rebuilt)
+    shown = ", ".join(str(each) for each in found[:3])
+    return f"; this step gives another result each time: {shown or 'what is random in it was not found in its code'}"
 
 
 def _environment_here(context: Context) -> Environment:
@@ -181,30 +229,14 @@ def _environment_here(context: Context) -> Environment:
     return msgspec.json.decode(context.objects.read(here.environment), type=Environment)
 
 
-def _environment_evidence(then: Environment, now: Environment) -> list[str]:
-    """What is the same and what is not, said openly: the rebuild runs on what is installed now."""
-    lines = []
-    was, is_now = ({each.partition("==")[0]: each for each in env.packages} for env in (then, now))
-    different = sorted(name for name in was.keys() | is_now.keys() if was.get(name) != is_now.get(name))
-    if different or then.python != now.python:
-        shown = [
-            f"{was.get(name, f'no {name}')} -> {is_now.get(name, f'no {name}')}" for name in different[:5]
-        ]
-        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
-        python = [f"Python {then.python} -> {now.python}"] if then.python != now.python else []
-        lines.append(
-            f"environment: NOT the captured one ({', '.join([*python, *shown])}{more}); this interpreter was used all the same"
-        )
-    else:
-        lines.append(f"environment: Python {now.python} and all {len(now.packages)} packages as captured")
+def _machine_evidence(then: Environment, now: Environment) -> list[str]:
+    """What is the same of the machine and what is not."""
     same = then.cpu == now.cpu and then.platform == now.platform
-    lines.append(
-        f"machine: {'the same kind' if same else f'{then.cpu} on {then.platform} -> {now.cpu} on {now.platform}'}"
-    )
-    lines.append(
-        f"threads: {', '.join(f'{name}={value}' for name, value in sorted(then.threads.items())) or 'as each step declares'}"
-    )
-    return lines
+    threads = ", ".join(f"{name}={value}" for name, value in sorted(then.threads.items()))
+    return [
+        f"machine: {'the same kind' if same else f'{then.cpu} on {then.platform} -> {now.cpu} on {now.platform}'}",
+        f"threads: {threads or 'as each step declares'}",
+    ]
 
 
 def _versions(tracking: Tracking, detail: RunDetail) -> dict[str, int]:
@@ -218,109 +250,6 @@ def _versions(tracking: Tracking, detail: RunDetail) -> dict[str, int]:
         if parsed.kind is Kind.DATA and parsed.version is not None:
             found[parsed.name] = max(found.get(parsed.name, 0), parsed.version)
     return found
-
-
-def _compare(
-    before: Sequence[StepRecord], rebuilt: Rebuilt, stores: tuple[Objects, Objects], tolerance: float
-) -> list[Comparison]:
-    after = {each.name: each for each in rebuilt.steps}
-    comparisons = []
-    for each in before:
-        if each.value is None:
-            continue
-        twin = after.get(each.name)
-        if twin is None or twin.value is None:
-            said = "it was not reached" if twin is None else (twin.error.partition("\n")[0] or twin.reason)
-            comparisons.append(Comparison(each.name, "failed", said, each.value.digest, ""))
-        else:
-            comparisons.append(compare_outputs(each.name, each.value, twin.value, stores, tolerance))
-    return comparisons
-
-
-def _compare_models(
-    context: Context,
-    before: Sequence[StepRecord],
-    project: Path,
-    rebuilt: Rebuilt,
-    stores: tuple[Objects, Objects],
-    tolerance: float,
-) -> list[Comparison]:
-    """Models that steps logged: by canonical digest, else by their answers to the rows stored with the original."""
-    tracking = context.room(Tracking)
-    after = {each.name: each.run for each in rebuilt.steps}
-    comparisons: list[Comparison] = []
-    with opened_beside(project) as other:
-        for step in before:
-            twin = after.get(step.name)
-            if step.run is None:
-                continue
-            for path, files in _models_of(tracking, step.run).items():
-                label = f"{step.name}: {path}"
-                mine = _models_of(other.room(Tracking), twin).get(path) if twin else None
-                if mine is None:
-                    comparisons.append(
-                        Comparison(label, "failed", "the rebuild logged no such model", "", "")
-                    )
-                    continue
-                comparisons.append(_compare_model(label, files, mine, stores, tolerance))
-    return comparisons
-
-
-def _models_of(tracking: Tracking, run: str) -> dict[str, dict[str, str]]:
-    """Folders of a run that hold a model: path -> file -> object."""
-    listed = tracking.artifacts(run)
-    folders = [each.path.removesuffix("/model.json") for each in listed if each.path.endswith("/model.json")]
-    return {
-        folder: {
-            each.path[len(folder) + 1 :]: each.digest for each in listed if each.path.startswith(f"{folder}/")
-        }
-        for folder in folders
-    }
-
-
-def _compare_model(
-    label: str,
-    before: dict[str, str],
-    after: dict[str, str],
-    stores: tuple[Objects, Objects],
-    tolerance: float,
-) -> Comparison:
-    from everloop.stats.exactness import compare_predictions
-    from everloop.tracking.formats import read_model_file
-
-    one, two = (
-        read_model_file(store.read(files["model.json"]))
-        for files, store in zip((before, after), stores, strict=True)
-    )
-    if one.content == two.content:
-        return Comparison(
-            label, "bits", "equal canonical content of the model", one.content, two.content, 0.0
-        )
-    if "probe.json" not in before:
-        return Comparison(
-            label, "failed", "the model differs, and no rows were stored to ask it", one.content, two.content
-        )
-    with tempfile.TemporaryDirectory(prefix="everloop-") as top:
-        models = [
-            _loaded(Path(top, name), files, store)
-            for name, files, store in zip("ab", (before, after), stores, strict=True)
-        ]
-        inputs, _ = models[0].probe()
-        answers = [each.answer(inputs) for each in models]
-    name = models[0].signature.score or models[0].signature.outputs[0].name
-    found = compare_predictions(answers[0][name], answers[1][name], tolerance=tolerance)
-    detail = f"the stored probe of {one.probe_rows} rows: {found.reason}"
-    return Comparison(label, found.grade, detail, one.content, two.content, found.k)
-
-
-def _loaded(folder: Path, files: dict[str, str], store: Objects) -> Any:
-    from everloop.tracking.formats import load_model
-
-    for name, digest in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store.read(digest))
-    return load_model(folder)
 
 
 def _original_seconds(room: Pipelines, steps: Sequence[StepRecord]) -> float:
