@@ -197,9 +197,9 @@ def tick(now: datetime | None) -> None:
 def history(trigger: str, status: str, limit: int) -> None:
     """Firings, the newest first, with those that were missed or skipped, and why."""
     found = workspace()
-    if trigger:
-        found.loop.trigger(trigger)
     made = found.loop.firings(trigger=trigger, status=status, limit=limit)
+    if trigger and not made:  # one that was removed keeps its history
+        found.loop.trigger(trigger)
     emit({"firings": made}, lambda _: _list(made) if made else "nothing has been set off yet")
 
 
