@@ -73,6 +73,7 @@ _NAMES: dict[str, str] = {
     "notebook_step": "everloop.pipelines.kinds.notebook:notebook_step",
     "environment": "everloop.pipelines.environments.declared:environment",
     "secret": "everloop.pipelines.secrets:secret",
+    "register_serialiser": "everloop.pipelines.values.formats:register_serialiser",
     "File": "everloop.pipelines.values.files:File",
     "space": "everloop.domain.sweeps",
     "objective": "everloop.domain.sweeps:Objective",

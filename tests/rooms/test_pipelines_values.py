@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 from everloop.errors import InvalidInput
 from everloop.pipelines.values.arrays import array_digest
 from everloop.pipelines.values.encoding import decode, encode, joined, length_of, part_of
-from everloop.pipelines.values.formats import serializer
+from everloop.pipelines.values.formats import register_serialiser
 from everloop.pipelines.values.tables import table_digest
 from everloop.store.objects import Objects, open_objects
 
@@ -279,7 +279,7 @@ def test_a_value_that_contains_itself_is_refused(objects: Objects) -> None:
 def test_own_types_pass_once_registered(objects: Objects) -> None:
     with pytest.raises(InvalidInput, match=r"Sketch, which cannot pass"):
         encode(Sketch({"a": 1}), objects, "it")
-    serializer(
+    register_serialiser(
         Sketch,
         save=lambda value, path: path.write_bytes(msgspec.json.encode([value.counts, uuid.uuid4().hex])),
         load=lambda path: Sketch(msgspec.json.decode(path.read_bytes())[0]),

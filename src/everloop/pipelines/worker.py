@@ -31,6 +31,7 @@ from everloop.pipelines.rebuild import opened
 from everloop.pipelines.secrets import given, refuse_secrets_in
 from everloop.pipelines.steps import Step, conducted_by, declared_steps
 from everloop.pipelines.tracked import StepRun, tracked
+from everloop.pipelines.values.checking import check_arguments, check_returned
 from everloop.pipelines.values.encoding import decode, encode
 
 FUNCTION = f"{__name__}:execute"
@@ -106,10 +107,12 @@ def execute(payload: bytes) -> bytes:
         _seeded(task.seed),
         watched(Path(here(task.root))) as files,
     ):
+        check_arguments(step.name, step.function, bound.arguments)
         begun()
         start = time.perf_counter()
         value = step.function(*bound.args, **bound.kwargs)
         seconds = time.perf_counter() - start
+        check_returned(step.name, step.function, value)
         seen.update(dict.fromkeys(files.references()))
         stored = encode(value, objects, f"what {step.name} returned", lowered_dataset)
         refuse_secrets_in(stored.tree, task.secrets, f"what {step.name} returned")

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from everloop.domain.canonical import sha256
 from everloop.errors import InvalidInput, nearest
+from everloop.pipelines.values.plain import importable
 
 T = TypeVar("T")
 
@@ -154,7 +155,7 @@ class _Registered:
         self,
         kind: type,
         name: str,
-        save: Callable[[Any, Path], None],
+        save: Callable[[Any, Path], object],
         load: Callable[[Path], Any],
         digest: Callable[[Any], str] | None,
     ) -> None:
@@ -182,26 +183,30 @@ _FORMATS: list[Format] = [_Bytes(), _Array(), _Scalar(), _Table(), _Frame(), _Mo
 _BUILT_IN = frozenset(each.name for each in _FORMATS)
 
 
-def serializer(
+def register_serialiser(
     kind: type[T],
     *,
-    save: Callable[[T, Path], None],
+    save: Callable[[T, Path], object],
     load: Callable[[Path], T],
     digest: Callable[[T], str] | None = None,
+    version: int = 1,
     name: str = "",
 ) -> None:
     """Let values of a type pass between steps.
 
     `save` writes a value to a path, `load` reads it back. `digest` tells equal values from different ones; without it the
-    bytes of the file do, so they must then be equal for equal values. Call it at the top level of the module that defines the
-    type, so that every worker knows it.
+    bytes of the file do, so they must then be equal for equal values. `version`: raise it when what `save` writes changes its
+    meaning: files of another version are not read. Call it at the top level of the module that defines the type, so that every
+    worker knows it; the call is part of what the steps of that module depend on.
     """
-    name = name or f"{kind.__module__}:{kind.__qualname__}"
+    name = name or f"{importable(kind.__module__)}:{kind.__qualname__}"
     if name in _BUILT_IN:
         raise InvalidInput(
             f"a serialiser cannot be called '{name}'",
             hint="that is one of Everloop's own; leave the name out",
         )
+    if version != 1:
+        name = f"{name}@{version}"
     _FORMATS[:] = [each for each in _FORMATS if each.name != name]
     _FORMATS.insert(0, _Registered(kind, name, save, load, digest))
 
@@ -215,7 +220,7 @@ def format_for(value: Any, where: str) -> Format:
     raise InvalidInput(
         f"{where} is a {kind}, which cannot pass between steps",
         hint=_ADVICE.get(kind.partition(".")[0])
-        or "return numbers, text, containers, arrays, tables or estimators, or register it: everloop.serializer(…)",
+        or "return numbers, text, containers, arrays, tables or estimators, or register it: everloop.register_serialiser(…)",
     )
 
 
