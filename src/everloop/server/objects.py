@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from everloop.client.objects import BASE, FRAME
-from everloop.errors import InvalidInput
+from everloop.client.objects import BASE, FRAME, RELIED
+from everloop.errors import Conflict, InvalidInput
 from everloop.governance.identity import Actor, Permission, acting_as, authorize
 from everloop.server.answers import json_response
 from everloop.server.ranges import asked_range, pieces
 from everloop.store.objects.contract import Stored
+from everloop.store.objects.hashing import DIGEST_SIZE
 from everloop.workspace.workspace import Workspace
 
 _DIGESTS = msgspec.json.Decoder(list[str])
@@ -91,15 +92,21 @@ class ObjectEndpoints:
     def _take_batch(self, spool: BinaryIO) -> list[Stored]:
         with self._workspace.objects.writer() as writer:
             taken = []
+            relied: set[str] = set()
             while head := spool.read(FRAME.size):
                 if len(head) < FRAME.size:
                     raise InvalidInput("the batch ends inside the length of an object")
                 (size,) = FRAME.unpack(head)
+                if size == RELIED:
+                    relied.add(spool.read(DIGEST_SIZE).hex())
+                    continue
                 part = _Part(spool, size)
                 stored = writer.add(part)  # type: ignore[arg-type]
                 if stored.size != size:
                     raise InvalidInput("the batch ends inside an object")
                 taken.append(stored)
+            if gone := relied - writer.present(relied):
+                raise Conflict(f"{len(gone)} objects are not here any more", hint="send them again")
         return taken
 
 

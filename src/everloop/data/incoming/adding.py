@@ -99,7 +99,14 @@ class Addition:
             incoming.look()
             for attempt in range(ATTEMPTS):
                 parent = self._room.newest(self._name)
-                versions, report, rejected = self._store(incoming, parent)
+                try:
+                    versions, report, rejected = self._store(incoming, parent)
+                except Conflict:
+                    if not self._digests:
+                        raise
+                    # What a server had when it was asked may be collected before the rest arrives: all of it is sent then.
+                    self._digests = {}
+                    continue
                 try:
                     recorded = self._room.record(versions)
                 except Conflict:
