@@ -107,7 +107,7 @@ class Histories(Room):
         ]
 
     @operation(Permission.READ)
-    def timeline(self, run: str, limit: int = 1000) -> list[StepMoment]:
+    def timeline(self, run: str, limit: int = 5000) -> list[StepMoment]:
         """The steps of a run with their times, in the order they were called; at the end those that are at work now in runs of
         their own."""
         query = _MOMENTS.where(pipeline_steps.c.run == run).order_by(pipeline_steps.c.position).limit(limit)
