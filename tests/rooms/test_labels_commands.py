@@ -157,3 +157,45 @@ def test_mistakes_are_one_sentence(
     project: LocalWorkspace, capsys: pytest.CaptureFixture[str], words: list[str], code: str
 ) -> None:
     assert asked(capsys, *words, code=2)["error"]["code"] == code
+
+
+def test_a_registered_model_is_asked_about_every_item(
+    workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(workspace.project))
+    lengths = [3.0, 0.2, -4.0, 0.1, 2.0, -0.3]
+    weather = pa.table({"id": list("abcdef"), "warmth": lengths, "note": ["x"] * 6})
+    reference = workspace.data.add(weather, "days").reference
+    frame = weather.select(["warmth"]).to_pandas()
+    models = {
+        "mood": (LogisticRegression(), ["good" if each > 0 else "bad" for each in lengths]),
+        "three": (LogisticRegression(), ["good", "bad", "odd", "bad", "good", "odd"]),
+        "warm": (Ridge(), lengths),
+    }
+    for name, (model, target) in models.items():
+        with workspace.tracking.start(params={"model": name}) as run:
+            workspace.data.dataset(reference).to_arrow()
+            run.log_model(model.fit(frame, target), example=frame)
+        workspace.registry.register(run.run_id, name)
+    asked(capsys, *"create day --data days --text note --key id --choices fair,good,bad".split())
+
+    found = asked(capsys, "suggest", "day", "--model", "mood")
+    assert found == {"project": "day", "model": "model:mood@v1", "items": 6}
+    said = workspace.labels.suggestions("day", "model:mood@v1")
+    own = workspace.registry.model("mood").predict(frame)["label"].tolist()
+    assert set(own) == {"good", "bad"}
+    assert [each.answers["label"] for each in said] == own
+    assert all(each.probabilities[0] == 0 and sum(each.probabilities) == pytest.approx(1) for each in said)
+    order = asked(capsys, "queue", "day", "--order", "entropy", "--model", "model:mood@v1")["items"]
+    assert {each["key"] for each in order[:3]} == {"b", "d", "f"}  # the least certain ones
+
+    for wrong, told in (("three", "class 'odd'"), ("warm", "with numbers"), ("mod", "no model is called 'mod'")):
+        assert main(["label", "suggest", "day", "--model", wrong]) == 2
+        assert told in capsys.readouterr().err
+
+    asked(capsys, "answer", "day", "b", "good")
+    made = asked(capsys, "export", "day", "--name", "labelled")["reference"]
+    edges = workspace.ledger.edges_of(made, upward=True)
+    assert ("model:mood@v1", made, "suggested") in edges

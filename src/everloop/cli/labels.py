@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "answer": (f"{HERE}:answer", "say what an item is, or skip it"),
     "undo": (f"{HERE}:undo", "take your last answer or skip back"),
     "review": (f"{HERE}:review", "accept, send back or correct an answer"),
+    "suggest": (f"{HERE}:suggest", "ask a registered model about every item"),
     "predictions": (f"{HERE}:predictions", "bring a model's predictions in, or list whose are there"),
     "agreement": (f"{HERE}:agreement", "how far annotators agree"),
     "errors": (f"{HERE}:errors", "answers that are probably wrong"),
@@ -258,6 +259,26 @@ def review(project: str, item: str, verdict: str | None, correct: str, annotator
     else:
         entry = labels.reject(project, about.id, comment=because)
     emit(entry, lambda _: f"{entry.key}: {_said(entry)}")
+
+
+@command()
+@click.argument("project")
+@click.option("--model", required=True, help="Who is asked, such as model:tone@champion.")
+@click.option("--question", default="", help="What it answers; the first question when not given.")
+def suggest(project: str, model: str, question: str) -> None:
+    """Ask a registered model about every item: its answers are shown to annotators, and can order the queue.
+
+    A dataset made of the labels names the model as one of its origins.
+    """
+    here = workspace(write=True)
+    asked = here.registry.model(model)
+    items = here.labels.suggest(project, asked, question=question)
+
+    def told(_: object) -> str:
+        order = f"everloop label queue {project} --order entropy --model {asked.reference}"
+        return f"{asked.reference} answered for {items:,} items; least certain first: {order}"
+
+    emit({"project": here.labels.project(project).name, "model": asked.reference, "items": items}, told)
 
 
 @command()

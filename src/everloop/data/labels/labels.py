@@ -87,10 +87,12 @@ class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors):
         )
         return self.record_project(new)
 
-    def suggest(self, project: str, source: Any, model: str, question: str = "") -> int:
-        """Bring a model's predictions in: a file, a dataset's reference or a table, with one row an item. It has one column a
-        class with its probability (``good`` or ``p_good``), or the class in ``prediction``, and its ``score`` if there is one;
-        items by their key in the key's column or ``item``, else in their order. Returns how many."""
+    def suggest(self, project: str, source: Any, model: str = "", question: str = "") -> int:
+        """Bring a model's predictions in. `source`: the model itself (``ev.model("tone@champion")``), which is asked about every
+        item; or a file, a dataset's reference or a table, with one row an item. That has one column a class with its probability
+        (``good`` or ``p_good``), or the class in ``prediction``, and its ``score`` if there is one; items by their key in the
+        key's column or ``item``, else in their order. model: whose they are; a model says so itself. Returns how many."""
+        from everloop.data.labels.predicting import is_model, predicted
         from everloop.data.labels.probabilities import columns_of_classes, rows_by_item, table_from
 
         found = self.project(project)
@@ -100,10 +102,16 @@ class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors):
                 f"predictions of '{asked.name}' ({asked.kind}) do not come as a table",
                 hint="a Label Studio file can bring them: everloop label import",
             )
-        table = table_from(self._data, source)
-        numbers = rows_by_item(table, self.all_numbers(found), found.key)
+        first_question = asked.name == found.questions[0].name
+        if is_model(source):
+            model = model or source.reference
+            table = predicted(source, self._data.dataset(found.source), asked, chances=first_question)
+            numbers = list(range(found.items))  # of the rows of its version, in their order
+        else:
+            table = table_from(self._data, source)
+            numbers = rows_by_item(table, self.all_numbers(found), found.key)
         columns = columns_of_classes(table.column_names, asked.choices)
-        if columns is not None and asked.name != found.questions[0].name:
+        if columns is not None and not first_question:
             raise InvalidInput(
                 "probabilities are kept of the first question", hint="give a column 'prediction'"
             )
