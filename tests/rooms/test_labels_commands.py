@@ -179,7 +179,8 @@ def test_a_registered_model_is_asked_about_every_item(
             workspace.data.dataset(reference).to_arrow()
             run.log_model(model.fit(frame, target), example=frame)
         workspace.registry.register(run.run_id, name)
-    asked(capsys, *"create day --data days --text note --key id --choices fair,good,bad".split())
+    create = "create day --data days --text note --key id --choices fair,good,bad"
+    asked(capsys, *create.split(" "))
 
     found = asked(capsys, "suggest", "day", "--model", "mood")
     assert found == {"project": "day", "model": "model:mood@v1", "items": 6}
@@ -191,7 +192,11 @@ def test_a_registered_model_is_asked_about_every_item(
     order = asked(capsys, "queue", "day", "--order", "entropy", "--model", "model:mood@v1")["items"]
     assert {each["key"] for each in order[:3]} == {"b", "d", "f"}  # the least certain ones
 
-    for wrong, told in (("three", "class 'odd'"), ("warm", "with numbers"), ("mod", "no model is called 'mod'")):
+    for wrong, told in (
+        ("three", "class 'odd'"),
+        ("warm", "with numbers"),
+        ("mod", "no model is called 'mod'"),
+    ):
         assert main(["label", "suggest", "day", "--model", wrong]) == 2
         assert told in capsys.readouterr().err
 
