@@ -163,10 +163,11 @@ def test_a_dataset_reaches_pipelines_and_scripts(project):
 
 
 def test_a_column_is_sure_only_where_it_is_seen(project):
-    workspace, _, _ = project
+    workspace, done, _ = project
     found = told(workspace, "data:flights.temp")
     assert not found["step", "training.py::prepare"].sure
     assert not found["step", "training.py::fit"].sure
+    assert not found["run", done.reference].sure
     assert found["model", "model:delay@v1"].sure
     assert found["model", "model:delay@v1"].why.startswith("takes the column temp")
     assert not told(workspace, "data:flights.gate")["model", "model:delay@v1"].sure
@@ -267,6 +268,7 @@ def test_the_command(project, monkeypatch):
         "nothing that ran so far depends on"
         in CliRunner().invoke(cli, ["impact", "cleaning.py::unused"]).output
     )
+    assert isinstance(CliRunner().invoke(cli, ["impact", "training.py::SCAL"]).exception, NotFound)
     missing = CliRunner().invoke(cli, ["impact", "training.py::fti"])
     assert isinstance(missing.exception, NotFound)
     assert "training.py::fit" in missing.exception.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,8 @@ def _is_there(name: str, project: Path) -> bool:
     path = project / file
     if not path.is_file():
         return False
-    return not inner or local.partition(".")[0] in path.read_text(encoding="utf-8", errors="replace")
+    named = rf"\b{re.escape(local.partition('.')[0])}\b"
+    return not inner or re.search(named, path.read_text(encoding="utf-8", errors="replace")) is not None
 
 
 def _shown(found: Impact) -> Any:

@@ -203,7 +203,8 @@ class _Spread:
             self._made(step.child or run.run, run, f"made by step {step.called}")
         if run.steps and reached:
             if run.newest:
-                self._mark(f"run:{run.run}", _Mark(f"the latest result of pipeline:{run.pipeline}"))
+                latest = _Mark(f"the latest result of pipeline:{run.pipeline}", any(reached.values()))
+                self._mark(f"run:{run.run}", latest)
         elif not run.steps:
             mark = self._by_reading(run.reads)
             if mark is not None:
