@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ from everloop.pipelines.opened_files import watched
 from everloop.pipelines.patience import patient
 from everloop.pipelines.rebuild import opened
 from everloop.pipelines.secrets import given, refuse_secrets_in
-from everloop.pipelines.steps import Step, conducted_by, declared_steps
+from everloop.pipelines.steps import Step, StepOptions, conducted_by, declared_steps
 from everloop.pipelines.tracked import StepRun, tracked
 from everloop.pipelines.values.checking import check_arguments, check_returned
 from everloop.pipelines.values.encoding import decode, encode
@@ -130,6 +131,12 @@ def find_step(task: StepTask) -> Step[..., Any]:
             if found is not None and task.code not in {"", code_seen(each, found.components)}:
                 raise _other_code(task, found)
             return each
+    function = vars(module).get(task.qualname)
+    if isinstance(function, FunctionType):  # made a step elsewhere: ``clean = ev.step(nodes.clean)``
+        step, closure = _made_elsewhere(function, root)
+        if task.code not in {"", code_seen(step, closure.components)}:
+            raise _other_code(task, closure)
+        return step
     raise InvalidDefinition(
         f"{task.module} has no step {task.qualname} in a worker process", hint="define it at the top level"
     )
@@ -152,6 +159,12 @@ def _other_code(task: StepTask, found: Closure) -> Conflict:
         f"the code of step {task.name} is not the same in a worker process as where the pipeline was started",
         hint="a file was edited meanwhile: run it again",
     )
+
+
+@cache
+def _made_elsewhere(function: FunctionType, root: str) -> tuple[Step[..., Any], Closure]:
+    """A step of a function that its own module does not call one, with its closure when it is first asked for."""
+    return Step(function, function.__name__, StepOptions()), Closures(Path(root)).of(function)
 
 
 @cache
