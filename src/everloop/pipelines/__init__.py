@@ -1,6 +1,7 @@
 """Pipelines: plain functions whose results are kept, computed again exactly when something they depend on changed.
 
 - `steps`: `@step`, `@pipeline`, and the references that calls return inside a pipeline
+- `kinds`: steps in SQL, shell and notebooks; `environments`: packages of a step's own; `secrets`: given, never kept
 - `code`: everything a step's behaviour depends on, found by itself
 - `values`: what may pass between steps, and how it is stored and compared
 - `locating`: which pipeline is meant; `driver`: its run from the first step to the last: keys, cache, executors, failures;

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from everloop.errors import InvalidInput, nearest
 from everloop.pipelines.kinds.surroundings import workspace_here
-from everloop.pipelines.steps import declared_steps
+from everloop.pipelines.steps import declared_secrets
 from everloop.tracking.secrets import also_masked
 
 FILE = "secrets.toml"
@@ -67,7 +67,7 @@ def find_secrets(names: Iterable[str], folder: Path, step: str) -> dict[str, str
 @contextmanager
 def given(values: Mapping[str, str]) -> Iterator[None]:
     """Within the block, a step has these secrets, in its environment too, and none that only other steps declare."""
-    others = {name for step in declared_steps() for name in step.options.secrets} - values.keys()
+    others = declared_secrets - values.keys()
     before = {name: os.environ.get(name) for name in (*values, *others)}
     token = _given.set(values)
     os.environ.update(values)

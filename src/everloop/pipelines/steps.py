@@ -182,11 +182,14 @@ class Step(Generic[P, T]):
 
 
 _declared: list[Step[..., Any]] = []
+declared_secrets: set[str] = set()
+"""The names of all secrets that some step of this process declares."""
 
 
 def declare(step: Step[..., Any]) -> None:
     """Let a step be among `declared_steps`."""
     _declared.append(step)
+    declared_secrets.update(step.options.secrets)
 
 
 def declared_steps() -> list[Step[..., Any]]:
