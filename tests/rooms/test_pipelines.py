@@ -575,8 +575,6 @@ def test_wrong_names_and_parameters_get_one_sentence(project: Project) -> None:
     with pytest.raises(InvalidInput, match="has no parameter 'row'") as wrong:
         project.run(params={"row": 3})
     assert "'rows'" in wrong.value.hint
-    with pytest.raises(InvalidInput, match="no Ray executor"):
-        project.run(executor="ray")
     with pytest.raises(InvalidInput, match="there is no executor 'lokal'"):
         project.run(executor="lokal")
     project.edit("train.py", "def best(fits):", "def best(fits:")

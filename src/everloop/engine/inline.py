@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections import deque
+from typing import TextIO
 
 from everloop.engine.contract import Job, Outcome, failure_of, resolve
 from everloop.engine.limits import trim
@@ -42,7 +44,7 @@ class InlineExecutor:
         begun = time.perf_counter()
         try:
             with (
-                open(job.log, "a", encoding="utf-8", errors="replace", buffering=1) as log,
+                contextlib.closing(_Log(job.log)) as log,
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
             ):
@@ -55,3 +57,33 @@ class InlineExecutor:
 
     def close(self) -> None:
         self._waiting.clear()
+
+
+class _Log(io.TextIOBase):
+    """A log that is made when the first thing is written: most small jobs print nothing."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self._file is None:
+            self._file = open(self._path, "a", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115 (closed by close)
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def fileno(self) -> int:
+        self.write("")
+        assert self._file is not None
+        return self._file.fileno()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()

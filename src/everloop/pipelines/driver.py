@@ -168,7 +168,7 @@ class _Driver:
         self.unrecorded: set[int] = set()
         self.held: set[str] = set()
         self.gates: dict[int, _Gate] = {}
-        self.flushed_at = time.monotonic()
+        self.flushed_at, self.flush_after = time.monotonic(), FLUSH_SECONDS
         self.renewed_at = time.monotonic()
         self.parts: dict[int, KeyParts] = {}
         self.before: dict[str, tuple[set[str], KeysBefore]] = {}
@@ -390,7 +390,7 @@ class _Driver:
             outcomes = self.executor.wait(0.0 if moved else ASK_AGAIN_SECONDS) if self.running else []
             for outcome in outcomes:
                 self._take(outcome)
-            if len(self.finished) >= BATCH or time.monotonic() - self.flushed_at > FLUSH_SECONDS:
+            if len(self.finished) >= BATCH or time.monotonic() - self.flushed_at > self.flush_after:
                 self._flush()
             if self.elsewhere:
                 if not moved and not outcomes and not self.running:
@@ -423,7 +423,13 @@ class _Driver:
             else:
                 self._make_key(node)
                 asked.append(node)
-        known = self._lookup([node for node in asked if node.step.options.cache and not self.force])
+        known = self._lookup(
+            [
+                node
+                for node in asked
+                if node.step.options.cache and not self.force and self._may_be_known(node)
+            ]
+        )
         for node in asked:
             hit = known.get(node.key)
             if hit is not None:
@@ -435,6 +441,12 @@ class _Driver:
                 node.python = self.environments.python(node.step.options.environment)
                 self.to_claim.append(node)
         return count
+
+    def _may_be_known(self, node: Node) -> bool:
+        """Whether to look a step up before it is claimed. Where what it builds on was computed just now it is hardly known, and
+        the claim will tell."""
+        records = [self.graph.nodes[each].record for each in node.needs]
+        return self.dry_run or not any(each is not None and each.status == "executed" for each in records)
 
     def _expand(self, node: Node) -> None:
         lengths = [
@@ -608,11 +620,26 @@ class _Driver:
             if node.not_before > time.monotonic():  # it failed, and is tried again in a while
                 self.claimed.append(node)
                 continue
-            if any(each in self.unrecorded for each in node.needs):
-                self._flush()  # a step begins when its inputs are recorded: what is killed with it is its own work alone
+            if self._must_record(node):
+                self._flush()
             self._start(node)
             count += 1
         return count
+
+    def _must_record(self, node: Node) -> bool:
+        """Whether what a step builds on has to be recorded before it begins, so that what is killed with it is its own work
+        alone. What took a few milliseconds and left no traces may be done again."""
+        needed = self.unrecorded & node.needs
+        if not needed:
+            return False
+        records = [self.graph.nodes[each].record for each in needed]
+        steps = [self.graph.nodes[each].step.options for each in needed]
+        return (
+            node.run is not None
+            or not all(each.cache for each in steps)
+            or any(each is None or each.run is not None for each in records)
+            or sum(each.record.seconds for each in self.finished) > FLUSH_SECONDS / 4
+        )
 
     def _start(self, node: Node) -> None:
         assert node.stored_arguments is not None
@@ -831,6 +858,9 @@ class _Driver:
             batch, self.finished = self.finished, []
             self.unrecorded.clear()
             self.room.commit(self.run_id, batch)
+            now = time.monotonic()
+            # A ledger that is slow, or far away, is not kept busy with many small records.
+            self.flushed_at, self.flush_after = now, max(FLUSH_SECONDS, 4 * (now - self.flushed_at))
             self.held.difference_update(each.record.key for each in batch if each.record.status == "executed")
 
     def _ask_whether_to_stop(self) -> None:
