@@ -31,8 +31,8 @@ WRITING: dict[str, Any] = {
     "compression": "zstd",
     "row_group_size": 1 << 30,
     "use_content_defined_chunking": {
-        "min_chunk_size": 64 * 1024,
-        "max_chunk_size": 256 * 1024,
+        "min_chunk_size": 32 * 1024,
+        "max_chunk_size": 128 * 1024,
         "norm_level": 0,
     },
 }

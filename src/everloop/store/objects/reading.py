@@ -35,6 +35,7 @@ class ChunkedReader(io.RawIOBase):
         self._fetch = fetch
         self._position = 0
         self._held: list[bytes] = []
+        self._large = False
         self._held_from = 0  # the number of the first chunk that is held
 
     def readable(self) -> bool:
@@ -78,8 +79,10 @@ class ChunkedReader(io.RawIOBase):
         if not 0 <= number - self._held_from < len(self._held):
             follows = number == self._held_from + len(self._held)
             # The first access reads ahead too; after a jump only what was asked for is fetched. Who asks for much at once knows
-            # what comes next, and is not read ahead for.
-            ahead = follows and until - self._starts[number] < LARGE_REQUEST
+            # what comes next, and is not read ahead for, nor for the rest of it, which a buffer in between asks for by itself.
+            large = until - self._starts[number] >= LARGE_REQUEST
+            ahead = follows and not large and not self._large
+            self._large = large
             last, start = number, self._starts[number]
             while last + 1 < len(self._chunks) and (ahead or self._starts[last + 1] < until):
                 if self._starts[last + 2] - start > READ_AHEAD:
