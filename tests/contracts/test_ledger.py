@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from everloop.errors import StorageError, Unavailable
 from everloop.governance.chain import walk
 from everloop.store.ledger import Ledger, Transaction, open_ledger, versions
 from everloop.store.ledger.engines import begin_write, make_engine
+from everloop.store.ledger.lineage import lineage
 from everloop.store.ledger.state import doubtful_rows
 from everloop.store.ledger.transaction import SEAL_EVERY
 from everloop.store.schema.base import changes, cursors, edges, events, metadata, tokens
@@ -265,6 +267,50 @@ class LedgerContract:
                 tx.edge(source, target, "consumed")
         assert {(s, t) for s, t, _ in ledger.edges_of("model:m@v1", upward=True)} == set(pairs)
         assert [t for _, t, _ in ledger.edges_of("data:other@v1", upward=False)] == ["run:9"]
+
+    @pytest.mark.parametrize("most", [3, 100])
+    def test_lineage_of_any_graph_is_that_of_walking_it_by_hand(self, ledger: Ledger, most: int) -> None:
+        choose = random.Random(most)
+        names = [f"{kind}:{number}" for kind in ("data", "run", "model", "endpoint") for number in range(6)]
+        pairs = {(choose.choice(names), choose.choice(names)) for _ in range(30)}
+        with ledger.transaction("ann") as tx:
+            for source, target in pairs:
+                tx.edge(source, target, "went")
+        for start in names:
+            for upward in (True, False):
+                with ledger.read() as look:
+                    found = lineage(look, [start], upward=upward, most=most)
+                by_hand: set[tuple[str, str]] = set()
+                waiting, seen = [start], {start}
+                while waiting:
+                    here = waiting.pop()
+                    beside = {each for each in pairs if each[1 if upward else 0] == here}
+                    by_hand |= beside
+                    new = {each[0 if upward else 1] for each in beside} - seen
+                    seen |= new
+                    waiting += new
+                told = {(source, target) for source, target, _ in found.edges}
+                assert told <= by_hand
+                if not found.more:
+                    assert told == by_hand
+
+    def test_a_hub_gives_its_newest_runs_and_all_that_any_of_them_made(self, ledger: Ledger) -> None:
+        with ledger.transaction("ann") as tx:
+            for number in range(30):
+                tx.edge("data:hub@v1", f"run:{number:032x}", "consumed")
+                tx.edge(f"run:{number:032x}", f"run:f{number:031x}", "child")
+            tx.edge(f"run:{0:032x}", "data:made@v1", "produced")  # by a run itself
+            tx.edge(f"run:f{1:031x}", "model:made@v1", "produced")  # by a step
+            tx.edge("model:made@v1", "endpoint:made", "deployed")
+            tx.edge("run:" + "a" * 32, "model:other@v1", "produced")
+        with ledger.read() as look:
+            found = lineage(look, ["data:hub@v1"], upward=False, most=5)
+        targets = {target for _, target, _ in found.edges}
+        assert {f"run:{number:032x}" for number in range(25, 30)} <= targets
+        assert {"data:made@v1", "model:made@v1", "endpoint:made"} <= targets
+        assert "model:other@v1" not in targets
+        assert found.more == {"run": 25}
+        assert len([each for each in targets if each.startswith("run:")]) == 5
 
     def test_a_row_that_is_there_is_not_new(self, ledger: Ledger) -> None:
         with ledger.transaction("ann") as tx:

@@ -145,7 +145,9 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
         identifier = run.removeprefix("run:")
         query = (
             sa.select(pipeline_runs)
-            .where(pipeline_runs.c.run.startswith(identifier, autoescape=True))
+            .where(
+                pipeline_runs.c.run >= identifier, pipeline_runs.c.run < f"{identifier}g"
+            )  # hexadecimal digits
             .limit(2)
         )
         with self.look() as look:

@@ -36,7 +36,8 @@ def lineage(look: Reader, starts: Sequence[str], *, upward: bool, most: int) -> 
     Of up to `most` runs, the newest. What older ones that read one of the objects made (models, datasets) is found all the same,
     with the run that made each.
     """
-    return _Walk(look, upward, most).through(starts)
+    walk = _Walk(look, upward, most)
+    return walk.at_once(starts) or walk.through(starts)
 
 
 class _Walk:
@@ -54,6 +55,21 @@ class _Walk:
         self.runs = 0
         self.is_full = False
         """No more runs are taken in."""
+
+    def at_once(self, starts: Sequence[str]) -> Lineage | None:
+        """All of it in one question, when there is not too much; None when there is."""
+        most = min(self.most, FEW)
+        begin = sa.union_all(*(sa.select(sa.literal(each, sa.String).label("node")) for each in starts))
+        begun = begin.subquery()
+        walk = sa.select(begun.c.node).cte("walk", recursive=True)
+        walk = walk.union(sa.select(self.there).select_from(walk.join(edges, self.here == walk.c.node)))
+        nodes = [row.node for row in self.look.all(sa.select(walk.c.node).limit(most + 1))]
+        if len(nodes) > most:
+            return None
+        for part in _parts(nodes):
+            for row in self.look.all(sa.select(edges).where(self.here.in_(part))):
+                self.found[row.source, row.target, row.role] = None
+        return Lineage(sorted(self.found), {})
 
     def through(self, starts: Sequence[str]) -> Lineage:
         frontier = list(dict.fromkeys(starts))
