@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say which steps would be executed and why; execute nothing.")
 @click.option("--force", is_flag=True, help="Execute every step, whatever is stored.")
 def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, force: bool) -> None:
-    """Run a pipeline: FILE.py:NAME, MODULE:NAME, dvc.yaml or MLproject. Steps whose code, inputs and parameters did not change are not executed."""
+    """Run a pipeline: FILE.py:NAME, MODULE:NAME, dvc.yaml or MLproject. What did not change is not executed."""
     given = parameters(params)
     room = workspace(write=True).pipelines
     told = None if as_json() or dry_run else _say_step
