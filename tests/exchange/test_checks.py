@@ -351,6 +351,86 @@ def test_what_cannot_be_translated_is_listed_and_fails(each: Any, reason: str) -
     assert judged(TABLE, ev.checks_from({"expectations": [each]}, "t", allow_untranslated=True)).passed
 
 
+CONDITIONS = [
+    "i > 0",
+    "i != 1",
+    "not i == 1",
+    'x < 1 & s == "a"',
+    '(x >= 0.5 | i in [1, 2]) and s != "a"',
+    "i not in [1] and -1 <= x <= 1",
+    "~(x.isnull() | i == -1)",
+    "`two words` == 2 and s.notna()",
+]
+RULES: list[tuple[str, dict[str, Any]]] = [
+    ("expect_column_values_to_not_be_null", {"column": "s"}),
+    ("expect_column_values_to_be_null", {"column": "x"}),
+    (
+        "expect_column_values_to_be_between",
+        {"column": "x", "min_value": 0, "strict_min": True, "max_value": 1},
+    ),
+    ("expect_column_values_to_be_in_set", {"column": "s", "value_set": ["a", "b"]}),
+    ("expect_column_values_to_not_be_in_set", {"column": "i", "value_set": [1, 2]}),
+    ("expect_column_values_to_match_regex", {"column": "s", "regex": "[ab]"}),
+    ("expect_column_value_lengths_to_be_between", {"column": "s", "min_value": 2, "mostly": 0.5}),
+    ("expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "i", "column_B": "two words"}),
+]
+
+
+@pytest.mark.parametrize("written", CONDITIONS)
+def test_a_condition_takes_the_rows_that_pandas_takes(written: str) -> None:
+    """Judged under a condition, a table has the failures that its rows have which pandas' `query` gives."""
+    values = {
+        "i": [-1, 1, 2, 1, None, 3, 0, 1],
+        "x": [0.5, None, 1.0, -1.0, 0.7, math.nan, 2.0, 0.1],
+        "s": ["a", "b", None, "ab", "a", "c", "", "xa"],
+        "two words": [2, 2, 1, 2, 2, None, 2, 0],
+    }
+    frame = pd.DataFrame(values)
+    some = frame.query(written, engine="python").index.tolist()
+    table = pa.table({name: pa.array(column, from_pandas=True) for name, column in values.items()})
+    assert 0 < len(some) < table.num_rows
+
+    def found(rows: pa.Table, extra: dict[str, Any]) -> dict[str, tuple[int, bool]]:
+        listed = [{"type": kind, "kwargs": kwargs | extra} for kind, kwargs in RULES]
+        suite = great_expectations.suite_of({"expectations": listed}, "t")
+        assert not untranslated(suite)
+        return {each.name: (each.failed_rows, each.passed) for each in judged(rows, suite).checks}
+
+    where = {"row_condition": written, "condition_parser": "pandas"}
+    assert found(table, where) == found(table.take(some), {})
+
+
+@pytest.mark.parametrize(
+    ("written", "parser", "reason"),
+    [
+        ("i > @limit", "pandas", "not understood"),
+        ("i.abs() > 1", "pandas", "not understood"),
+        ("i >", "pandas", "not understood"),
+        ("__import__('os').system('true')", "pandas", "not understood"),
+        ("i > 3", "spark", "written for spark"),
+        ({"type": "comparison"}, "pandas", "written for"),
+    ],
+)
+def test_a_condition_that_is_not_understood_is_listed(written: Any, parser: str, reason: str) -> None:
+    kwargs = {"column": "i", "row_condition": written, "condition_parser": parser}
+    each = {"type": "expect_column_values_to_not_be_null", "kwargs": kwargs}
+    [said] = untranslated(great_expectations.suite_of({"expectations": [each]}, "t")).values()
+    assert reason in said
+
+
+def test_a_condition_on_a_rule_of_the_whole_column_is_listed() -> None:
+    kwargs = {
+        "column": "i",
+        "min_value": 1,
+        "row_condition": 'col("i") > 1',
+        "condition_parser": "great_expectations",
+    }
+    suite = great_expectations.suite_of(
+        {"expectations": [{"type": "expect_column_max_to_be_between", "kwargs": kwargs}]}, "t"
+    )
+    assert "more than one of them at a time" in next(iter(untranslated(suite).values()))
+
+
 def test_suites_from_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,7 +451,7 @@ def test_suites_from_disk(
         "city.column_values_to_match_regex": True,
         "unexpected_rows_expectation": True,
         "miles.column_kl_divergence_to_be_less_than": False,
-        "city.column_values_to_be_in_set": False,
+        "city.column_values_to_be_in_set": True,  # where id > 3, and there is no such row
     }
     code, results, report = run("gx_1.json")
     assert (code, results, report["suite"]) == (1, new, "trips suite")

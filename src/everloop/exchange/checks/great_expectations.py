@@ -14,6 +14,7 @@ from typing import Any
 from everloop.domain.checks import AnyCheck, Severity, Suite
 from everloop.domain.checks import declaring as check
 from everloop.errors import InvalidDefinition
+from everloop.exchange.checks.conditions import condition, of_rows
 from everloop.exchange.checks.translating import (
     CannotSay,
     Translation,
@@ -36,7 +37,6 @@ _ABOUT = (
     "include_config",
     "batch_id",
     "meta",
-    "condition_parser",
     "column_index",
 )
 """What is said about the way of asking, not about the data."""
@@ -75,8 +75,8 @@ def _checks(kind: str, said: Said, name: str, severity: Severity) -> list[AnyChe
         raise CannotSay("there is no counterpart" if kind.startswith("expect") else "it is of no known kind")
     if "$PARAMETER" in str(said):
         raise CannotSay("it has parameters that are given when it runs")
-    if said.pop("row_condition", None) is not None:
-        raise CannotSay("it is about some of the rows only")
+    where = said.pop("row_condition", None)
+    parser = str(said.pop("condition_parser", "pandas"))
     for ignored in _ABOUT:
         said.pop(ignored, None)
     if said.pop("parse_strings_as_datetimes", False):
@@ -91,7 +91,10 @@ def _checks(kind: str, said: Said, name: str, severity: Severity) -> list[AnyChe
     found = make(said, shared)
     if said:
         raise CannotSay(f"it says {', '.join(sorted(said))}, which has no counterpart")
-    return found
+    if where is None:
+        return found
+    holds = condition(where, parser)
+    return [of_rows(each, holds) for each in found]
 
 
 def _ends(said: Said) -> dict[str, Any]:
