@@ -12,7 +12,7 @@ CHROMIUM ?= /usr/bin/chromium
 PYTEST := $(BIN)/python -m pytest
 export UV_NO_PROGRESS := 1
 
-.PHONY: help setup mlflow-clients peers ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak lock clean
+.PHONY: help setup mlflow-clients peers ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak soak-pipelines lock clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
@@ -58,12 +58,12 @@ test-core: setup mlflow-clients    ## all tests but the pages (TESTS=tests/unit 
 	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
-	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages $(ARGS); \
+	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages -n $(JOBS) --dist loadfile $(ARGS); \
 	elif test -n "$${CI:-}"; then echo "Chromium is missing: apt-get install --no-install-recommends chromium"; exit 1; \
 	else echo "Pages not tested: Chromium is missing (apt-get install --no-install-recommends chromium)"; fi
 docs: setup     ## run every example in the documents and the docstrings
-	@$(PYTEST) README.md docs
-	@$(PYTEST) --doctest-modules --ignore-glob="*/migrations/*" src/everloop
+	@$(PYTEST) README.md docs -n $(JOBS) --dist loadfile
+	@$(PYTEST) --doctest-modules --ignore-glob="*/migrations/*" src/everloop -n $(JOBS) --dist loadfile
 reference: setup    ## write docs/reference/ anew from the code: after a changed command, operation, public name or decision
 	@$(BIN)/python docs/reference/generate.py
 fmt: setup      ## format the code and repair what ruff can repair
@@ -86,6 +86,8 @@ soak: setup     ## contracts and crash tests again and again with new random exa
 	@end=$$(( $$(date +%s) + $(MINUTES) * 60 )); round=0; \
 	while test $$(date +%s) -lt $$end; do round=$$(( round + 1 )); echo "== round $$round"; \
 	HYPOTHESIS_PROFILE=soak $(PYTEST) tests/contracts tests/crash tests/unit -n $(JOBS) --dist loadfile -q; done
+soak-pipelines: setup    ## KILLS=100 times kill -9 while pipelines run, and a Ray cluster that loses a node
+	@EVERLOOP_TEST_KILLS=$(or $(KILLS),100) $(PYTEST) tests/crash/test_pipelines_harness.py tests/crash/test_pipelines_ray_nodes.py -s $(ARGS)
 
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 # --upgrade, or old pins would be kept as preferences. The files hold versions and hashes, never an address.
