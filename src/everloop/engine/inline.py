@@ -85,5 +85,6 @@ class _Log(io.TextIOBase):
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            file, self._file = self._file, None  # closing the base flushes once more
+            file.close()
         super().close()
