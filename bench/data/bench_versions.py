@@ -5,13 +5,14 @@
     small files   20,000 of 4,096 random bytes, 1,000 a folder: added, added again with nothing changed and with one file
                   changed; status; checked out by copy and by hard link, for the first time and again. `cp -r` and `cp -rl` of
                   the same folder in the same round
-    one file      of random bytes: added, and added again, beside `cp` and one pass of SHA-256
+    one file      of random bytes: added, and added again, beside `cp` and one pass of SHA-256; and beside the same with the copy
+                  brought to stable storage, as what is added always is: `cp` alone ends while most of it is in memory only
     changes       of a Parquet table of about 200 MB (1 % of its rows appended; 1 % inserted in the middle), and of a binary of
                   200 MB (100 pieces, together 1 %, replaced): bytes that the store grows by
 
-Each work is a command of its own, as a user types it, so the start of Python is in every figure. `wall` and `processor` are
-seconds, the middle of the rounds; `ratio` is of wall times in the same round. DVC runs where `.venv-peers-data` holds it. With
---small everything is a hundredth, to see that it works.
+Each work is a command of its own, as a user types it, so the start of Python is in every figure; workspace and DVC repository
+are made before. `wall` and `processor` are seconds, the middle of the rounds; `ratio` is of wall times in the same round. DVC runs
+where `.venv-peers-data` holds it. With --small everything is a hundredth, to see that it works.
 """
 
 from __future__ import annotations
@@ -79,6 +80,11 @@ class Table:
         print()
 
 
+def make_workspace(project: Path) -> None:
+    command = [*EVERLOOP, "data", "list"]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+
+
 def processor() -> float:
     """Processor seconds of this process and of the children it has waited for."""
     times = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -105,6 +111,7 @@ def _small_round(table: Table, place: Path, files: int) -> None:
         if number % 1000 == 0:
             (source / f"{number // 1000:03d}").mkdir(parents=True)
         (source / f"{number // 1000:03d}" / f"{number:06d}.bin").write_bytes(os.urandom(4096))
+    make_workspace(project)
     add = (*EVERLOOP, "data", "add", source, "--name", "small")
     table.run("cp -r", "cp", "-r", source, place / "copy", cwd=place)
     table.run("cp -rl", "cp", "-rl", source, place / "links", cwd=place)
@@ -151,9 +158,18 @@ def one_file(rounds: int, megabytes: int) -> None:
                 for _ in range(megabytes):
                     file.write(os.urandom(1 << 20))
             os.sync()
+            make_workspace(project)
             add = (*EVERLOOP, "data", "add", source, "--name", "big")
             with table.time("cp, and SHA-256"):
                 subprocess.run(["cp", source, folder / "copy.bin"], check=True)
+                with source.open("rb") as file:
+                    hashlib.file_digest(file, "sha256")
+            (folder / "copy.bin").unlink()
+            os.sync()
+            with table.time("cp, its sync, and SHA-256"):
+                subprocess.run(["cp", source, folder / "copy.bin"], check=True)
+                with (folder / "copy.bin").open("rb") as file:
+                    os.fsync(file.fileno())
                 with source.open("rb") as file:
                     hashlib.file_digest(file, "sha256")
             (folder / "copy.bin").unlink()
