@@ -80,7 +80,9 @@ def test_trials_run_beside_each_other_and_each_says_what_it_was_chosen_on(
         assert ask(plan, earlier, trial.number) == trial.params
     children = set(project.workspace.tracking.describe(found.run).children)
     assert {run for each in found.trials for run in each.runs} == children
-    assert "met" not in capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert "met" not in printed.out
+    assert "Fatal" not in printed.err
     more = project.room.resume_sweep(found.run, trials=5, jobs=2, executor="inline")
     assert more.trials[:4] == found.trials
     assert more.trials[4].running == ()

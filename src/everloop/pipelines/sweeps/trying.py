@@ -210,7 +210,9 @@ def main(answer: str) -> None:
 
 
 def _end_with_the_sweep() -> None:
-    sys.stdin.buffer.read()
+    os.read(
+        sys.stdin.fileno(), 1
+    )  # not through sys.stdin, whose lock this thread would hold when Python shuts down
     os._exit(1)
 
 
