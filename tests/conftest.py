@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.support.s3", "tests.support.postgres", "tests.support.ray", "tests.support.workspaces"]
 
 # Two busy cores make single examples slow without anything being wrong, so no deadline is set.
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("dev", deadline=None, max_examples=50)  # make soak looks further
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
 settings.register_profile(
     "soak", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
 )
