@@ -327,7 +327,10 @@ export function drawLineage(part: ParentNode): void {
     };
     show();
     const focus = canvas.querySelector<SVGGraphicsElement>(".node.focus");
-    if (focus !== null) canvas.scrollLeft = focus.getBBox().x - canvas.clientWidth / 2;
+    if (focus !== null) {
+      const { x, y, width, height } = focus.getBBox();
+      canvas.scrollTo(x + (width - canvas.clientWidth) / 2, y + (height - canvas.clientHeight) / 2);
+    }
     if (graph.nodes.length > 12) addSearch(figure, graph, canvas);
   }
 }

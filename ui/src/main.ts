@@ -14,6 +14,8 @@ import { showTimes } from "./times";
 async function enliven(part: ParentNode): Promise<void> {
   showTimes(part);
   restoreSelection(part);
+  // Grids over time end with the newest: what there is no room for is the past.
+  for (const wrap of part.querySelectorAll(".table-wrap:has(> .grid)")) wrap.scrollLeft = wrap.scrollWidth;
   if (part.querySelector("[data-plot]") !== null) {
     const plots = await import("./plots");
     plots.drawPlots(part);

@@ -158,23 +158,16 @@ def durations(past: Sequence[PastRun]) -> plots.Spec | None:
     series = []
     for title, wanted in (("finished", True), ("failed or stopped", False)):
         some = [each for each in over if (each.status == "finished") is wanted]
-        if some:
-            series.append(
-                {
-                    "name": title,
-                    "key": title,
-                    "points": [[each.started.isoformat(), each.seconds] for each in some],
-                    "labels": [f"{each.run[:12]}, {each.status}" for each in some],
-                    "hrefs": [f"/runs/{each.run}" for each in some],
-                }
+        series.append(
+            plots.cloud(
+                title,
+                [[each.started.isoformat(), each.seconds] for each in some],
+                [f"{each.run[:12]}, {each.status}" for each in some],
+                [f"/runs/{each.run}" for each in some],
             )
-    return {
-        "kind": "scatter",
-        "name": "durations",
-        "x": {"name": "Began", "type": "time"},
-        "y": {"name": "Took", "unit": "s", "zero": True},
-        "series": series,
-    }
+        )
+    took = {"name": "Took", "unit": "s", "zero": True}
+    return plots.scatter("durations", series, x={"name": "Began", "type": "time"}, y=took)
 
 
 def run_command(source: str, params: Mapping[str, Any]) -> str:

@@ -91,6 +91,13 @@ def _runs(workspace: Workspace, text: str) -> Iterator[Hit]:
         yield Hit(run.reference, run.name, f"{run.experiment}, {run.status}")
 
 
+def _pipelines(workspace: Workspace, text: str) -> Iterator[Hit]:
+    for each in workspace.pipelines.overview(recent=1):
+        if text.lower() in each.pipeline.lower():
+            runs = "1 run" if each.runs == 1 else f"{each.runs:,} runs"
+            yield Hit(f"pipeline:{each.pipeline}", each.pipeline, f"{runs}, {each.recent[0].status}")
+
+
 def _models(workspace: Workspace, text: str) -> Iterator[Hit]:
     for each in workspace.registry.models():
         if text.lower() in each.name.lower():
@@ -114,6 +121,7 @@ _KINDS: dict[str, Callable[[Workspace, str], Iterator[Hit]]] = {
     "Data": _datasets,
     "Features": _features,
     "Runs": _runs,
+    "Pipelines": _pipelines,
     "Models": _models,
     "Endpoints": _endpoints,
     "Alerts": _alerts,

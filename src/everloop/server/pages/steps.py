@@ -194,26 +194,19 @@ def durations(history: Sequence[StepMoment]) -> plots.Spec | None:
     """How long the step took, each time that it was executed; None when that was once or never."""
     series = []
     for status in ("executed", "failed"):
-        some = [each for each in reversed(history) if each.status == status and each.ended is not None]
-        if some:
-            series.append(
-                {
-                    "name": status,
-                    "key": status,
-                    "points": [[each.ended.isoformat(), each.seconds] for each in some if each.ended],
-                    "labels": [f"{each.name} of run {each.of[:12]}" for each in some],
-                    "hrefs": [f"/runs/{each.of}/steps/{each.position}" for each in some],
-                }
+        some = [each for each in reversed(history) if each.status == status]
+        series.append(
+            plots.cloud(
+                status,
+                [[each.ended.isoformat(), each.seconds] for each in some if each.ended],
+                [f"{each.name} of run {each.of[:12]}" for each in some if each.ended],
+                [f"/runs/{each.of}/steps/{each.position}" for each in some if each.ended],
             )
+        )
     if sum(len(each["points"]) for each in series) < 2:
         return None
-    return {
-        "kind": "scatter",
-        "name": "durations",
-        "x": {"name": "Ended", "type": "time"},
-        "y": {"name": "Took", "unit": "s", "zero": True},
-        "series": series,
-    }
+    took = {"name": "Took", "unit": "s", "zero": True}
+    return plots.scatter("durations", series, x={"name": "Ended", "type": "time"}, y=took)
 
 
 def _find(request: Request, workspace: Workspace) -> tuple[str, StepRecord]:

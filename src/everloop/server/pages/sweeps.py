@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -94,7 +94,7 @@ def sweep(request: Request, workspace: Workspace) -> dict[str, Any]:
         "parallel": parallel(result.trials, list(plan.space), plan.space, objectives, result.best),
         "slices": slices(result.trials, plan.space, objectives[0], result.best),
         "importance": importance(result.importance),
-        "front": front(result) if len(objectives) > 1 else None,
+        "front": pareto(result) if len(objectives) > 1 else None,
         "trials": ranked(result.trials, objectives[0])[:MOST_TRIALS],
         "trial_count": len(result.trials),
         "on_front": set(result.front),
@@ -155,28 +155,24 @@ def history(trials: Sequence[Trial], objective: Objective, best: int | None) -> 
         until.append([each.number, value if not until else better(until[-1][1], value)])
     series = [
         {"name": "best so far", "key": "best", "points": until, "joined": "step"},
-        _scattered("finished", [each for each in over if each.number != best]),
-        _scattered("the best", [each for each in over if each.number == best]),
-        _scattered("stopped early", [each for each in trials if each.status == "pruned"]),
+        _cloud("finished", [each for each in over if each.number != best]),
+        _cloud("the best", [each for each in over if each.number == best]),
+        _cloud("stopped early", [each for each in trials if each.status == "pruned"]),
     ]
-    return {
-        "kind": "scatter",
-        "name": "history",
-        "x": {"name": "Trial"},
-        "y": {"name": objective.metric},
-        "series": [each for each in series if each["points"]],
-    }
+    return plots.scatter("history", series, x={"name": "Trial"}, y={"name": objective.metric})
 
 
-def _scattered(title: str, trials: Sequence[Trial]) -> dict[str, Any]:
+def _cloud(
+    title: str, trials: Sequence[Trial], place: Callable[[Trial], Any] = lambda trial: trial.number
+) -> plots.Spec:
+    """Trials that have a value, at `place` on the x axis."""
     some = [each for each in trials if value_of(each) is not None]
-    return {
-        "name": title,
-        "key": title,
-        "points": [[each.number, value_of(each)] for each in some],
-        "labels": [f"trial {each.number}" for each in some],
-        "hrefs": [f"/runs/{each.runs[-1]}" if each.runs else "" for each in some],
-    }
+    return plots.cloud(
+        title,
+        [[place(each), value_of(each)] for each in some],
+        [f"trial {each.number}" for each in some],
+        [f"/runs/{each.runs[-1]}" if each.runs else "" for each in some],
+    )
 
 
 def parallel(
@@ -226,35 +222,20 @@ def slices(
 ) -> list[tuple[str, plots.Spec]]:
     """The objective over each parameter alone."""
     over = [each for each in trials if each.status == "finished" and each.values]
+    if not over:
+        return []
     found = []
     for name, dimension in list(space.items())[:MOST_SLICES]:
-        series = []
-        for title, some in (
-            ("trials", [each for each in over if each.number != best]),
-            ("best", [each for each in over if each.number == best]),
-        ):
-            if some:
-                series.append(
-                    {
-                        "name": title,
-                        "key": title,
-                        "points": [
-                            [_place(each.params.get(name), dimension), plots.finite(each.means[0])]
-                            for each in some
-                        ],
-                        "labels": [f"trial {each.number}" for each in some],
-                        "hrefs": [f"/runs/{each.runs[-1]}" if each.runs else "" for each in some],
-                    }
-                )
-        if series:
-            spec = {
-                "kind": "scatter",
-                "name": name,
-                "x": _axis(name, dimension),
-                "y": {"name": objective.metric},
-                "series": series,
-            }
-            found.append((name, spec))
+
+        def place(trial: Trial, name: str = name, dimension: Dimension = dimension) -> Any:
+            return _place(trial.params.get(name), dimension)
+
+        series = [
+            _cloud("trials", [each for each in over if each.number != best], place),
+            _cloud("best", [each for each in over if each.number == best], place),
+        ]
+        spec = plots.scatter(name, series, x=_axis(name, dimension), y={"name": objective.metric})
+        found.append((name, spec))
     return found
 
 
@@ -272,33 +253,28 @@ def importance(shares: dict[str, float]) -> plots.Spec | None:
     }
 
 
-def front(result: SweepResult) -> plots.Spec | None:
+def pareto(result: SweepResult) -> plots.Spec | None:
     """All trials over the first two objectives, those that no other beats in all of them joined by a line."""
     one, other = result.objectives[:2]
     over = [each for each in result.trials if each.status == "finished" and each.values]
     if not over:
         return None
-    on = [each for each in over if each.number in set(result.front)]
-    series: list[dict[str, Any]] = []
-    for title, some in (
-        ("beaten by another", [each for each in over if each.number not in set(result.front)]),
-        ("Pareto front", sorted(on, key=lambda each: each.means[0])),
-    ):
-        if some:
-            series.append(
-                {
-                    "name": title,
-                    "key": title,
-                    "points": [[each.means[0], each.means[1]] for each in some],
-                    "labels": [f"trial {each.number}" for each in some],
-                    "hrefs": [f"/runs/{each.runs[-1]}" if each.runs else "" for each in some],
-                }
-            )
-    series[-1]["joined"] = "line"
-    return {
-        "kind": "scatter",
-        "name": "front",
-        "x": {"name": one.metric},
-        "y": {"name": other.metric},
-        "series": series,
-    }
+    front = set(result.front)
+    series = [
+        _pairs("beaten by another", [each for each in over if each.number not in front]),
+        _pairs(
+            "Pareto front",
+            sorted((each for each in over if each.number in front), key=lambda each: each.means),
+        )
+        | {"joined": "line"},
+    ]
+    return plots.scatter("front", series, x={"name": one.metric}, y={"name": other.metric})
+
+
+def _pairs(title: str, trials: Sequence[Trial]) -> plots.Spec:
+    return plots.cloud(
+        title,
+        [[each.means[0], each.means[1]] for each in trials],
+        [f"trial {each.number}" for each in trials],
+        [f"/runs/{each.runs[-1]}" if each.runs else "" for each in trials],
+    )
