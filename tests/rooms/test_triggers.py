@@ -11,7 +11,7 @@ from tests.support.workspaces import FakeClock
 import everloop as ev
 from everloop.domain.alerts import Alert, AlertState, Report
 from everloop.domain.runs import Owner
-from everloop.domain.triggers import FilesArrive, FiringStatus, PipelineTrigger
+from everloop.domain.triggers import FiringStatus, PipelineTrigger
 from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing
@@ -388,9 +388,7 @@ def test_a_file_counts_once_it_has_stopped_growing(project: LocalWorkspace, cloc
 
 
 def declared_files(workspace: LocalWorkspace) -> list[FileSeen]:
-    on = workspace.loop.trigger("t").declaration.on
-    assert isinstance(on, FilesArrive)
-    return files_at(on, workspace.project)
+    return files_at(workspace.loop.file_patterns()["t"], workspace.project)
 
 
 def test_a_scheduler_looks_at_files_by_itself(project: LocalWorkspace, clock: FakeClock) -> None:
@@ -461,3 +459,24 @@ def test_who_waits_hears_of_each_end(project: LocalWorkspace, monkeypatch: pytes
     over = project.loop.wait_for_firings(asked, told=lambda each: heard.append(each.id))
     assert heard == asked
     assert {each.status for each in over} == {"failed"}
+
+
+def test_a_retraining_says_what_it_came_to(project: LocalWorkspace) -> None:
+    declare(project, pipeline="", retrain="delay", cron="0 3 * * *")
+    tick(project, NIGHT)
+    ((status, reason),) = history(project)
+    assert status == "failed"
+    assert reason.startswith("no policy says how 'delay' is trained")
+
+
+def test_it_is_the_newest_time_that_is_told_of(project: LocalWorkspace) -> None:
+    declare(project, cron="0 3 * * *")
+    declare(project, name="never", cron="0 3 * * *", start=NIGHT + timedelta(days=9))
+    tick(project, NIGHT)
+    project.loop.backfill("t", since=NIGHT - timedelta(days=1), until=NIGHT)
+    tick(project, NIGHT)
+    found = {each.name: each.last for each in project.loop.triggers()}
+    assert found["never"] is None
+    assert found["t"] == project.loop.trigger("t").last
+    assert found["t"] is not None
+    assert found["t"].scheduled == NIGHT

@@ -11,6 +11,7 @@ import string
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 from zoneinfo import ZoneInfo
@@ -503,6 +504,7 @@ def _cron(on: Cron, moment: datetime, *, reverse: bool = False) -> CronSim:
     return CronSim(expression, moment.astimezone(ZoneInfo(on.zone)), reverse=reverse)
 
 
+@cache
 def _zones() -> set[str]:
     from zoneinfo import available_timezones
 

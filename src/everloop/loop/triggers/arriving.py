@@ -32,6 +32,13 @@ class ArrivedFiles(Room):
 
     name = "loop"
 
+    @operation(Permission.READ)
+    def file_patterns(self) -> dict[str, str]:
+        """The patterns of files that are waited for, by trigger."""
+        with self.look() as look:
+            declared = {row.name: declaration_of(row).on for row in look.all(sa.select(triggers))}
+        return {name: on.pattern for name, on in declared.items() if isinstance(on, FilesArrive)}
+
     @operation(Permission.WRITE)
     def see_files(self, trigger: str, files: list[FileSeen], now: datetime) -> int:
         """What a look at a trigger's files found, of all that its pattern names. Those that are as they were at an earlier look
@@ -84,10 +91,10 @@ class ArrivedFiles(Room):
         return made
 
 
-def files_at(on: FilesArrive, project: Path) -> list[FileSeen]:
+def files_at(pattern: str, project: Path) -> list[FileSeen]:
     """The files that a pattern names now, relative to the project where they are inside."""
     found = []
-    for path in _named(on.pattern, project):
+    for path in _named(pattern, project):
         try:
             status = path.stat()
         except OSError:  # gone since it was listed

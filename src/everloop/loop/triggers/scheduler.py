@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import psutil
 
 from everloop.domain.runs import Owner
-from everloop.domain.triggers import FilesArrive, FiringStatus
+from everloop.domain.triggers import FiringStatus
 from everloop.errors import Conflict, EverloopError
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing
@@ -158,12 +158,11 @@ class Scheduler:
         if self._looked_at is not None and self._timer() - self._looked_at < LOOK_AT_FILES_SECONDS:
             return
         self._looked_at = self._timer()
-        for each in self._loop.triggers():
-            if isinstance(each.declaration.on, FilesArrive):
-                self._look_at(each.name, each.declaration.on, now)
+        for trigger, pattern in self._loop.file_patterns().items():
+            self._look_at(trigger, pattern, now)
 
-    def _look_at(self, trigger: str, on: FilesArrive, now: datetime) -> None:
-        files = files_at(on, self._loop.context.project)
+    def _look_at(self, trigger: str, pattern: str, now: datetime) -> None:
+        files = files_at(pattern, self._loop.context.project)
         before, told = self._files.get(trigger, ([], 0))
         told = told + 1 if files == before else 1
         self._files[trigger] = files, told
