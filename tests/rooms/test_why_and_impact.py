@@ -424,3 +424,16 @@ def test_every_kind_of_reference_is_explained(workspace, tmp_path):
     watched = workspace.provenance.why(alerts[0])
     assert {"watched", "concerns"} <= {link.role for link in watched.parents}
     assert any(link.source.startswith("run:") for link in watched.upward)
+
+
+def test_it_is_the_same_through_a_server(any_workspace):
+    any_workspace.data.add(pa.table({"x": [1.0]}), name="shared")
+    with any_workspace.tracking.start(name="reader") as run:
+        any_workspace.data.dataset("shared").to_arrow()
+    found = any_workspace.provenance.impact(["data:shared.x"]).affected
+    assert [(each.kind, each.reference, each.sure) for each in found] == [("run", run.reference, False)]
+    assert [link.target for link in any_workspace.provenance.why("data:shared", most=5).children] == [
+        run.reference
+    ]
+    with pytest.raises(NotFound, match="no column 'y'"):
+        any_workspace.provenance.impact(["data:shared.y"])
