@@ -11,8 +11,8 @@
                   200 MB (100 pieces, together 1 %, replaced): bytes that the store grows by
 
 Each work is a command of its own, as a user types it, so the start of Python is in every figure; workspace and DVC repository
-are made before. `wall` and `processor` are seconds, the middle of the rounds; `ratio` is of wall times in the same round. DVC runs
-where `.venv-peers-data` holds it. With --small everything is a hundredth, to see that it works.
+are made before. `wall` and `processor` are seconds, the middle of the rounds; `ratio` is of wall times in the same round. DVC
+runs where `.venv-peers-data` holds it. With --small everything is a hundredth, to see that it works.
 """
 
 from __future__ import annotations
