@@ -98,7 +98,7 @@ class Folder:
         """The closure of the function `own`, and what it returns."""
         for name, text in self.files.items():
             path = self.place / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_text() != text:
                 path.write_text(text)
         self.forget()
