@@ -58,7 +58,8 @@ STEPS = """
             print(line, file=file)
 
     def pause(epoch):
-        if epoch == 2 and os.environ.get("PAUSE"):
+        name = "PAUSE".upper()  # computed: else the variable would be part of the step's key
+        if epoch == 2 and os.environ.get(name):
             time.sleep(60)
     """
 
