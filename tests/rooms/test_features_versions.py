@@ -17,7 +17,10 @@ from everloop.cli.main import main
 from everloop.domain.canonical import canonical
 from everloop.domain.featureviews import FeatureView, declaration
 from everloop.errors import InvalidInput, NotFound
+from everloop.serving.predictions import within
+from everloop.serving.serving import Serving
 from everloop.workspace.feature_users import impact, unused
+from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -329,6 +332,51 @@ class TestCommands:
         assert kept["report"] == report
         assert run(*asked)[0] == 1
         assert len(run("features", "parity-reports")[1]["reports"]) == 1
+
+    def test_an_endpoints_log_is_compared_as_it_is(
+        self, run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of two models in the log, the rows of one, by the features it was logged with."""
+        from sklearn.linear_model import LinearRegression
+
+        run("data", "add", "weather.csv", "--name", "weather")
+        run("features", "apply", self.define(project, "served_views.py", "wind * 2"))
+        with LocalWorkspace(project) as workspace:
+            for name, features in (("old", ()), ("new", ("weather:wind",))):
+                with workspace.tracking.start(params={"a": 1}) as made:
+                    workspace.data.dataset("weather").to_arrow()
+                    model = LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0])
+                    made.log_model(model, example={"wind": np.array([1.0, 2.0])}, features=features)
+                workspace.registry.register(made.run_id, name)
+        models = ["model:new@v1"] * 5 + ["model:old@v1"] * 3 + ["model:new@v1"]
+        log = pa.table(
+            {
+                "prediction_id": [str(number) for number in range(9)],
+                "time": pa.array([NOON + timedelta(minutes=number) for number in range(9)], INSTANT),
+                "model": models,
+                "origin": ["JFK"] * 9,
+                "wind": [10.5] * 4 + [21.0] * 5,
+            }
+        )
+
+        def predictions(self: Serving, endpoint: str, *, since: Any = None, until: Any = None) -> pa.Table:
+            assert endpoint == "delay"
+            return within(log, since, until)
+
+        monkeypatch.setattr(Serving, "predictions", predictions)
+        asked = ["features", "parity", "endpoint:delay"]
+        code, report = run(*asked)
+        assert (code, report["compared"], report["different"]) == (1, 6, 2)
+        assert [each["column"] for each in report["columns"]] == ["wind"]
+        early = run(*asked, "--until", "2026-06-01T12:04:00Z")
+        assert (early[0], early[1]["compared"]) == (0, 4)
+        for more, said in [
+            (["--model", "old"], "without features"),
+            (["--since", "2026-06-02T00:00:00Z"], "no predictions"),
+        ]:
+            code, answer = run(*asked, *more)
+            assert (code, said in answer["error"]["message"]) == (2, True)
+        assert run("features", "parity", "weather.csv", "--since", "2026-06-02T00:00:00Z")[0] == 2
 
     @pytest.mark.parametrize(
         ("expression", "on_demand", "line", "said"),

@@ -12,6 +12,7 @@ from everloop.cli.feature_definitions import apply, describe, impact, unused
 from everloop.cli.frame import answer_no, command, emit, table, workspace
 from everloop.cli.instants import Instant
 from everloop.cli.online import forget, get, push
+from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -143,27 +144,55 @@ def materialize(views: tuple[str, ...], until: datetime | None, at: tuple[str, .
 
 
 @command()
-@click.argument("logged", type=click.Path(path_type=Path))
-@FEATURES
-@TIME
+@click.argument("logged", metavar="FILE|endpoint:NAME")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    help="view:feature, or view for all of it; give it again for more. Of an endpoint, its model's when not given.",
+)
+@click.option("--time", "time", default="", help="The column of instants; an endpoint's log has its own.")
+@click.option(
+    "--model", default="", help="Of an endpoint: which model's rows; of the one that answered last else."
+)
+@click.option("--since", type=Instant(), help="Of an endpoint: rows from this instant on.")
+@click.option("--until", type=Instant(), help="Of an endpoint: rows before this instant.")
 @AT
 @click.option("--tolerance", type=float, help="Greatest relative difference of two equal numbers.")
 @click.option("--record", is_flag=True, help="Keep the report with the views.")
 def parity(
-    logged: Path,
+    logged: str,
     features: tuple[str, ...],
     time: str,
+    model: str,
+    since: datetime | None,
+    until: datetime | None,
     at: tuple[str, ...],
     tolerance: float | None,
     record: bool,
 ) -> None:
-    """Recompute logged features from history and compare. Exit code 1 when any differs."""
+    """Recompute logged features from history and compare: of a Parquet or CSV file, or of what an endpoint's model was fed.
+    Exit code 1 when any differs."""
     from everloop.data.tables.parquet import read_table
+    from everloop.workspace.logged_features import TIME as LOGGED_TIME
+    from everloop.workspace.logged_features import logged_features
 
-    room = workspace(write=record).features
-    report = room.parity(read_table(logged), list(features), time=time, at=_pinned(at), tolerance=tolerance)
+    here = workspace(write=record)
+    wanted = list(features)
+    if logged.startswith("endpoint:"):
+        found = logged_features(here, logged, model=model, since=since, until=until)
+        rows, time, wanted = found.rows, time or LOGGED_TIME, wanted or found.features
+    else:
+        if not (features and time):
+            raise InvalidInput("say which features a file has, and when", hint="--feature VIEW --time COLUMN")
+        if model or since or until:
+            raise InvalidInput(
+                "--model, --since and --until are about an endpoint's log", hint="endpoint:NAME"
+            )
+        rows = read_table(Path(logged))
+    report = here.features.parity(rows, wanted, time=time, at=_pinned(at), tolerance=tolerance)
     if record:
-        room.record_parity(report)
+        here.features.record_parity(report)
     emit(report, _parity)
     if report.different:
         answer_no()
