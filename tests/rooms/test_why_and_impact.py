@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from everloop.cli.main import cli
-from everloop.errors import InvalidReference, NotFound
+from everloop.errors import InvalidInput, InvalidReference, NotFound
 
 TRAINING = """
     import numpy as np
@@ -253,6 +253,12 @@ def test_what_the_work_tree_changed_is_what_counts(tmp_path):
     git("rm", "-q", "--cached", "cleaning.py")
     (folder / "cleaning.py").unlink()
     assert edits(folder) == ["cleaning.py", "training.py", "new.py"]
+    for where, against, said in (
+        (folder, "nonsense", "is not a commit"),
+        (tmp_path, "HEAD", "not in a git work tree"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            edits(where, against)
 
 
 def test_the_command(project, monkeypatch):

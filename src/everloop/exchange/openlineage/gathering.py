@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
@@ -13,11 +12,10 @@ from everloop.domain.references import Kind, Reference
 from everloop.domain.runs import RunDetail
 from everloop.errors import NotFound
 from everloop.exchange.openlineage.events import JobName, RunFacts, Thing
+from everloop.tracking.worktree import git
 
 if TYPE_CHECKING:
     from everloop.workspace.workspace import Workspace
-
-GIT_SECONDS = 10.0
 
 
 class Gatherer:
@@ -115,16 +113,7 @@ class Gatherer:
 @lru_cache(maxsize=64)
 def _repository(project: Path) -> str:
     """The address of the repository that a project was cloned from; empty where it has none."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(project), "remote", "get-url", "origin"],
-            capture_output=True,
-            text=True,
-            timeout=GIT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    address = done.stdout.strip() if done.returncode == 0 else ""
+    answer = git(project, "remote", "get-url", "origin")
+    address = "" if answer is None else answer.decode(errors="replace").strip()
     host = address.partition("://")[2].partition("/")[0]
     return address.replace(f"{host.rpartition('@')[0]}@", "", 1) if "@" in host else address

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from everloop.errors import InvalidInput, Unavailable
+from everloop.errors import InvalidInput
 from everloop.pipelines.code.source import ModuleSource, Unit
-
-TIMEOUT = 30.0
+from everloop.tracking.worktree import git
 
 
 def edits(project: Path, against: str = "HEAD") -> list[str]:
     """The changes of a project's files since a commit, committed since or not: ``train.py::fit`` for each top-level name whose
     behaviour is not the same, the file's name where it is no Python, is new, is gone or cannot be read. Comments and
     formatting are no changes. Paths are relative to `project`. Raises InvalidInput outside a git work tree."""
+    if git(project, "rev-parse", "--is-inside-work-tree") is None:
+        raise InvalidInput(
+            f"{project} is not in a git work tree, so what changed is not known",
+            hint="name what would change, such as train.py::fit",
+        )
     commit = _git(project, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}").strip()
     if not commit:
         raise InvalidInput(f"'{against}' is not a commit of {project}", hint="name one that git knows")
-    listed = _git(project, "diff", "--name-only", "--relative", "-z", commit, "--", ".")
-    new = _git(project, "ls-files", "--others", "--exclude-standard", "-z", "--", ".")
+    places = ("--", ".", ":(exclude,glob)**/.everloop/**")
+    listed = _git(project, "diff", "--name-only", "--no-renames", "--relative", "-z", commit, *places)
+    new = _git(project, "ls-files", "--others", "--exclude-standard", "-z", *places)
     found: dict[str, None] = {}
     for name in [*filter(None, listed.split("\0")), *filter(None, new.split("\0"))]:
         found |= dict.fromkeys(_of_file(project, commit, name))
@@ -32,7 +36,7 @@ def _of_file(project: Path, commit: str, name: str) -> Iterator[str]:
     if not name.endswith(".py") or not path.is_file():
         yield name
         return
-    before = _git(project, "show", f"{commit}:./{name}", missing="")
+    before = _git(project, "show", f"{commit}:./{name}")
     try:
         was, now = _units(path, before.encode()), _units(path, path.read_bytes())
     except (SyntaxError, ValueError, OSError):
@@ -66,26 +70,6 @@ def _units(path: Path, text: bytes) -> dict[str, tuple[str, ...]]:
     return {label: tuple(digests) for label, digests in found.items()}
 
 
-def _git(project: Path, *arguments: str, missing: str | None = None) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(project), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except OSError as error:
-        raise Unavailable(
-            "git is not installed", hint="name what would change, such as train.py::fit"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"git took more than {TIMEOUT:.0f} s", hint="name what would change") from error
-    if done.returncode and missing is not None:
-        return missing
-    if done.returncode == 128 or (done.returncode and "rev-parse" not in arguments):
-        raise InvalidInput(
-            f"{project} is not in a git work tree, so what changed is not known",
-            hint="name what would change, such as train.py::fit",
-        )
-    return done.stdout
+def _git(project: Path, *arguments: str) -> str:
+    answer = git(project, *arguments)
+    return "" if answer is None else answer.decode(errors="surrogateescape")
