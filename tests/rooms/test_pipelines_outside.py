@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -131,15 +132,18 @@ def test_what_is_written_hidden_or_the_systems_is_no_input(tmp_path: Path) -> No
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "x").write_text("x")
     (tmp_path / "in.txt").write_text("1")
+    (tmp_path / "rows.db").touch()
     with watched(tmp_path) as seen:
+        sqlite3.connect(tmp_path / "rows.db").close()
+        sqlite3.connect(":memory:").close()
         Path("/etc/hostname").exists() and Path("/etc/hostname").read_text()
         (tmp_path / ".cache" / "x").read_text()
         (tmp_path / "out.txt").write_text("x")
         (tmp_path / "out.txt").read_text()
         (tmp_path / "in.txt").read_text()
         list(tmp_path.iterdir())  # what was written stands in it, so the listing is no input either
-    assert [asked(each) for each in seen.references()] == ["file:in.txt"]
-    (reference,) = seen.references()
+    database, reference = sorted(seen.references(), reverse=True)
+    assert (asked(database), asked(reference)) == ("file:rows.db", "file:in.txt")
     assert unchanged(reference, tmp_path)
     (tmp_path / "in.txt").write_text("2")
     assert not unchanged(reference, tmp_path)

@@ -65,6 +65,9 @@ class Opened:
         elif event == "ctypes.dlopen":
             if isinstance(arguments[0], str) and os.sep in arguments[0]:
                 self._read[_absolute(arguments[0])] = None
+        elif event == "sqlite3.connect":
+            if os.path.isfile(arguments[0]):
+                self._read[_absolute(arguments[0])] = None
         elif event == "subprocess.Popen":
             for each in [arguments[0], *(arguments[1] or ())]:
                 if isinstance(each, str | os.PathLike) and os.path.isfile(each):
@@ -204,6 +207,7 @@ _EVENTS = frozenset(
         "shutil.move",
         "shutil.copyfile",
         "ctypes.dlopen",
+        "sqlite3.connect",
         "subprocess.Popen",
     }
 )
