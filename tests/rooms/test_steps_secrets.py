@@ -42,7 +42,7 @@ CODE = """
 
     @ev.step(secrets=["DB_PASSWORD"])
     def leaks() -> dict:
-        return {"password": ev.secret("DB_PASSWORD")}
+        return {"password": ev.File("dsn", f"db://{ev.secret('DB_PASSWORD')}@host".encode() + b"." * 10_000)}
 
     @ev.step(secrets=["OTHER"])
     def undeclared() -> str:

@@ -12,7 +12,11 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from everloop.errors import InvalidInput, nearest
 from everloop.pipelines.kinds.surroundings import workspace_here
@@ -85,14 +89,36 @@ def given(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def refuse_secrets_in(text: str, values: Mapping[str, str], what: str) -> None:
-    """Raise InvalidInput when a text that is to be stored holds a secret."""
-    for name, value in values.items():
-        if value and value in text:
-            raise InvalidInput(
-                f"{what} holds the secret {name}, and results are stored",
-                hint="return what is made with it instead",
-            )
+def refuse_secrets_in(value: Any, values: Mapping[str, str], what: str) -> None:
+    """Raise InvalidInput when a text in a value that is to be stored holds a secret; tables and arrays are not looked into."""
+    for text in _texts(value) if values else ():
+        for name, each in values.items():
+            if each and each in text:
+                raise InvalidInput(
+                    f"{what} holds the secret {name}, and results are stored",
+                    hint="return what is made with it instead",
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a plain value, however deep."""
+    waiting, seen = [value], set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, bytes):
+            yield each.decode("utf-8", "replace")
+        elif id(each) not in seen:
+            seen.add(id(each))
+            if isinstance(each, Mapping):
+                waiting += [*each.keys(), *each.values()]
+            elif isinstance(each, list | tuple | set | frozenset):
+                waiting += each
+            elif isinstance(each, msgspec.Struct):
+                waiting += [getattr(each, name) for name in each.__struct_fields__]
+            elif is_dataclass(each) and not isinstance(each, type):
+                waiting += [getattr(each, one.name) for one in fields(each)]
 
 
 def _kept(file: Path) -> dict[str, str]:

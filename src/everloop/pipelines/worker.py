@@ -114,9 +114,9 @@ def execute(payload: bytes) -> bytes:
         value = step.function(*bound.args, **bound.kwargs)
         seconds = time.perf_counter() - start
         check_returned(step.name, step.function, value)
+        refuse_secrets_in(value, task.secrets, f"what {step.name} returned")
         seen.update(dict.fromkeys(files.references()))
         stored = encode(value, objects, f"what {step.name} returned", lowered_dataset)
-        refuse_secrets_in(stored.tree, task.secrets, f"what {step.name} returned")
     return msgspec.msgpack.encode(StepAnswer(stored, list(seen), seconds))
 
 
