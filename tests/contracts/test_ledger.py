@@ -319,6 +319,13 @@ class LedgerContract:
             assert tx.insert_new(cursors, {"consumer": "a", "seq": 1}) == 1
             assert tx.insert_new(cursors, [{"consumer": "a", "seq": 2}, {"consumer": "b", "seq": 2}]) == 1
 
+    def test_thousands_of_rows_at_once_are_all_known(self, ledger: Ledger) -> None:
+        with ledger.transaction("ann") as tx:
+            rows = [{"consumer": f"c{number}", "seq": number} for number in range(1100)]
+            assert tx.insert_new(cursors, rows[:1]) == 1  # one is there already
+            assert tx.insert_new(cursors, rows) == 1099
+        assert ledger.state_faults()[1] == []
+
     def test_eight_processes_write_at_once(self, ledger: Ledger, url: str) -> None:
         each = 250
         writers = [

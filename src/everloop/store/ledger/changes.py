@@ -36,6 +36,10 @@ class Written(NamedTuple):
         return self.returned[0] if self.returned else None
 
 
+AT_ONCE = 500
+"""Rows in one insert that answers with them. SQLAlchemy cuts longer ones at 1,000, and then answers with the last part alone."""
+
+
 class Changes:
     """The rows written through one connection since the last `take`."""
 
@@ -89,8 +93,15 @@ class Changes:
         shape, own = shape_of(table), len(statement.returning_column_descriptions)
         asking = statement.returning(shape.returned)
         alone = not parameters or isinstance(parameters, Mapping)
-        if alone or (isinstance(statement, sa.Insert) and _distinct(table, parameters)):
+        found: list[sa.Row[Any]] | Sequence[sa.Row[Any]]
+        if alone:
             found = self._connection.execute(asking, parameters).all()
+        elif isinstance(statement, sa.Insert) and _distinct(table, parameters):
+            found = [
+                row
+                for start in range(0, len(parameters), AT_ONCE)
+                for row in self._connection.execute(asking, parameters[start : start + AT_ONCE]).all()
+            ]
         else:  # an update knows no lists; Postgres refuses to replace a row twice in one statement
             found = [row for each in parameters for row in self._connection.execute(asking, each)]
         self.note(table.name, shape.digests([tuple(row)[own:] for row in found]))
