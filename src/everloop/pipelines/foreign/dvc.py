@@ -21,6 +21,7 @@ from everloop.domain.plain_yaml import read_yaml
 from everloop.errors import InvalidDefinition, InvalidInput, nearest
 from everloop.pipelines.code.described import Description
 from everloop.pipelines.foreign.commands import Command, CommandStep, FilePipeline, restore, within
+from everloop.pipelines.foreign.documents import mapping_in
 from everloop.pipelines.foreign.templates import filled, looked_up
 from everloop.pipelines.steps import StepOptions
 
@@ -29,6 +30,7 @@ _OUTPUTS = (
 )  # fmt: skip
 _KNOWN = {*_OUTPUTS, "cmd", "deps", "params", "vars", "wdir", "frozen", "always_changed", "desc", "meta"}
 PARAMS = "params.yaml"
+_EXAMPLE = "stages: {train: {cmd: python train.py}}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class _Stages:
 
 def stages_of(path: Path, root: Path) -> list[Stage]:
     """The stages of a file, loops unrolled."""
-    told = _mapping(path)
+    told = mapping_in(path, _EXAMPLE)
     known: dict[str, Any] = {}
     if (path.parent / PARAMS).is_file():
         known |= _values(path.parent / PARAMS)
@@ -274,19 +276,9 @@ def _values(path: Path) -> dict[str, Any]:
     return found
 
 
-def _mapping(path: Path) -> Mapping[str, Any]:
-    try:
-        told = read_yaml(path.read_text(encoding="utf-8"))
-    except InvalidInput as error:
-        raise InvalidDefinition(f"{path.name}: {error.message}", hint="mend the file and try again") from None
-    if not isinstance(told, Mapping):
-        raise InvalidDefinition(f"{path.name} has no stages", hint="stages: {train: {cmd: python train.py}}")
-    return told
-
-
 def _each(said: Any, where: str, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not isinstance(said, Mapping) or not said:
-        raise InvalidDefinition(f"{where} has no {what}", hint="stages: {train: {cmd: python train.py}}")
+        raise InvalidDefinition(f"{where} has no {what}", hint=_EXAMPLE)
     for name, each in said.items():
         if not isinstance(each, Mapping):
             raise InvalidDefinition(f"{where}: stage {name} is no mapping")

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from everloop.domain.plain_yaml import read_yaml
 from everloop.errors import InvalidDefinition, InvalidInput, nearest
 from everloop.pipelines.foreign.commands import Command, CommandStep, FilePipeline
+from everloop.pipelines.foreign.documents import mapping_in
 from everloop.pipelines.steps import StepOptions
 
 _TYPES = ("string", "float", "path", "uri")
@@ -28,7 +28,7 @@ class ProjectPipeline(FilePipeline):
 
     def __init__(self, path: Path, entry: str, project: Path) -> None:
         self._path, self._root = path.resolve(), project.resolve()
-        told = _mapping(path)
+        told = mapping_in(path, "entry_points: {main: {command: python train.py}}")
         self._entry = entry or "main"
         self._said = _entry_point(told, self._entry, path)
         self._notes = tuple(
@@ -134,15 +134,3 @@ def _placed(value: Any, kind: str | None, folder: Path) -> str:
             f"there is no file {place}", hint="a parameter of the type path names a file that is there"
         )
     return str(place)
-
-
-def _mapping(path: Path) -> Mapping[str, Any]:
-    try:
-        told = read_yaml(path.read_text(encoding="utf-8"))
-    except InvalidInput as error:
-        raise InvalidDefinition(f"{path.name}: {error.message}", hint="mend the file and try again") from None
-    if not isinstance(told, Mapping):
-        raise InvalidDefinition(
-            f"{path.name} says nothing", hint="entry_points: {main: {command: python train.py}}"
-        )
-    return told
