@@ -480,3 +480,28 @@ def test_it_is_the_newest_time_that_is_told_of(project: LocalWorkspace) -> None:
     assert found["t"] == project.loop.trigger("t").last
     assert found["t"] is not None
     assert found["t"].scheduled == NIGHT
+
+
+def test_what_a_stopped_scheduler_cut_off_is_given_back(
+    project: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = project.project / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("everloop.loop.triggers.scheduler.sys.executable", str(slow))
+    declare(project, cron="0 3 * * *")
+    scheduler = project.loop.scheduler()
+    scheduler.turn(NIGHT)
+    assert statuses(project) == ["running"]
+    scheduler.stop()
+    assert history(project) == [("waiting", "its server stopped")]
+    assert project.loop.firings(trigger="t")[0].deaths == 0
+
+
+def test_a_trigger_declared_later_does_not_hear_of_before(project: LocalWorkspace, clock: FakeClock) -> None:
+    declare(project, name="first", data="raw")
+    add(project, "raw")
+    declare(project, name="second", data="raw")
+    assert [each.trigger for each in tick(project, later(clock))] == ["first"]
+    add(project, "raw")
+    assert {each.trigger for each in tick(project, later(clock))} == {"first", "second"}
