@@ -75,6 +75,7 @@ DRAWN = """
 """Whether all plots and graphs of a page are there."""
 
 
+@pytest.mark.timeout(300)  # every page of the site
 def test_every_page_opens_quietly_alone_and_within_its_width(
     browser: Browser, site: str, filled: LocalWorkspace, theme: str
 ) -> None:
@@ -92,6 +93,7 @@ def test_every_page_opens_quietly_alone_and_within_its_width(
     page.context.close()
 
 
+@pytest.mark.timeout(300)  # every page of the site
 def test_axe_finds_nothing_serious(browser: Browser, site: str, filled: LocalWorkspace, theme: str) -> None:
     page, _ = opened(browser, site, theme)
     found = {}
@@ -161,6 +163,7 @@ RUNS_SOMETHING = ("everloop run ",)
 """Commands that would do what the page tells of once more."""
 
 
+@pytest.mark.timeout(300)  # every page of the site
 def test_the_command_below_a_page_can_be_given(
     browser: Browser,
     site: str,
