@@ -15,6 +15,7 @@ import everloop as ev
 from everloop.data.checks.checking import Examination
 from everloop.data.tables.native_parquet import confine, offer
 from everloop.data.tables.scanning import connection
+from everloop.features.history.rows import compute_rows
 
 NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 
@@ -99,3 +100,26 @@ def test_a_confined_connection_reads_its_tables_and_no_other_file(tmp_path: Path
         # What it may not open itself is still handed to it.
         offer(con, "given", pds.dataset(tmp_path / "other.parquet"))
         assert con.sql("from given").fetchall() == [(1,)]
+
+
+def test_a_view_reads_files_as_it_reads_a_table_and_its_names_are_free_again(tmp_path: Path) -> None:
+    times = pa.array([60_000_000 * minute for minute in range(6)], pa.timestamp("us", "UTC"))
+    table = pa.table(
+        {"k": ["a", "b", None] * 2, "t": times, "x": [1.5, None, 2, 3, 4, 5], "n": range(6), "id": range(6)}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    for features in (["x", "n"], ["k", "x"]):  # of fixed width, and with texts
+        view = ev.feature_view(
+            "v", entity=ev.entity("e", keys=["id"]), source="rows", event_time="t", features=features
+        )
+        with connection() as con:
+            files = pds.dataset(tmp_path / "a.parquet")
+            confine(con, [files])
+            by_files, again, by_table = (
+                compute_rows(con, view, {"rows": each}) for each in (files, files, table)
+            )
+            assert con.sql("from duckdb_views() where not internal").fetchall() == []
+        for found in (by_files, again):
+            assert found.columns == by_table.columns
+            assert found.keys == by_table.keys
+            assert found.event.tolist() == by_table.event.tolist()
