@@ -54,7 +54,8 @@ firings = sa.Table(
     sa.Index(None, "run"),
     sa.Index(None, "backfill"),
     comment="`key` names what set it off: the same cause fires a trigger once. `place`, `pid`, `began`: the process that carries "
-    "it out, which has it `until` then; `attempts` counts those that had it, and only the last may report; `deaths` those that ended without a word.",
+    "it out, which has it `until` then; `attempts` counts those that had it, and "
+    "only the last may report; `deaths` those that ended without a word.",
 )
 
 backfills = sa.Table(
