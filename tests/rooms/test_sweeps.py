@@ -156,7 +156,8 @@ def test_a_failing_trial_is_recorded_and_the_sweep_goes_on(project):
 
 def test_a_hopeless_trial_is_stopped_and_costs_nothing_after(project):
     slowed = "time.sleep(slow if depth == 90 else 0)"
-    (project.project / "train.py").write_text(CODE.replace("time.sleep(slow)", slowed))
+    code = CODE.replace("time.sleep(slow)", slowed).replace("depth: int", "depth: float")
+    (project.project / "train.py").write_text(code)
     space = {"depth": Choice((4, 4.0001, 4.0002, 4.0003, 4.0004, 90))}
     found = project.pipelines.sweep(
         "train.py:train",
