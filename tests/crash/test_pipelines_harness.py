@@ -40,6 +40,7 @@ def begin(notes: Path, number: int, executor: str, workspace: str) -> subprocess
     return subprocess.Popen(
         [sys.executable, str(WORKLOAD), str(notes), str(number), executor],
         env=os.environ | {"EVERLOOP_WORKSPACE": workspace},
+        cwd=notes,  # else the code of the folder that the tests are run in is kept with each run
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
