@@ -152,7 +152,8 @@ class _Bench:
     def _reproduces(self, gate: Reproduces) -> GateResult:
         from everloop.pipelines.pipelines import Pipelines
 
-        report = self._registry.context.room(Pipelines).reproduce(self._record.reference)
+        # A gate asks no package index: it rebuilds with what is installed.
+        report = self._registry.context.room(Pipelines).reproduce(self._record.reference, environment="same")
         evidence = {
             "run": f"run:{report.run}",
             "evidence": list(report.evidence),
