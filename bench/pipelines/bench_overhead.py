@@ -54,6 +54,7 @@ def fan(salt: int, count: int):
 
 def ours(folder: Path, rounds: int, many: int) -> dict[str, list[float]]:
     """Runs in one process: each round with numbers of its own, then again unchanged."""
+    from everloop.engine.contract import Executor
     from everloop.engine.processes import ProcessExecutor
     from everloop.pipelines.pipelines import Pipelines
     from everloop.workspace.local import LocalWorkspace
@@ -67,7 +68,8 @@ def ours(folder: Path, rounds: int, many: int) -> dict[str, list[float]]:
         room.run("overhead.py:fan", {"salt": -2000, "count": 8}, executor=pool)
         salt = 0
         for _ in range(rounds):
-            for label, executor in (("in this process", "inline"), ("worker processes", pool)):
+            executors: dict[str, str | Executor] = {"in this process": "inline", "worker processes": pool}
+            for label, executor in executors.items():
                 salt += 1_000_000
                 for what, params in (
                     ("row", {"salt": salt}),
@@ -77,7 +79,7 @@ def ours(folder: Path, rounds: int, many: int) -> dict[str, list[float]]:
                     name = "10 in a row" if what == "row" else f"fan-out {params['count']:,}"
                     for state in ("", ", cached"):
                         begun, used = time.perf_counter(), _cpu()
-                        done = room.run(f"overhead.py:{what}", params, executor=executor)  # type: ignore[arg-type]
+                        done = room.run(f"overhead.py:{what}", params, executor=executor)
                         seconds = time.perf_counter() - begun
                         assert done.status == "finished", done.error
                         assert (done.executed == 0) == bool(state)
@@ -164,8 +166,8 @@ def main() -> None:
                 rows |= {
                     f"{name}: {what}": seconds for what, seconds in peers(name, Path(scratch, name)).items()
                 }
-    for label, seconds in rows.items():
-        print(f"{label:60} {seconds * 1000:10.1f} ms")
+    for label, median in rows.items():
+        print(f"{label:60} {median * 1000:10.1f} ms")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ Both work at their figures in turns, and both are warm; the start of either is s
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from everloop.engine import ray_cluster
+from everloop.engine.contract import Executor
 from everloop.engine.processes import ProcessExecutor
 from everloop.engine.ray_cluster import RayExecutor
 from everloop.pipelines.pipelines import Pipelines
@@ -48,7 +50,7 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     print(f"start of the cluster: {time.perf_counter() - begun:.1f} s")
     found: dict[str, list[float]] = {"pool": [], "ray": []}
     with tempfile.TemporaryDirectory() as scratch:
@@ -56,7 +58,7 @@ def main() -> None:
         (folder / "napping.py").write_text(STEPS)
         with LocalWorkspace(folder) as workspace:
             room = workspace.room(Pipelines)
-            executors = {"pool": ProcessExecutor(2), "ray": RayExecutor()}
+            executors: dict[str, Executor] = {"pool": ProcessExecutor(2), "ray": RayExecutor()}
             salt = 0
             for number in range(given.rounds + 1):
                 for name, executor in executors.items():
@@ -72,8 +74,8 @@ def main() -> None:
     ray.shutdown()
     cluster.shutdown()
     floor = given.steps * 0.05 / 2
-    for name, seconds in found.items():
-        print(f"{name}: {statistics.median(seconds):.2f} s (asleep {floor:.2f} s)")
+    for name, rounds in found.items():
+        print(f"{name}: {statistics.median(rounds):.2f} s (asleep {floor:.2f} s)")
     print(
         f"ray / pool: {statistics.median(r / p for r, p in zip(found['ray'], found['pool'], strict=True)):.2f}"
     )
