@@ -134,6 +134,8 @@ class Provenance(Impacts, Outlets, Room):
             above = lineage(look, starts, upward=True, most=most)
             below = lineage(look, [known.reference], upward=False, most=most)
         upward, downward = ([Link(*edge) for edge in each.edges] for each in (above, below))
+        # A pipeline is explained by its last run, which came of it: that is no way into it.
+        upward = [link for link in upward if link.source != known.reference]
         run = known.run or _nearest_run(starts, upward)
         detail = self._detail(run)
         is_gone = detail is None
