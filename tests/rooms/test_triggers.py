@@ -10,8 +10,9 @@ from tests.support.workspaces import FakeClock
 
 import everloop as ev
 from everloop.domain.alerts import Alert, AlertState, Report
+from everloop.domain.firings import FiringStatus
 from everloop.domain.runs import Owner
-from everloop.domain.triggers import FiringStatus, PipelineTrigger
+from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing

@@ -152,7 +152,7 @@ CLAIMING = """
 import json, sys, time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from everloop.domain.triggers import FiringStatus
+from everloop.domain.firings import FiringStatus
 from everloop.tracking.places import this_process
 from everloop.workspace.local import LocalWorkspace
 

@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import everloop as ev
+from everloop.domain.firings import Standing, begins_at, parameters, take_turns
 from everloop.domain.policies import Trigger
-from everloop.domain.triggers import (
-    RECORDED,
-    PipelineTrigger,
-    Standing,
-    begins_at,
-    due_times,
-    next_time,
-    parameters,
-    take_turns,
-    times_between,
-)
+from everloop.domain.triggers import RECORDED, PipelineTrigger, due_times, next_time, times_between
 from everloop.errors import InvalidDefinition, InvalidInput
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -11,7 +11,8 @@ import click
 from everloop.cli.frame import answer_no, command, counted, emit, facts, say, table, workspace
 from everloop.cli.instants import Instant
 from everloop.cli.pipelines import parameters
-from everloop.domain.triggers import Cron, FiringStatus
+from everloop.domain.firings import FiringStatus
+from everloop.domain.triggers import Cron
 
 if TYPE_CHECKING:
     from everloop.loop.triggers.records import Backfill, Firing, TriggerRecord

@@ -11,5 +11,5 @@
 - `running`: one firing, from the pipeline's start to its report
 - `records`: what the operations take and give
 
-The rules are pure: `everloop.domain.triggers`.
+The rules are pure: `everloop.domain.triggers`, `everloop.domain.firings`.
 """

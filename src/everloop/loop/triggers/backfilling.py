@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from everloop.domain import triggers as rules
+from everloop.domain.firings import REDONE, FiringStatus, time_key
 from everloop.domain.times import require_zone
-from everloop.domain.triggers import REDONE, FiringStatus, backfill_times
+from everloop.domain.triggers import backfill_times
 from everloop.errors import InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -56,7 +56,7 @@ class Backfills(Room):
             again: list[dict[str, Any]] = []
             left = 0
             for each in times:
-                before = known.get(rules.time_key(each))
+                before = known.get(time_key(each))
                 if before is not None and before.status not in REDONE:
                     left += 1
                     continue
@@ -132,7 +132,7 @@ _REDO = (
 
 
 def _known(tx: "Transaction", trigger: str, times: list[datetime]) -> dict[str, sa.Row[Any]]:
-    keys = [rules.time_key(each) for each in times]
+    keys = [time_key(each) for each in times]
     found: dict[str, sa.Row[Any]] = {}
     for start in range(0, len(keys), ASKED_AT_ONCE):
         among = (firings.c.trigger == trigger) & firings.c.key.in_(keys[start : start + ASKED_AT_ONCE])

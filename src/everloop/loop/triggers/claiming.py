@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from everloop.domain.firings import FiringStatus, Standing, take_turns
 from everloop.domain.runs import Owner
 from everloop.domain.times import require_zone
-from everloop.domain.triggers import FiringStatus, Standing, take_turns
 from everloop.errors import Conflict, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from everloop.domain import triggers as rules
 from everloop.domain.events import Event
+from everloop.domain.firings import FiringStatus
 from everloop.domain.times import require_zone
-from everloop.domain.triggers import FiringStatus, PipelineTrigger
+from everloop.domain.triggers import PipelineTrigger
 from everloop.governance.identity import Permission, current_actor
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from everloop.domain import triggers as rules
 from everloop.domain.canonical import digest_of
-from everloop.domain.triggers import FiringStatus, PipelineTrigger, in_words, next_time
+from everloop.domain.firings import OPEN, FiringStatus, begins_at, parameters, time_key
+from everloop.domain.triggers import PipelineTrigger, in_words, next_time
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -164,13 +165,13 @@ def new_firing(
     row: dict[str, Any] = {
         "id": identifier,
         "trigger": declared.name,
-        "key": rules.time_key(scheduled),
+        "key": time_key(scheduled),
         "scheduled": scheduled,
         "cause": in_words(declared.on),
         "status": str(FiringStatus.WAITING),
         "reason": "",
         "waits": False,
-        "not_before": rules.begins_at(declared, scheduled),
+        "not_before": begins_at(declared, scheduled),
         "created": now,
         "started": None,
         "ended": None,
@@ -185,7 +186,7 @@ def new_firing(
         "until": None,
     }
     overrides = given.pop("overrides", {})
-    return row | given | {"facts": facts, "params": rules.parameters(declared, facts, overrides)}
+    return row | given | {"facts": facts, "params": parameters(declared, facts, overrides)}
 
 
 def over(now: datetime, reason: str, status: FiringStatus = FiringStatus.SKIPPED) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def _counts(look: "Reader") -> dict[str, dict[str, int]]:
     """How many firings of each trigger wait, and how many run."""
     query = (
         sa.select(firings.c.trigger, firings.c.status, sa.func.count().label("number"))
-        .where(firings.c.status.in_([str(each) for each in rules.OPEN]))
+        .where(firings.c.status.in_([str(each) for each in OPEN]))
         .group_by(firings.c.trigger, firings.c.status)
     )
     found: dict[str, dict[str, int]] = {}

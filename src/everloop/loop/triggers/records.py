@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from everloop.domain.triggers import FiringStatus, PipelineTrigger
+from everloop.domain.firings import FiringStatus
+from everloop.domain.triggers import PipelineTrigger
 
 
 class Firing(msgspec.Struct, frozen=True):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from everloop.domain.firings import OPEN, FiringStatus
 from everloop.domain.times import require_zone
-from everloop.domain.triggers import OPEN, ByHand, FiringStatus, PipelineTrigger
+from everloop.domain.triggers import ByHand, PipelineTrigger
 from everloop.errors import InvalidDefinition, InvalidInput
 from everloop.loop.triggers.arriving import ArrivedFiles
 from everloop.loop.triggers.backfilling import Backfills

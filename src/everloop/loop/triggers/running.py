@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from everloop.domain.firings import FiringStatus
 from everloop.domain.runs import FAILED, FINISHED
-from everloop.domain.triggers import FiringStatus, PipelineTrigger
+from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, EverloopError, NotFound
 from everloop.loop.records import Status
 from everloop.loop.triggers.records import Firing

@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
+from everloop.domain.firings import FiringStatus
 from everloop.domain.runs import Owner
-from everloop.domain.triggers import FiringStatus
 from everloop.errors import Conflict, EverloopError
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from everloop.domain.triggers import FiringStatus
+from everloop.domain.firings import FiringStatus
 from everloop.loop.triggers.records import Firing, TriggerRecord
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Deed, Pages, Told, field
