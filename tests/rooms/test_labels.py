@@ -369,3 +369,71 @@ def _replayed(history: list[object]) -> dict[str, str]:
     return {
         user: str(stack[-1].kind) for user, stack in stacks.items() if stack and stack[-1].id not in sent_back
     }
+
+
+def test_a_project_stands_in_the_lineage_between_what_it_asks_about_and_what_was_made_of_it(
+    any_workspace: Workspace,
+) -> None:
+    begun(any_workspace, rows=3)
+    labels, why = any_workspace.labels, any_workspace.provenance.why
+    labels.suggest("tone", pa.table({"good": [0.9] * 3, "bad": [0.1] * 3, "mixed": [0.0] * 3}), "model:m@v1")
+    labels.annotate("tone", 0, {"tone": "good"})
+    made = labels.export("tone", "labelled").reference
+    found = why("labels:tone")
+    assert (found.kind, found.complete) == ("labels", True)
+    assert found.summary == "1 of 3 items have their answers"
+    assert {(link.source, link.role) for link in found.parents} == {
+        ("data:reviews@v1", "labelled"),
+        ("model:m@v1", "suggested"),
+    }
+    assert [(link.target, link.role) for link in found.children] == [(made, "exported")]
+    assert why("tone").reference == "labels:tone"
+    assert labels.made_of("tone") == [made]
+    assert "labels:tone" in {link.source for link in why(made).parents}
+    with pytest.raises(NotFound) as error:
+        why("labels:tune")
+    assert error.value.hint == "did you mean 'tone'?"
+
+
+def test_a_closed_project_takes_no_answers_until_it_is_opened_again(any_workspace: Workspace) -> None:
+    begun(any_workspace, rows=3)
+    labels = any_workspace.labels
+    mine = labels.annotate("tone", 0, {"tone": "good"}).id
+    assert labels.next_item("tone").item.key == "r1"
+    closed = labels.close("tone", "enough for now").closed
+    assert closed is not None
+    assert labels.close("tone").closed == labels.project("tone").closed == closed
+    assert labels.next_item("tone").item is None
+    for said in (
+        lambda: labels.annotate("tone", 1, {"tone": "bad"}),
+        lambda: labels.skip("tone", 1),
+        lambda: labels.undo("tone"),
+        lambda: labels.accept("tone", mine),
+        lambda: labels.record_entries("tone", [], "elsewhere"),
+    ):
+        with pytest.raises(Conflict, match=r"^labels:tone is closed: nothing is said of its items any more"):
+            said()
+    assert labels.export("tone", "labelled").rows == 1
+    assert labels.reopen("tone").closed is None
+    assert labels.next_item("tone").item.key == "r1"
+    labels.annotate("tone", 1, {"tone": "bad"})
+    closing = [each.action for each in any_workspace.governance.log(subject="labels:tone")]
+    assert [each for each in closing if each in ("labels.closed", "labels.reopened")] == [
+        "labels.closed",
+        "labels.reopened",
+    ]
+
+
+def test_a_version_that_is_being_labelled_is_not_removed_by_accident(workspace: LocalWorkspace) -> None:
+    begun(workspace, rows=3)
+    workspace.data.add(reviews(4), "reviews")
+    for reference in ("reviews@v1", "reviews"):
+        with pytest.raises(
+            Conflict, match=r"^labels:tone asks about the items of data:reviews@v1"
+        ) as refused:
+            workspace.data.remove(reference)
+        assert refused.value.hint is not None
+        assert "--force" in refused.value.hint
+    assert workspace.data.version("reviews@v1").removed is None
+    assert [each.version for each in workspace.data.remove("reviews@v2")] == [2]
+    assert workspace.data.remove("reviews@v1", force=True)[0].removed is not None

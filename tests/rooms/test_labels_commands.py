@@ -204,3 +204,16 @@ def test_a_registered_model_is_asked_about_every_item(
     made = asked(capsys, "export", "day", "--name", "labelled")["reference"]
     edges = workspace.ledger.edges_of(made, upward=True)
     assert ("model:mood@v1", made, "suggested") in edges
+
+
+def test_a_closed_project_says_so(project: LocalWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
+    asked(capsys, "close", "tone", "--because", "the budget is spent")
+    assert main(["label", "answer", "tone", "a", "good"]) == 2
+    said = capsys.readouterr().err
+    assert "labels:tone is closed" in said
+    assert "everloop label reopen tone" in said
+    assert asked(capsys, "show", "labels:tone")["project"]["closed"] is not None
+    assert main(["label", "show", "tone"]) == 0
+    assert "closed" in capsys.readouterr().out
+    asked(capsys, "reopen", "labels:tone")
+    assert asked(capsys, "answer", "tone", "a", "good")["key"] == "a"

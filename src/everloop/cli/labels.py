@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predictions": (f"{HERE}:predictions", "bring a model's predictions in, or list whose are there"),
     "agreement": (f"{HERE}:agreement", "how far annotators agree"),
     "errors": (f"{HERE}:errors", "answers that are probably wrong"),
+    "close": (f"{HERE}:close", "take no more answers"),
+    "reopen": (f"{HERE}:reopen", "take answers again"),
     "import": (f"{HERE}:import_", "bring in a Label Studio file"),
     "export": (f"{HERE}:export", "answers as a dataset version, or as a Label Studio file"),
 }
@@ -353,6 +355,26 @@ def errors(
     emit(found, lambda _: _errors(found, limit))
 
 
+@command()
+@click.argument("project")
+@click.option("--because", default="", help="Why.")
+def close(project: str, because: str) -> None:
+    """Take no more answers, skips and reviews. What was said stays, and can be exported."""
+    found = workspace(write=True).labels.close(project, because)
+    emit(
+        found, lambda _: f"{found.reference} is closed; to open it again: everloop label reopen {found.name}"
+    )
+
+
+@command()
+@click.argument("project")
+@click.option("--because", default="", help="Why.")
+def reopen(project: str, because: str) -> None:
+    """Take answers again, from where the queue was left."""
+    found = workspace(write=True).labels.reopen(project, because)
+    emit(found, lambda _: f"{found.reference} takes answers again")
+
+
 @command("import")
 @click.argument("project")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -501,6 +523,7 @@ def _progress(project: LabelProject, progress: Progress) -> Any:
             ),
             ("annotators differ", f"{progress.differs:,} items"),
             ("order", project.order),
+            *([("closed", project.closed)] if project.closed is not None else []),
         ]
     )
     rows = [

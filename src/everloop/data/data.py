@@ -36,6 +36,7 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.store.schema.base import edges
 from everloop.store.schema.data import dataset_versions
+from everloop.store.schema.labels import label_projects
 
 if TYPE_CHECKING:
     from everloop.data.tables.file_contents import FileContents
@@ -113,7 +114,8 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
     def remove(self, reference: str, force: bool = False) -> list[VersionRecord]:
         """Take a version away, or all versions of a dataset. What is known of it stays, for lineage; its files may go.
 
-        Raises Conflict when something was made from it or it is pinned, unless `force`.
+        Raises Conflict when something was made from it, a labelling project asks about its items or it is pinned,
+        unless `force`.
         """
         wanted = Reference.parse(reference, Kind.DATA)
         with self.change() as tx:
@@ -127,6 +129,14 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
                 if not taken:
                     raise records.unknown(tx, wanted.name)
             for each in taken:
+                asking = tx.first(
+                    sa.select(label_projects.c.name).where(label_projects.c.source == each.reference)
+                )
+                if asking is not None and not force:
+                    raise Conflict(
+                        f"{Reference(Kind.LABELS, asking.name)} asks about the items of {each.reference}",
+                        hint="use --force to remove it all the same: its answers can then no longer become a dataset",
+                    )
                 user = tx.first(
                     sa.select(edges.c.target).where(
                         edges.c.source == each.reference, edges.c.role == "consumed"

@@ -16,6 +16,7 @@ import msgspec
 
 from everloop.domain.canonical import canonical
 from everloop.domain.names import shown
+from everloop.domain.references import Kind, Reference
 from everloop.errors import InvalidInput, nearest
 
 Answers = dict[str, Any]
@@ -157,6 +158,7 @@ class LabelProject(msgspec.Struct, frozen=True, kw_only=True):
     source: the dataset version its items are of. key: the column that names an item; empty for row numbers, ``path`` for files.
     overlap: how many annotators an item needs. lease_seconds: how long an item is kept for whom it was given to.
     guidelines: in Markdown; each change of them has a number, which entries carry.
+    closed: since when nothing is said of its items any more.
     """
 
     name: str
@@ -172,10 +174,11 @@ class LabelProject(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     created: datetime
     user: str
+    closed: datetime | None = None
 
     @property
     def reference(self) -> str:
-        return f"labels:{self.name}"
+        return str(Reference(Kind.LABELS, self.name))
 
     def question(self, name: str = "") -> Question:
         """A question by name; without one, the first. Raises InvalidInput with the nearest names."""

@@ -1,7 +1,7 @@
 """The one grammar for all that can be named.
 
     run:ID            data:NAME[@v3]        feature:NAME[@v2]      pipeline:NAME      endpoint:NAME
-    prediction:ID     model:NAME[@v7|@champion]    rollout:ID      alert:ID
+    prediction:ID     model:NAME[@v7|@champion]    rollout:ID      alert:ID           labels:NAME
 
 An identifier is 32 hexadecimal digits; where people type one, a unique prefix of four digits or more will do
 (`Reference.is_prefix`).
@@ -23,6 +23,7 @@ class Kind(StrEnum):
     """What a reference can name, in the order of the life cycle."""
 
     DATA = "data"
+    LABELS = "labels"
     FEATURE = "feature"
     RUN = "run"
     PIPELINE = "pipeline"
@@ -31,6 +32,11 @@ class Kind(StrEnum):
     PREDICTION = "prediction"
     ROLLOUT = "rollout"
     ALERT = "alert"
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called in a sentence, after "a"."""
+        return "labelling project" if self is Kind.LABELS else str(self)
 
 
 IDENTIFIED = frozenset({Kind.RUN, Kind.PREDICTION, Kind.ROLLOUT, Kind.ALERT})
@@ -74,7 +80,9 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         if colon:
             found = _kind(head, text)
             if kind is not None and found is not kind:
-                raise InvalidReference(f"{shown(text)} names a {found}, not a {kind}", hint=f"give {kind}:…")
+                raise InvalidReference(
+                    f"{shown(text)} names a {found.noun}, not a {kind.noun}", hint=f"give {kind}:…"
+                )
         elif kind is not None:
             found, rest = kind, text
         else:
@@ -85,13 +93,15 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         if found in IDENTIFIED:
             return cls(found, _identifier(name, at, found, text))
         try:
-            checked_name(name, f"{found} name", folders=found is not Kind.ENDPOINT)
+            checked_name(name, f"{found.noun} name", folders=found is not Kind.ENDPOINT)
         except InvalidInput as error:
             raise InvalidReference(error.message, hint=error.hint) from None
         if not at:
             return cls(found, name)
         if found not in VERSIONED:
-            raise InvalidReference(f"{shown(text)}: a {found} has no versions", hint=f"write {found}:{name}")
+            raise InvalidReference(
+                f"{shown(text)}: a {found.noun} has no versions", hint=f"write {found}:{name}"
+            )
         if match := _VERSION.match(suffix):
             return cls(found, name, version=int(match[1]))
         if found in ALIASED and is_alias(suffix):

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator
 
 from everloop.data.data import Data
+from everloop.data.labels.labels import Labels
 from everloop.domain.ids import may_be_prefix
 from everloop.domain.names import shown
 from everloop.domain.references import ALIASED, VERSIONED, Kind, Reference
@@ -73,6 +74,7 @@ def _identified(context: Context, text: str) -> Iterator[str]:
 
 _NAMES: dict[Kind, Callable[[Context], Iterator[str]]] = {
     Kind.DATA: lambda context: (each.name for each in context.room(Data).datasets()),
+    Kind.LABELS: lambda context: (each.name for each in context.room(Labels).projects()),
     Kind.FEATURE: lambda context: (each.name for each in context.room(Features).recorded_views()),
     Kind.PIPELINE: lambda context: (each.pipeline for each in context.room(Pipelines).runs()),
     Kind.MODEL: lambda context: (each.name for each in context.room(Registry).models()),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from everloop.data.data import Data
+from everloop.data.labels.labels import Labels
 from everloop.domain.events import Anchor
 from everloop.domain.featureviews.asked import FeatureName
 from everloop.domain.references import Kind, Reference
@@ -124,9 +125,9 @@ class Provenance(Impacts, Outlets, Room):
 
     @operation(Permission.READ)
     def why(self, reference: str, most: int = 500) -> Why:
-        """The provenance of a run, dataset, feature view, pipeline, model, endpoint, prediction, rollout or alert, upward and
-        downward. A name without its kind will do where only one thing is called so. `most`: how many runs are told in either
-        direction, the newest; what older ones made is told all the same."""
+        """The provenance of a run, dataset, labelling project, feature view, pipeline, model, endpoint, prediction, rollout or
+        alert, upward and downward. A name without its kind will do where only one thing is called so. `most`: how many runs are
+        told in either direction, the newest; what older ones made is told all the same."""
         asked = meant(self.context, reference)
         known = _DESCRIBE[asked.kind](self, asked)
         starts = known.starts or [known.reference]
@@ -330,6 +331,23 @@ class Provenance(Impacts, Outlets, Room):
         }
         return Known(record.reference, summary, facts, run=(record.producer or "").removeprefix("run:"))
 
+    def _labels(self, asked: Reference) -> Known:
+        labels = self.context.room(Labels)
+        found, progress = labels.project(asked.name), labels.progress(asked.name)
+        facts: dict[str, Any] = {
+            "source": found.source,
+            "questions": [each.name for each in found.questions],
+            "items": progress.items,
+            "answered": progress.done,
+            "reviewed": progress.reviewed,
+            "annotators": [each.user for each in progress.annotators],
+            "closed": found.closed,
+        }
+        done = progress.done + progress.reviewed
+        closed = f", closed on {found.closed:%Y-%m-%d}" if found.closed is not None else ""
+        summary = f"{done:,} of {progress.items:,} items have their answers{closed}"
+        return Known(found.reference, summary, facts)
+
     def _feature(self, asked: Reference) -> Known:
         view = self.context.room(Features).recorded(str(asked))
         reference = f"feature:{view.name}@v{view.version}"
@@ -413,6 +431,7 @@ SET_OFF = frozenset({"triggered"})
 _DESCRIBE = {
     Kind.RUN: Provenance._run,
     Kind.DATA: Provenance._data,
+    Kind.LABELS: Provenance._labels,
     Kind.FEATURE: Provenance._feature,
     Kind.PIPELINE: Provenance._pipeline,
     Kind.MODEL: Provenance._model,
@@ -457,7 +476,7 @@ def _started_by(run: str, upward: list[Link]) -> list[Link]:
 
 def _missing(kind: Kind, code: Code, environment: Ran, run: str, data: list[str]) -> list[str]:
     """What of the provenance is unknown. A dataset that no run produced came from outside: that is its provenance."""
-    if kind in (Kind.DATA, Kind.FEATURE) and not run:
+    if kind in (Kind.DATA, Kind.LABELS, Kind.FEATURE) and not run:
         return []
     missing = []
     if not run:

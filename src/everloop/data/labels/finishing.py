@@ -6,9 +6,10 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data.labels.ledger import ENTRIES, LABELLED, SKIPPED, entry_of, item_of, project_named
+from everloop.data.labels.suggesting import is_model
 from everloop.domain.labels import Entry, EntryKind, LabelItem, Policy
 from everloop.domain.references import Kind, Reference
-from everloop.errors import InvalidInput, InvalidReference, NotFound
+from everloop.errors import InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -113,9 +114,10 @@ class Finishing(Room):
                 .where(label_suggestions.c.project == found.name)
                 .distinct()
             )
-            origins = [found.source, *(row.model for row in models if _is_model(row.model))]
+            origins = [found.source, *(row.model for row in models if is_model(row.model))]
             for origin in origins:
                 tx.edge(origin, target, "labelled" if origin == found.source else "suggested")
+            tx.edge(found.reference, target, "exported")
             annotators = tx.all(
                 sa.select(label_marks.c.user, sa.func.count().label("n"))
                 .where(label_marks.c.project == found.name, label_marks.c.state == LABELLED)
@@ -169,16 +171,10 @@ class Finishing(Room):
         """The dataset versions that were made of a project's answers, newest first."""
         with self.look() as look:
             found = project_named(look, project)
-            targets = look.all(
-                sa.select(edges.c.target).where(edges.c.source == found.source, edges.c.role == "labelled")
+            made = sa.select(edges.c.target).where(
+                edges.c.source == found.reference, edges.c.role == "exported"
             )
-        events = [
-            event
-            for row in targets
-            for event in self.context.ledger.events(subject=row.target, actions=["labels.exported"])
-            if event.payload.get("project") == found.name
-        ]
-        return list(dict.fromkeys(event.subject for event in sorted(events, key=lambda each: -each.seq)))
+            return [row.target for row in look.all(made.order_by(edges.c.time.desc(), edges.c.target.desc()))]
 
 
 def _require(look: Any, reference: str) -> None:
@@ -189,10 +185,3 @@ def _require(look: Any, reference: str) -> None:
     chosen = (dataset_versions.c.name == wanted.name) & (dataset_versions.c.version == wanted.version)
     if look.first(sa.select(dataset_versions.c.name).where(chosen)) is None:
         raise NotFound(f"there is no {reference}", hint=f"see: everloop data log {wanted.name}")
-
-
-def _is_model(name: str) -> bool:
-    try:
-        return Reference.parse(name).kind is Kind.MODEL
-    except InvalidReference:
-        return False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everloop.data.labels.closing import Closing
 from everloop.data.labels.finding_errors import FindingErrors
 from everloop.data.labels.finishing import Augmentation, Augmented
 from everloop.data.labels.judging import Judging
@@ -38,7 +39,7 @@ class LabelsAdded(Added, frozen=True, kw_only=True):
     undecided: int
 
 
-class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors):
+class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors, Closing):
     """Labelling projects: who is asked what next, what they said, how far they agree, and what comes of it."""
 
     name = "labels"

@@ -22,7 +22,7 @@ from everloop.domain.labels import (
     Suggestion,
 )
 from everloop.domain.names import shown
-from everloop.errors import NotFound, nearest
+from everloop.errors import Conflict, NotFound, nearest
 from everloop.stats.agreement import iou, matched, overlap
 from everloop.store.ledger import Reader, Transaction
 from everloop.store.schema.labels import (
@@ -53,6 +53,17 @@ def project_named(look: Reader, name: str, *, locked: bool = False) -> LabelProj
             hint=nearest(name, known, see="everloop label list"),
         )
     return project_of(row)
+
+
+def open_project(tx: Transaction, name: str) -> LabelProject:
+    """The project, kept for this transaction, to write down what somebody says. Raises Conflict when it is closed."""
+    found = project_named(tx, name, locked=True)
+    if found.closed is not None:
+        raise Conflict(
+            f"{found.reference} is closed: nothing is said of its items any more",
+            hint=f"everloop label reopen {found.name}",
+        )
+    return found
 
 
 def project_of(row: sa.Row[Any]) -> LabelProject:

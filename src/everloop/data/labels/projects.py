@@ -36,6 +36,7 @@ from everloop.domain.labels import (
     one_of,
 )
 from everloop.domain.names import checked_name, shown
+from everloop.domain.references import Kind, Reference
 from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -130,7 +131,7 @@ class Projects(Room):
                 first += len(page)
             tx.execute(sa.insert(label_contents), contents)
             tx.execute(sa.insert(label_items), [_item_row(new.name, at, key) for at, key in enumerate(keys)])
-            reference = f"labels:{new.name}"
+            reference = str(Reference(Kind.LABELS, new.name))
             sizes = {digest: self.objects.stat(digest).size for digest in new.pages}
             for page in pages:
                 sizes |= {
@@ -140,6 +141,7 @@ class Projects(Room):
                 objects_held,
                 [{"digest": digest, "holder": reference, "size": size} for digest, size in sizes.items()],
             )
+            tx.edge(new.source, reference, "labelled")
             facts = {"source": new.source, "items": len(keys), "overlap": new.overlap}
             tx.event("labels.created", reference, facts | {"questions": [each.name for each in questions]})
             return project_named(tx, new.name)

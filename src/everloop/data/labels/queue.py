@@ -20,6 +20,7 @@ from everloop.data.labels.ledger import (
     look_again,
     mark,
     mark_of,
+    open_project,
     project_named,
     recount,
     recounted,
@@ -74,9 +75,11 @@ class Queue(Projects):
     def next_item(self, project: str) -> Assignment:
         """The next item for whoever asks, kept for them for a while. Asked again, they are given the same one until it is
         answered or skipped. Nobody is given an item they have answered or skipped, nor one with enough annotators, counting
-        those who have it before them just now."""
+        those who have it before them just now. A closed project has no next item."""
         with self.change() as tx:
             found = project_named(tx, project, locked=True)
+            if found.closed is not None:
+                return Assignment(item=None)
             lease = tx.first(
                 sa.select(label_leases).where(
                     label_leases.c.project == found.name, label_leases.c.user == tx.actor
@@ -136,7 +139,7 @@ class Queue(Projects):
         """Take back one's last answer or skip: what was said before counts again. The item is offered next. Once more goes one
         further back. Raises Conflict where a reviewer has decided since."""
         with self.change() as tx:
-            found = project_named(tx, project, locked=True)
+            found = open_project(tx, project)
             last = self._last(tx, found.name)
             if last is None:
                 raise NotFound(
@@ -172,7 +175,7 @@ class Queue(Projects):
             if not each.user.strip() or len(each.user) > 250:
                 raise InvalidInput("an annotator has a name of 1 to 250 characters")
         with self.change() as tx:
-            found = project_named(tx, project, locked=True)
+            found = open_project(tx, project)
             bulk = Bulk(tx, found, sorted({each.item for each in entries}))
             added = sum(bulk.take(self, each, self.context.ids, origin) for each in entries)
             if added:
@@ -186,7 +189,7 @@ class Queue(Projects):
             return Recorded(added, len(entries) - added)
 
     def _answerable(self, tx: Transaction, project: str, item: int) -> tuple[LabelProject, sa.Row[Any]]:
-        found = project_named(tx, project, locked=True)
+        found = open_project(tx, project)
         row = item_numbered(tx, found.name, item)
         if row.state == ItemState.REVIEWED:
             raise Conflict(f"{row.key} was reviewed: its answer stands", hint="a review can be made anew")

@@ -11,6 +11,7 @@ from everloop.data.labels.ledger import (
     item_of,
     look_again,
     mark,
+    open_project,
     project_named,
     recount,
 )
@@ -71,7 +72,7 @@ class Reviewing(Projects):
         self, project: str, entry: str, kind: EntryKind, comment: str, answers: Answers | None = None
     ) -> Entry:
         with self.change() as tx:
-            found = project_named(tx, project, locked=True)
+            found = open_project(tx, project)
             about = entry_named(tx, found.name, entry)
             item = item_numbered(tx, found.name, about.item)
             if about.user == tx.actor:

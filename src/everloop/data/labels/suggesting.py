@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from everloop.data.labels.ledger import project_named
 from everloop.domain.labels import Answers, Suggestion, checked_answers
-from everloop.errors import InvalidInput
+from everloop.domain.references import Kind, Reference
+from everloop.errors import InvalidInput, InvalidReference
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -97,6 +98,8 @@ class Suggesting(Room):
                     f"{found.name} has no item {wrong[0]}", hint=f"its items are 0 to {found.items - 1}"
                 )
             tx.put(label_suggestions, rows)
+            if is_model(model):
+                tx.edge(model, found.reference, "suggested")
             tx.event("labels.suggested", found.reference, {"model": model, "items": len(rows)})
             return len(rows)
 
@@ -112,6 +115,14 @@ class Suggesting(Room):
                 .limit(max(0, min(limit, 200_000)))
             )
             return {row.key: row.number for row in rows}
+
+
+def is_model(name: str) -> bool:
+    """Whether suggestions come from a registered model, rather than from whatever else has this name."""
+    try:
+        return Reference.parse(name).kind is Kind.MODEL
+    except InvalidReference:
+        return False
 
 
 def _lenient(questions: Any) -> list[Any]:

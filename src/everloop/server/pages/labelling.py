@@ -51,7 +51,7 @@ def label_page(request: Request, workspace: Workspace) -> dict[str, Any]:
         "given": None,
         "mine": None,
     }
-    if not permits(request.state.actor.role, Permission.WRITE):
+    if project.closed is not None or not permits(request.state.actor.role, Permission.WRITE):
         return context
     if here.get("item"):
         given: Assignment = workspace.labels.take(project.name, here.number("item"))

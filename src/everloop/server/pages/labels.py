@@ -30,6 +30,8 @@ def routes(pages: Pages) -> list[BaseRoute]:
         pages.page("/labels", "labels/list.html", projects, active="labels"),
         pages.deed(here, "arrange", arrange, "labels/project.html", project, active="labels"),
         pages.deed(here, "export", export, "labels/project.html", project, active="labels"),
+        pages.deed(here, "close", close, "labels/project.html", project, active="labels"),
+        pages.deed(here, "reopen", reopen, "labels/project.html", project, active="labels"),
         pages.page(here, "labels/project.html", project, active="labels"),
     ]
 
@@ -103,3 +105,13 @@ def export(request: Request, workspace: Workspace, form: dict[str, list[str]]) -
     return Told(
         f"{made.reference} {what}: {made.rows:,} rows.{undecided}", tone="warn" if made.unchanged else "good"
     )
+
+
+def close(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+    found = workspace.labels.close(request.path_params["project"], field(form, "because"))
+    return Told(f"{found.name} is closed: nothing is said of its items any more.")
+
+
+def reopen(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> Told:
+    found = workspace.labels.reopen(request.path_params["project"], field(form, "because"))
+    return Told(f"{found.name} takes answers again.")

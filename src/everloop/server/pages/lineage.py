@@ -16,6 +16,7 @@ from everloop.workspace.workspace import Workspace
 COLUMNS = ("Data", "Features", "Runs", "Models", "Endpoints", "What came of it")
 COLUMN_OF = {
     Kind.DATA: 0,
+    Kind.LABELS: 0,
     Kind.FEATURE: 1,
     Kind.RUN: 2,
     Kind.MODEL: 3,

@@ -70,6 +70,12 @@ def _datasets(workspace: Workspace, text: str) -> Iterator[Hit]:
             yield Hit(f"data:{each.name}", each.name, _versions(each.versions))
 
 
+def _labels(workspace: Workspace, text: str) -> Iterator[Hit]:
+    for each in workspace.labels.projects():
+        if text.lower() in each.name.lower():
+            yield Hit(each.reference, each.name, f"of {each.source}")
+
+
 def _features(workspace: Workspace, text: str) -> Iterator[Hit]:
     for each in workspace.features.views():
         if text.lower() in each.name.lower():
@@ -119,6 +125,7 @@ def _alerts(workspace: Workspace, text: str) -> Iterator[Hit]:
 
 _KINDS: dict[str, Callable[[Workspace, str], Iterator[Hit]]] = {
     "Data": _datasets,
+    "Labels": _labels,
     "Features": _features,
     "Runs": _runs,
     "Pipelines": _pipelines,

@@ -20,6 +20,7 @@ label_projects = sa.Table(
     sa.Column("items", sa.Integer, nullable=False),
     sa.Column("created", Moment, nullable=False),
     sa.Column("user", sa.Text, nullable=False),
+    sa.Column("closed", Moment),
     sa.Index(None, "source"),
 )
 
