@@ -4,7 +4,7 @@
 - `kinds`: steps in SQL, shell and notebooks; `environments`: packages of a step's own; `secrets`: given, never kept
 - `code`: everything a step's behaviour depends on, found by itself
 - `values`: what may pass between steps, and how it is stored and compared
-- `locating`: which pipeline is meant; `driver`: its run from the first step to the last: keys, cache, executors, failures;
+- `locating`: which pipeline is meant; `driver`: its run from the first call to the last: the loop, claims, records, retries;
   `interrupting`: Ctrl-C meanwhile; `outcome`: what came of it
 - `sweeps`: a search over the parameters of a pipeline
 - `worker`: one step, in this process or another one

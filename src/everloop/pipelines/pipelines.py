@@ -78,7 +78,7 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
         second, with the tracking runs of the steps at work: when it gives a reason, the run ends as interrupted. A step that
         fails does not raise: see `PipelineRun.status`.
         """
-        from everloop.pipelines.driver import run_pipeline
+        from everloop.pipelines.driver.running import run_pipeline
 
         return run_pipeline(
             self,
@@ -222,11 +222,14 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
         return found
 
     @operation(Permission.READ)
-    def keys_before(self, step: str, names: list[str]) -> KeysBefore:
-        """What a step was last computed from, under each of these names, and under any name."""
-        known = sa.select(pipeline_steps.c.name, pipeline_steps.c.key).where(
+    def keys_before(self, step: str, names: list[str], besides: str = "") -> KeysBefore:
+        """What a step was last computed from, under each of these names, and under any name. `besides`: a run that does not
+        count."""
+        known = sa.select(pipeline_steps.c.name, pipeline_steps.c.key, pipeline_steps.c.run).where(
             pipeline_steps.c.step == step, pipeline_steps.c.status.in_(("executed", "cached"))
         )
+        if besides:
+            known = known.where(pipeline_steps.c.run != besides)
         newest_first = sa.func.row_number().over(
             partition_by=pipeline_steps.c.name,
             order_by=(pipeline_steps.c.time.desc(), pipeline_steps.c.run.desc()),
@@ -240,7 +243,7 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
             )
             if newest is None:
                 return KeysBefore()
-            rows = look.all(sa.select(ranked.c.name, ranked.c.key).where(ranked.c.rank == 1))
+            rows = look.all(sa.select(ranked.c.name, ranked.c.key, ranked.c.run).where(ranked.c.rank == 1))
             keys = {row.key for row in rows} | {newest.key}
             parts = look.all(sa.select(step_keys).where(step_keys.c.key.in_(keys)))
             code = look.all(sa.select(step_code).where(step_code.c.code.in_({row.code for row in parts})))
@@ -252,6 +255,7 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
                 for row in parts
             },
             code={row.code: tuple(msgspec.convert(row.components, list[Component])) for row in code},
+            runs={row.key: row.run for row in (newest, *rows)},
         )
 
     @operation(Permission.WRITE)
