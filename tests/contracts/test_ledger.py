@@ -457,6 +457,35 @@ class LedgerContract:
         assert places(again) == ["cursors consumer=loop"]
         again.close()
 
+    def test_labelling_of_before_stands_in_the_lineage(self, ledger: Ledger, url: str) -> None:
+        self._take_back_to(ledger, url, "0018")
+        told = [
+            ("labels.created", "labels:tone", '{"source":"data:reviews@v1","items":3}'),
+            ("labels.suggested", "labels:tone", '{"model":"model:m@v1","items":2}'),
+            ("labels.suggested", "labels:tone", '{"model":"model:m@v1","items":1}'),
+            ("labels.suggested", "labels:tone", '{"model":"by hand","items":3}'),
+            ("labels.exported", "data:labelled@v1", '{"project":"tone","rows":3}'),
+        ]
+        columns = "seq, id, time, actor, action, subject, payload, previous, digest"
+        by_hand(
+            url,
+            *(
+                f"insert into events ({columns}) values ({at}, '{at}', {at}, 'ann', '{action}', '{subject}', '{payload}', '', '')"
+                for at, (action, subject, payload) in enumerate(
+                    told, start=100
+                )  # a new ledger has none, and counts from 1
+            ),
+        )
+        again = opened(url)
+        assert set(again.edges_of("labels:tone", upward=True)) == {
+            ("data:reviews@v1", "labels:tone", "labelled"),
+            ("model:m@v1", "labels:tone", "suggested"),
+        }
+        assert set(again.edges_of("labels:tone", upward=False)) == {
+            ("labels:tone", "data:labelled@v1", "exported")
+        }
+        again.close()
+
     def test_a_migration_does_not_make_an_edited_row_right(self, ledger: Ledger, url: str) -> None:
         with ledger.transaction("ann") as tx:
             tx.put(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -301,6 +302,27 @@ def test_a_project_shows_its_agreement_and_makes_a_dataset(page: Page, own: Loca
     answer = page.goto("/data/tone/labelled@v1")
     assert answer is not None
     assert answer.status == 200
+
+
+def test_a_project_is_closed_and_opened_again(page: Page, own: LocalWorkspace) -> None:
+    page.goto("/labels/tone")
+    page.get_by_role("button", name="Close…").click()
+    page.locator("#deed-close input[name=because]").fill("the budget is spent")
+    page.locator("#deed-close button[type=submit]").click()
+    expect(page.locator(".told")).to_contain_text("tone is closed")
+    assert own.labels.project("tone").closed is not None
+    refused = httpx.post(f"{page.url}@label/answer", data={"item": "4", "q0": "good"})
+    assert refused.status_code == 409
+    assert "labels:tone is closed" in refused.text
+    page.goto("/labels/tone@label")
+    expect(page.locator("main")).to_contain_text("This project is closed.")
+    expect(page.locator(".labelling-head .chip")).to_have_attribute("data-ref", "labels:tone")
+    page.goto("/search?q=labels:tone")
+    expect(page).to_have_url(re.compile(r"/labels/tone$"))
+    page.get_by_role("button", name="Reopen…").click()
+    page.locator("#deed-reopen button[type=submit]").click()
+    expect(page.locator(".told")).to_contain_text("takes answers again")
+    assert own.labels.project("tone").closed is None
 
 
 def test_pictures_are_sandboxed_and_forms_are_checked(address: str, own: LocalWorkspace) -> None:

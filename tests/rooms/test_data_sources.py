@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import everloop as ev
 from everloop.cli.main import main
+from everloop.data.incoming import queries
+from everloop.data.incoming.spooling import Spool
+from everloop.data.tables.row_digests import row_digest
 from everloop.errors import Conflict, InvalidInput, NotFound, Unavailable
 from everloop.workspace.local import LocalWorkspace
 
@@ -118,6 +124,77 @@ class TestQueries:
         assert row["at"] == dt.datetime(2013, 1, 1, 10, tzinfo=dt.UTC)
         with pytest.raises(InvalidInput, match="the query: "):
             workspace.data.add(ev.query("create table t (a int)", url), "t")
+
+    @pytest.mark.parametrize("database", ["duckdb", "sqlite", "postgres"])
+    def test_an_answer_is_never_whole_in_memory(
+        self,
+        workspace: LocalWorkspace,
+        monkeypatch: pytest.MonkeyPatch,
+        request: pytest.FixtureRequest,
+        tmp_path: Path,
+        database: str,
+    ) -> None:
+        """Its batches are small, what they became is the table that adding it whole makes, and nothing of it stays allocated."""
+        rows, most = 20_000, 2_048
+        numbers = "with recursive n(id) as (select 0 union all select id + 1 from n where id < 19999)"
+        sql = f"{numbers} select id, case when id > 9000 then id / 2.0 end as half from n"
+        source = ""
+        if database == "sqlite":
+            sqlite3.connect(tmp_path / "empty.db").execute("create table t (a)").connection.close()
+            source = f"sqlite:///{tmp_path / 'empty.db'}"
+        elif database == "postgres":
+            source = request.getfixturevalue("postgres_url").replace("postgresql+psycopg://", "postgresql://")
+            sql = sql.replace("id / 2.0", "(id / 2.0)::float8")
+        else:
+            sql = "select range as id, case when range > 9000 then range / 2.0 end as half from range(20000)"
+        seen: list[int] = []
+        allocated: list[int] = []
+        keep = Spool.add
+
+        def looked_at(spool: Spool, batch: pa.RecordBatch) -> None:
+            seen.append(batch.num_rows)
+            keep(spool, batch)
+            allocated.append(pa.total_allocated_bytes())
+
+        monkeypatch.setattr(queries, "ROWS", most)
+        monkeypatch.setattr(Spool, "add", looked_at)
+        before = pa.total_allocated_bytes()
+        added = workspace.data.add(ev.query(sql, source), "halves")
+        assert (sum(seen), max(seen)) == (rows, most)
+        whole = pa.table(
+            {"id": range(rows), "half": [at / 2 if at > 9000 else None for at in range(rows)]},
+        )
+        assert max(allocated) - before < whole.nbytes / 2
+        assert ev.data("halves").to_arrow().equals(whole)
+        assert added.content == row_digest(whole)
+        assert workspace.data.add(whole, "halves").unchanged
+
+    def test_a_row_that_cannot_be_computed_is_named_late_as_well(self, workspace: LocalWorkspace) -> None:
+        sql = "select (case when range = 150000 then 'x' else '1' end)::int as a from range(200000)"
+        with pytest.raises(InvalidInput, match=r"the query: .*Could not convert string 'x' to INT32"):
+            workspace.data.add(ev.query(sql), "late")
+        assert workspace.data.datasets() == []
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.lists(st.none(), max_size=3)
+        | st.lists(st.integers(-(2**40), 2**40), max_size=3)
+        | st.lists(st.floats(allow_nan=False) | st.none(), max_size=3),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_batches_that_become_wider_are_one_table(tmp_path: Path, columns: list[list[float | None]]) -> None:
+    batches = [pa.record_batch({"a": pa.array(each)}) for each in columns]
+    whole = pa.concat_tables(
+        [pa.Table.from_batches([each]) for each in batches], promote_options="permissive"
+    )
+    with closing(Spool(tmp_path)) as spool:
+        for each in batches:
+            spool.add(each)
+        assert spool.table().equals(whole)
 
 
 class TestAddresses:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 50_000
-"""Rows that are turned into columns at once."""
+"""Rows of an answer that are in memory at once."""
 _KINDS = "duckdb:///FILE, sqlite:///FILE or postgresql://HOST/DATABASE"
 
 
@@ -29,11 +31,35 @@ class Query(msgspec.Struct, frozen=True):
     sql: str
     source: str = ""
 
-    def table(self, project: Path) -> pa.Table:
-        """The answer. Relative paths start at the current folder, else at the project's. Raises InvalidInput when the query is
-        wrong, NotFound when there is no such database, Unavailable when it does not answer."""
+    @contextmanager
+    def table(self, project: Path, folder: Path) -> Iterator[pa.Table]:
+        """The answer, within the block: it is fetched in batches and waits in a file in `folder`. Relative paths start at the
+        current folder, else at the project's. Raises InvalidInput when the query is wrong, NotFound when there is no such
+        database, Unavailable when it does not answer."""
+        import pyarrow as pa
+
+        from everloop.data.incoming.spooling import Spool
+        from everloop.data.tables.parquet import arrow_table
+
         if not self.sql.strip():
             raise InvalidInput("the query is empty")
+        with closing(Spool(folder)) as spool:
+            try:
+                batches = self._batches(project)
+                columns = next(batches)
+                arrow_table(pa.Table.from_batches([columns]))  # before any row is fetched
+                spool.add(columns)
+                for batch in batches:
+                    spool.add(batch)
+                answer = spool.table()
+            except pa.ArrowInvalid as error:
+                raise InvalidInput(
+                    f"the query's rows are not of one kind: {error}", hint="cast the column in the query"
+                ) from None
+            yield answer
+
+    def _batches(self, project: Path) -> Iterator[pa.RecordBatch]:
+        """The answer in batches of `ROWS` rows or little more, the first of which has its columns and no rows."""
         scheme = urlsplit(self.source).scheme.partition("+")[0]
         match scheme:
             case "" if not self.source:
@@ -60,8 +86,9 @@ def _file(address: str, project: Path) -> Path:
     return found
 
 
-def _duckdb(sql: str, file: Path | None) -> pa.Table:
+def _duckdb(sql: str, file: Path | None) -> Iterator[pa.RecordBatch]:
     import duckdb
+    import pyarrow as pa
 
     try:
         with duckdb.connect(":memory:" if file is None else str(file), read_only=file is not None) as con:
@@ -70,14 +97,17 @@ def _duckdb(sql: str, file: Path | None) -> pa.Table:
             asked = con.sql(sql)
             if asked is None:
                 raise InvalidInput("the query gives no rows: it is a statement", hint="begin it with select")
-            return asked.to_arrow_table()
+            answer = asked.to_arrow_reader(ROWS)
+            none = [pa.array([], each.type) for each in answer.schema]
+            yield pa.record_batch(none, schema=answer.schema)
+            yield from answer
     except duckdb.IOException as error:
         raise Unavailable(f"{file}: {_line(error)}", hint="does another process have it open?") from None
-    except (duckdb.Error, duckdb.NotImplementedException) as error:
+    except (duckdb.Error, duckdb.NotImplementedException, pa.ArrowException, OSError) as error:
         raise InvalidInput(f"the query: {_line(error)}") from None
 
 
-def _sqlite(sql: str, file: Path) -> pa.Table:
+def _sqlite(sql: str, file: Path) -> Iterator[pa.RecordBatch]:
     import sqlite3
 
     try:
@@ -86,7 +116,7 @@ def _sqlite(sql: str, file: Path) -> pa.Table:
             answer = con.execute(sql)
             if answer.description is None:
                 raise InvalidInput("the query gives no rows: it is a statement", hint="begin it with select")
-            return _table([column[0] for column in answer.description], answer)
+            yield from _rows([column[0] for column in answer.description], answer)
         finally:
             con.close()
     except sqlite3.OperationalError as error:
@@ -97,7 +127,7 @@ def _sqlite(sql: str, file: Path) -> pa.Table:
         raise InvalidInput(f"{file}: {error}", hint="is it a SQLite database?") from None
 
 
-def _postgres(sql: str, address: str) -> pa.Table:
+def _postgres(sql: str, address: str) -> Iterator[pa.RecordBatch]:
     import sqlalchemy as sa
 
     url = "postgresql+psycopg://" + address.partition("://")[2]
@@ -116,7 +146,7 @@ def _postgres(sql: str, address: str) -> pa.Table:
             )
             if not answer.returns_rows:
                 raise InvalidInput("the query gives no rows: it is a statement", hint="begin it with select")
-            return _table(list(answer.keys()), answer)
+            yield from _rows(list(answer.keys()), answer)
     except sa.exc.OperationalError as error:
         raise Unavailable(
             f"{shown_address(address)}: {_line(error.orig or error)}", hint="is it up?"
@@ -127,24 +157,14 @@ def _postgres(sql: str, address: str) -> pa.Table:
         engine.dispose()
 
 
-def _table(names: list[str], rows: Any) -> pa.Table:
-    """Rows of Python values as a table of the values' types; a column of whole and other numbers is one of floats."""
+def _rows(names: list[str], rows: Any) -> Iterator[pa.RecordBatch]:
+    """Rows of Python values as batches of the values' types; a column of whole and other numbers is one of floats."""
     import pyarrow as pa
 
-    batches = []
+    yield pa.record_batch([pa.nulls(0) for _ in names], names=names)
     while batch := rows.fetchmany(ROWS):
-        columns = [
-            _column(name, list(values)) for name, values in zip(names, zip(*batch, strict=True), strict=True)
-        ]
-        batches.append(pa.table(columns, names=names))
-    if not batches:
-        return pa.table([pa.nulls(0) for _ in names], names=names)
-    try:
-        return pa.concat_tables(batches, promote_options="permissive").combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise InvalidInput(
-            f"the query's rows are not of one kind: {error}", hint="cast the column in the query"
-        ) from None
+        columns = zip(names, zip(*batch, strict=True), strict=True)
+        yield pa.record_batch([_column(name, list(values)) for name, values in columns], names=names)
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:

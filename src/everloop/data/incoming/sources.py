@@ -93,7 +93,8 @@ def taken_in(room: Data, source: Any, *, file: str, as_file: bool, reference: bo
         raise InvalidInput("only files can be added by reference", hint="leave reference=… out")
     if isinstance(source, Query):
         origin = Origin(addresses.shown_address(source.source), source.sql)
-        yield Incoming(table=source.table(room.context.project), file=file, origin=origin)
+        with source.table(room.context.project, room.context.folder) as table:
+            yield Incoming(table=table, file=file, origin=origin)
     elif isinstance(source, str) and addresses.is_address(source):
         yield from _from_address(room, source, file, as_file, reference)
     elif isinstance(source, str | Path):
