@@ -81,6 +81,21 @@ def test_run_then_run_again_then_reproduce(project: Path) -> None:
     assert answer(graded)["evidence"]
 
 
+def test_why_shows_the_lines_that_changed(project: Path) -> None:
+    assert "changes" not in answer(
+        everloop(project, "run", "steps.py:main", "--executor", "inline", "--json")
+    )
+    (project / "steps.py").write_text(textwrap.dedent(STEPS).replace("return 2 * x", "return 3 * x"))
+    shown = everloop(project, "run", "steps.py:main", "--dry-run", "--why").stdout
+    assert "double: function double changed (steps.py, line 5), since run:" in shown
+    assert "\n-    return 2 * x\n+    return 3 * x\n" in shown
+    told = answer(everloop(project, "run", "steps.py:main", "--executor", "inline", "--why", "--json"))
+    (change,) = told["changes"]
+    assert change["steps"] == ["double"]
+    assert change["name"] == "steps.py::double"
+    assert "-    return 2 * x\n+    return 3 * x" in change["diff"]
+
+
 def test_a_failed_step_is_exit_1_with_its_last_lines(project: Path) -> None:
     done = everloop(project, "run", "steps.py:main", "--param", "x=13")
     assert done.returncode == 1

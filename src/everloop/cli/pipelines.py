@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +12,12 @@ from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from everloop.domain.pipelines import Reproduction, StepRecord
+    from everloop.pipelines.changed import StepChange
     from everloop.pipelines.outcome import PipelineRun
     from everloop.pipelines.reproduction.surroundings import Choice
+
+MOST_LINES = 200
+"""Of one diff, on the screen."""
 
 
 @command()
@@ -31,13 +36,20 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Say which steps would be executed and why; execute nothing.")
 @click.option("--force", is_flag=True, help="Execute every step, whatever is stored.")
-def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, force: bool) -> None:
+@click.option("--why", is_flag=True, help="Show the changes behind each executed step, line by line.")
+def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, force: bool, why: bool) -> None:
     """Run a pipeline: FILE.py:NAME, MODULE:NAME, dvc.yaml or MLproject. What did not change is not executed."""
     given = parameters(params)
     room = workspace(write=True).pipelines
     told = None if as_json() or dry_run else _say_step
     done = room.run(pipeline, given, executor=executor, dry_run=dry_run, force=force, on_step=told)
-    emit(run_answer(done), lambda _: _told(done))
+    if why:
+        from everloop.pipelines.changed import step_changes
+
+        changes = step_changes(room, done)
+        emit(run_answer(done) | {"changes": changes}, lambda _: _told(done, changes))
+    else:
+        emit(run_answer(done), lambda _: _told(done))
     if done.status == "failed":
         if as_json():
             say(done.error)
@@ -126,8 +138,9 @@ def _say_step(step: StepRecord) -> None:
         say(f"{step.name} {step.status} in {step.seconds:.2f} s: {step.reason}")
 
 
-def _told(done: PipelineRun) -> Any:
+def _told(done: PipelineRun, changes: Sequence[StepChange] = ()) -> Any:
     from rich.console import Group
+    from rich.text import Text
 
     rows = [
         (each.name, each.status, f"{each.seconds:.2f}" if each.seconds else "", each.reason)
@@ -138,14 +151,25 @@ def _told(done: PipelineRun) -> Any:
         for status in dict.fromkeys(each.status for each in done.steps)
     )
     parts: list[Any] = [table(("step", "status", "seconds", "why"), rows, right=("seconds",))]
+    parts += [Text(line, overflow="fold") for each in changes for line in _change(each)]
     if done.run_id:
         parts.append(f"run:{done.run_id} {done.status} in {done.seconds:.2f} s: {counts or 'no steps'}")
     parts += [f"note: {note}" for note in done.notes]
     if done.error:
-        from rich.text import Text
-
         parts.append(Text(done.error))
     return Group(*parts)
+
+
+def _change(change: StepChange) -> Iterator[str]:
+    """What a change is and which steps it concerns, then its diff."""
+    names = ", ".join(change.steps[:3]) + (
+        f" and {len(change.steps) - 3:,} more" if len(change.steps) > 3 else ""
+    )
+    yield f"{names}: {change.said}, since {change.former}"
+    lines = change.diff.splitlines()
+    yield from lines[:MOST_LINES]
+    if len(lines) > MOST_LINES:
+        yield f"… {len(lines) - MOST_LINES:,} lines more: --json has them"
 
 
 def _graded(found: Reproduction) -> Any:

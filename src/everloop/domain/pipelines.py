@@ -38,6 +38,25 @@ class Component(msgspec.Struct, frozen=True, order=True):
         return self.kind, self.name
 
 
+class ChangedComponent(msgspec.Struct, frozen=True):
+    """A component as it was (None: it is new) and as it is (None: it is gone), and in words what became of it."""
+
+    was: Component | None
+    now: Component | None
+    said: str
+
+    @property
+    def one(self) -> Component:
+        """The component as it is, else as it was."""
+        found = self.now or self.was
+        assert found is not None
+        return found
+
+    @property
+    def kind(self) -> str:
+        return self.one.kind
+
+
 class StoredValue(msgspec.Struct, frozen=True):
     """A value that passed between steps, as the store holds it.
 
@@ -110,12 +129,14 @@ class KeyParts(msgspec.Struct, frozen=True):
 
 
 class KeysBefore(msgspec.Struct, frozen=True):
-    """What a step was computed from earlier: the newest key under each name and under any; parts by key, code by its digest."""
+    """What a step was computed from earlier: the newest key under each name and under any; parts by key, code by its digest, and
+    by key the newest run of a pipeline that had it."""
 
     names: dict[str, str] = {}
     newest: str = ""
     parts: dict[str, KeyParts] = {}
     code: dict[str, tuple[Component, ...]] = {}
+    runs: dict[str, str] = {}
 
     def components(self, name: str) -> tuple[Component, ...] | None:
         """All components of the newest key under a name, else under any; None when the step was never computed."""
@@ -203,15 +224,20 @@ def changes(before: Iterable[Component], after: Iterable[Component]) -> list[str
     >>> changes([Component("package", "numpy", "2.0")], [Component("package", "numpy", "2.1")])
     ['package numpy 2.0 -> 2.1']
     """
+    return [each.said for each in changed(before, after)]
+
+
+def changed(before: Iterable[Component], after: Iterable[Component]) -> list[ChangedComponent]:
+    """The components that differ, the likeliest cause first."""
     old = {each.identity: each for each in before}
     new = {each.identity: each for each in after}
-    found: list[tuple[int, str]] = []
+    found: list[ChangedComponent] = []
     for identity in sorted(old.keys() | new.keys()):
         was, now = old.get(identity), new.get(identity)
         if was is not None and now is not None and was.digest == now.digest:
             continue
-        found.append((_RANK.get(identity[0], len(_RANK)), _change(was, now)))
-    return [text for _, text in sorted(found, key=lambda each: each[0])]
+        found.append(ChangedComponent(was, now, _change(was, now)))
+    return sorted(found, key=lambda each: _RANK.get(each.kind, len(_RANK)))
 
 
 def reason(before: Sequence[Component] | None, after: Sequence[Component]) -> str:

@@ -4,6 +4,7 @@
 - `kinds`: steps in SQL, shell and notebooks; `environments`: packages of a step's own; `secrets`: given, never kept
 - `code`: everything a step's behaviour depends on, found by itself
 - `values`: what may pass between steps, and how it is stored and compared
+- `changed`: the text of what made a step run again
 - `locating`: which pipeline is meant; `driver`: its run from the first call to the last: the loop, claims, records, retries;
   `interrupting`: Ctrl-C meanwhile; `outcome`: what came of it
 - `sweeps`: a search over the parameters of a pipeline

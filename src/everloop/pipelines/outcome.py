@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from everloop.domain.pipelines import StepRecord, StoredValue
+from everloop.domain.pipelines import KeyParts, StepRecord, StoredValue
 from everloop.engine.contract import failure_of
 from everloop.errors import Failed, InvalidInput
 from everloop.pipelines.steps import Pipeline
@@ -19,7 +19,8 @@ from everloop.pipelines.steps import Pipeline
 class PipelineRun:
     """What came of a run. `status`: finished, failed, interrupted, or planned for a dry run.
 
-    steps: every step with status, seconds and reason. error: what failed, with the step's last lines of output.
+    steps: every step with status, seconds and reason. error: what failed, with the step's last lines of output. parts: what keys
+    were made from, by key. root: the folder that files in them are relative to.
     """
 
     run_id: str
@@ -31,6 +32,8 @@ class PipelineRun:
     notes: tuple[str, ...] = ()
     resumed_from: str | None = None
     output: StoredValue | None = None
+    parts: Mapping[str, KeyParts] = field(default_factory=dict)
+    root: Path = Path()
     _read: Callable[[StoredValue], Any] | None = None
 
     @property

@@ -6,5 +6,6 @@
 - `origins`: whether a module is the project's, a package's or Python's own
 - `packages`: which distribution a module belongs to, its version and what it requires
 - `memory`: functions and values as they are in this process
+- `passages`: the text behind a part of a key, and how it differs between two states of its file
 - `closure`: the walk over all of them
 """

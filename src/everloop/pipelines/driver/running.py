@@ -203,5 +203,9 @@ def _summary(
         notes=tuple(dict.fromkeys(note for parts in state.parts.values() for note in parts.notes)),
         resumed_from=resumed_from,
         output=output,
+        parts={
+            node.key: state.parts[node.number] for node in state.graph.nodes if node.number in state.parts
+        },
+        root=state.root,
         _read=scheduler.references.decoded,
     )
