@@ -46,6 +46,22 @@ def add(name):
 @ev.pipeline
 def grows(name="raw"):
     return add(name)
+
+@ev.pipeline
+def tuned(x, base=1.0):
+    from pathlib import Path
+    stop = Path(__file__).with_name("stop")
+    if x == 2 and stop.exists():
+        stop.unlink()
+        raise KeyboardInterrupt
+    return {"loss": (x - base) ** 2}
+"""
+SPACE = """
+sampler = "grid"
+[space]
+x = [1, 2, 3]
+[objective]
+metric = "loss"
 """
 NIGHT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
@@ -460,6 +476,62 @@ def test_who_waits_hears_of_each_end(project: LocalWorkspace, monkeypatch: pytes
     over = project.loop.wait_for_firings(asked, told=lambda each: heard.append(each.id))
     assert heard == asked
     assert {each.status for each in over} == {"failed"}
+
+
+def test_a_sweep_goes_on_where_its_process_left_it(project: LocalWorkspace) -> None:
+    pytest.importorskip("optuna")
+    (project.project / "space.toml").write_text(SPACE)
+    (project.project / "stop").touch()
+    declare(
+        project,
+        pipeline="",
+        sweep="flow.py:tuned",
+        space="space.toml",
+        trials=3,
+        cron="0 3 * * *",
+        params={"base": 3.0},
+    )
+    assert project.loop.trigger("t").starts == "a sweep of flow.py:tuned, 3 trials"
+    with pytest.raises(KeyboardInterrupt):
+        tick(project, NIGHT)
+    (left,) = project.loop.firings(trigger="t")
+    assert (left.status, left.attempts) == ("waiting", 1)
+    assert [each.status for each in project.pipelines.trials(str(left.run)[4:])] == [
+        "finished",
+        "interrupted",
+    ]
+
+    (done,) = tick(project, NIGHT)
+    assert (done.status, done.reason) == ("finished", "best: trial 2, loss 0")
+    record = project.pipelines.sweep_record(str(done.run)[4:])
+    assert (record.trials, record.plan.params) == (3, {"base": 3.0})
+    trials = project.pipelines.trials(record.run)
+    assert [each.status for each in trials] == ["finished"] * 3
+    assert left.run != done.run
+    why = project.provenance.why(str(done.run))
+    assert ("trigger:t", "triggered") in {(link.source, link.role) for link in why.parents}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pipeline": "flow.py:refresh", "trials": 3}, "belong to a sweep"),
+        ({"sweep": "flow.py:tuned"}, "needs a space and a number of trials"),
+        ({"sweep": "flow.py:tuned", "pipeline": "flow.py:refresh"}, "a pipeline, a retraining or a sweep"),
+        ({"sweep": "flow.py:tuned", "space": "none.toml", "trials": 3}, "cannot be read"),
+        ({"sweep": "flow.py:refresh", "space": "space.toml", "trials": 3}, "no parameter 'x'"),
+        ({"sweep": "flow.py:tuned", "space": "aimless.toml", "trials": 3}, "does not say what is looked for"),
+    ],
+)
+def test_a_sweep_that_cannot_be_made_is_told_when_it_is_declared(
+    project: LocalWorkspace, given: dict[str, object], said: str
+) -> None:
+    (project.project / "space.toml").write_text(SPACE)
+    (project.project / "aimless.toml").write_text(SPACE.partition("[objective]")[0])
+    options = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    (project.project / "made.py").write_text(f"import everloop as ev\nt = ev.trigger('t', {options})\n")
+    with pytest.raises(InvalidDefinition, match=said):
+        project.loop.apply("made.py")
 
 
 def test_a_retraining_says_what_it_came_to(project: LocalWorkspace) -> None:

@@ -72,7 +72,7 @@ def test_every_hour_when_the_clocks_go_back_comes_in_both_of_them() -> None:
         ({"data": "raw", "params": {"file": "{file}"}}, r"asks for \{file\}"),
         ({"cron": "@daily", "overlap": "wait"}, "no overlap 'wait'"),
         ({"alert": "performence"}, "no family of alerts"),
-        ({"pipeline": "", "cron": "@daily"}, "a pipeline or a retraining"),
+        ({"pipeline": "", "cron": "@daily"}, "a pipeline, a retraining or a sweep"),
         ({"alias": "delay"}, "names no alias"),
         ({"every": "0s"}, "an interval of 0 s"),
     ],

@@ -64,6 +64,8 @@ def sweep(
     resumed: str,
 ) -> None:
     """Search for the parameters with which a pipeline (FILE.py:NAME or MODULE:NAME) comes out best."""
+    from everloop.pipelines.sweeps.spaces import read_space
+
     room = workspace(write=True).pipelines
     told = None if as_json() else _say_trial
     if resumed:
@@ -74,17 +76,17 @@ def sweep(
                 "a sweep needs --space and --trials",
                 hint="everloop sweep train.py:train --space s.toml --trials 20",
             )
-        space, objectives, settings = _read(space_file)
+        found = read_space(space_file)
         result = room.sweep(
             pipeline,
-            space,
+            found.space,
             trials=trials,
-            objective=_objectives(objectives, metric, direction),
+            objective=_objectives(found.objectives, metric, direction),
             params=parameters(params),
-            sampler=sampler or str(settings.get("sampler", "")),
-            pruner=pruner or str(settings.get("pruner", "none")),
-            seed=seed if seed is not None else int(settings.get("seed", 0)),
-            repeat=_repeat(repeat) if repeat else _repeat_of(settings),
+            sampler=sampler or found.sampler,
+            pruner=pruner or found.pruner,
+            seed=seed if seed is not None else found.seed,
+            repeat=_repeat(repeat) if repeat else found.repeat,
             executor=executor,
             jobs=jobs,
             told=told,
@@ -107,27 +109,6 @@ def sweep_answer(result: SweepResult) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> tuple[Any, tuple[Objective, ...], dict[str, Any]]:
-    from everloop.domain.sweeps import parse_space
-    from everloop.errors import nearest
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    space, objectives, settings = parse_space(text, str(path))
-    known = ("sampler", "pruner", "seed", "repeat")
-    for name in settings:
-        if name not in known:
-            raise InvalidInput(
-                f"{path}: '{name}' is not known",
-                hint=nearest(name, known) or f"settings are: {', '.join(known)}",
-            )
-    if not isinstance(settings.get("seed", 0), int):
-        raise InvalidInput(f"{path}: seed is a whole number")
-    return space, objectives, settings
-
-
 def _objectives(read: tuple[Objective, ...], metric: str, direction: str) -> tuple[Objective, ...]:
     from everloop.domain.sweeps import Objective
 
@@ -146,20 +127,6 @@ def _repeat(given: str) -> Repeat:
     if not equals or not name or not values:
         raise InvalidInput(f"'{given}' does not say what is repeated", hint="write --repeat seed=0,1,2")
     return Repeat(name, tuple(parameters((f"value={each}",))["value"] for each in values.split(",")))
-
-
-def _repeat_of(settings: dict[str, Any]) -> Repeat | None:
-    from everloop.domain.sweeps import Repeat
-
-    given = settings.get("repeat")
-    if given is None:
-        return None
-    if not isinstance(given, dict) or len(given) != 1 or not isinstance(next(iter(given.values())), list):
-        raise InvalidInput(
-            "repeat names one parameter and its values", hint="write: repeat = {seed = [0, 1, 2]}"
-        )
-    ((name, values),) = given.items()
-    return Repeat(name, tuple(values))
 
 
 def _say_trial(trial: Trial) -> None:

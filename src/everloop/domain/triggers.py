@@ -121,7 +121,8 @@ FACTS: dict[type[msgspec.Struct], tuple[str, ...]] = {
 
 
 class PipelineTrigger(msgspec.Struct, frozen=True):
-    """A declared trigger. It starts a pipeline (``module_or_file:name``), or a retraining of a model by its policy."""
+    """A declared trigger. It starts a pipeline (``module_or_file:name``), a retraining of a model by its policy, or a sweep of a
+    pipeline through the space that a file of the project declares."""
 
     name: str
     on: On
@@ -136,6 +137,10 @@ class PipelineTrigger(msgspec.Struct, frozen=True):
     jitter_seconds: float = 0.0
     start: datetime | None = None
     end: datetime | None = None
+    sweep: str = ""
+    space: str = ""
+    trials: int = 0
+    jobs: int = 1
 
     @property
     def kind(self) -> str:
@@ -149,6 +154,8 @@ class PipelineTrigger(msgspec.Struct, frozen=True):
     @property
     def starts(self) -> str:
         """What it starts, in words."""
+        if self.sweep:
+            return f"a sweep of {self.sweep}, {self.trials} trials"
         return self.pipeline or f"a retraining of {self.retrain}"
 
 
@@ -162,6 +169,10 @@ def trigger(
     *,
     pipeline: Any = "",
     retrain: str = "",
+    sweep: Any = "",
+    space: str = "",
+    trials: int = 0,
+    jobs: int = 1,
     params: Mapping[str, Any] | None = None,
     cron: str = "",
     zone: str = "UTC",
@@ -190,6 +201,10 @@ def trigger(
     *,
     pipeline: Any = "",
     retrain: str = "",
+    sweep: Any = "",
+    space: str = "",
+    trials: int = 0,
+    jobs: int = 1,
     params: Mapping[str, Any] | None = None,
     cron: str = "",
     zone: str = "UTC",
@@ -215,7 +230,8 @@ def trigger(
     """Declare a trigger (``ev.trigger``). Raises InvalidDefinition.
 
     Without a name it is a part of a policy (``ev.policy(on=…)``) and takes `alert` or `model_age_days` only. With a name it
-    starts `pipeline` (``module_or_file:name``, or the pipeline itself), or with `retrain` what the policy of a model does:
+    starts `pipeline` (``module_or_file:name``, or the pipeline itself), with `retrain` what the policy of a model does, or with
+    `sweep` (a pipeline, too) a search through `space`, a TOML file of the project, of so many `trials`, `jobs` at a time:
 
     - at times: `cron` (five fields, or ``@daily`` and the like) by the clock of `zone` (``Europe/Paris``), or `every` (``15min``)
     - on an event: `data`, a dataset's new version (``raw/*``: of any below the folder); `alert`, one of that family (``any``)
@@ -281,6 +297,10 @@ def trigger(
         jitter_seconds=duration(jitter).total_seconds(),
         start=require_zone(start, "the start") if start else None,
         end=require_zone(end, "the end") if end else None,
+        sweep=str(getattr(sweep, "source", sweep)),
+        space=space,
+        trials=trials,
+        jobs=jobs,
     )
     check(made)
     return made
@@ -289,12 +309,13 @@ def trigger(
 def check(made: PipelineTrigger) -> None:
     """Raise InvalidDefinition unless the trigger makes sense, wherever it was declared."""
     name, on = made.name, made.on
-    if bool(made.pipeline) == bool(made.retrain):
-        raise _wrong(
-            name, "it starts a pipeline or a retraining", "pipeline='module_or_file:name' or retrain='MODEL'"
-        )
-    if made.pipeline and ":" not in made.pipeline:
-        raise _wrong(name, f"'{made.pipeline}' names no pipeline", "write module_or_file:pipeline")
+    if sum(map(bool, (made.pipeline, made.retrain, made.sweep))) != 1:
+        hint = "one of pipeline='module_or_file:name', retrain='MODEL', sweep='module_or_file:name'"
+        raise _wrong(name, "it starts a pipeline, a retraining or a sweep", hint)
+    for started in (made.pipeline, made.sweep):
+        if started and ":" not in started:
+            raise _wrong(name, f"'{started}' names no pipeline", "write module_or_file:pipeline")
+    _check_sweep(made)
     if made.retrain and made.params:
         raise _wrong(
             name, "the parameters of a retraining are its policy's", "declare them with ev.policy(params=…)"
@@ -316,6 +337,17 @@ def check(made: PipelineTrigger) -> None:
         raise _wrong(name, "it ends before it starts", "give a later end")
     _check_on(name, on)
     _check_templates(made)
+
+
+def _check_sweep(made: PipelineTrigger) -> None:
+    if not made.sweep:
+        if made.space or made.trials or made.jobs != 1:
+            raise _wrong(
+                made.name, "space, trials and jobs belong to a sweep", "add sweep='FILE.py:PIPELINE'"
+            )
+    elif not made.space or made.trials < 1 or made.jobs < 1:
+        hint = "sweep='train.py:train', space='space.toml', trials=20"
+        raise _wrong(made.name, "a sweep needs a space and a number of trials, 1 or more", hint)
 
 
 def _check_on(name: str, on: On) -> None:

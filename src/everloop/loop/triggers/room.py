@@ -101,20 +101,37 @@ class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles):
 
 
 def in_project(declared: PipelineTrigger, project: Path) -> PipelineTrigger:
-    """The trigger as it is recorded: its pipeline relative to the project, found, and asked whether it takes the parameters.
-    Raises InvalidDefinition."""
+    """The trigger as it is recorded: its pipeline relative to the project, found, and asked whether it takes the parameters,
+    those of a sweep's space among them. Raises InvalidDefinition."""
     from everloop.pipelines.locating import find_pipeline
 
-    if not declared.pipeline:
+    if declared.retrain:
         return declared
-    pipeline, source = find_pipeline(declared.pipeline, project)
+    pipeline, source = find_pipeline(declared.pipeline or declared.sweep, project)
     by_hand = isinstance(declared.on, ByHand)  # who asks may say what is missing
     known = [
         name for name, each in pipeline.signature.parameters.items() if by_hand and each.default is each.empty
     ]
     try:
-        pipeline.arguments(dict.fromkeys([*declared.params, *known]))
+        searched = _searched(declared, project)
+        pipeline.arguments(dict.fromkeys([*declared.params, *searched, *known]))
     except InvalidInput as error:
         hint = f"give it: params={{…}}; {error.hint}" if "missing" in error.message else error.hint
         raise InvalidDefinition(f"trigger '{declared.name}': {error.message}", hint=hint) from None
-    return msgspec.structs.replace(declared, pipeline=source)
+    found = {"sweep": source} if declared.sweep else {"pipeline": source}
+    return msgspec.structs.replace(declared, **found)
+
+
+def _searched(declared: PipelineTrigger, project: Path) -> list[str]:
+    """The parameters that a sweep sets, by the file of its space. Raises InvalidInput where that is none."""
+    from everloop.pipelines.sweeps.spaces import read_space
+
+    if not declared.sweep:
+        return []
+    file = read_space(project / declared.space)
+    if not file.objectives:
+        raise InvalidInput(
+            f"{declared.space} does not say what is looked for",
+            hint='write [objective] and: metric = "log_loss"',
+        )
+    return [*file.space, *([file.repeat.parameter] if file.repeat else [])]

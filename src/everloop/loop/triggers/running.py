@@ -1,4 +1,4 @@
-"""One firing: its pipeline is run, or its model retrained, while a thread says that this process lives.
+"""One firing: its pipeline is run, its model retrained or its sweep made, while a thread says that this process lives.
 
 This is where user code runs: in a process of its own (`everloop.client.firing`), never in the server's.
 """
@@ -8,17 +8,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from everloop.domain.firings import FiringStatus
 from everloop.domain.runs import FAILED, FINISHED
+from everloop.domain.sweeps import Trial
 from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, EverloopError, NotFound
 from everloop.loop.records import Status
 from everloop.loop.triggers.records import Firing
 from everloop.pipelines.pipelines import Pipelines
+from everloop.pipelines.sweeps.spaces import read_space
 from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ def carry_out(loop: Loop, firing: Firing) -> Came:
             declared = loop.trigger(firing.trigger).declaration
             if declared.retrain:
                 return _retrained(loop, firing, declared)
+            if declared.sweep:
+                return _swept(loop, firing, declared, hold)
             return _run(loop, firing, declared, hold)
         except EverloopError as error:
             return Came(FiringStatus.FAILED, error.message + (f" ({error.hint})" if error.hint else ""))
@@ -109,6 +113,50 @@ def _run(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> C
     reason = "" if done.status == FINISHED else (lines[-1] if lines else f"the pipeline {done.status}")
     status = {FINISHED: FiringStatus.FINISHED, FAILED: FiringStatus.FAILED}
     return Came(status.get(done.status, FiringStatus.INTERRUPTED), reason, done.reference)
+
+
+class _Replaced(KeyboardInterrupt):
+    """The sweep is to stop between two trials. It ends as one that somebody interrupted."""
+
+
+def _swept(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> Came:
+    """A sweep through the space as its file declares it now; one that a process before this one left goes on."""
+    pipelines = loop.context.room(Pipelines)
+    before = _before(loop, firing)
+    if before == FINISHED:  # only the report was lost
+        return Came(FiringStatus.FINISHED, run=firing.run or "")
+
+    def told(_: Trial) -> None:
+        hold.renew()
+        if hold.stopping:
+            raise _Replaced
+
+    options: dict[str, Any] = {"executor": declared.executor, "jobs": declared.jobs}
+    options |= {"told": told, "on_begin": hold.began}
+    try:
+        if before and firing.run:
+            found = pipelines.resume_sweep(firing.run, trials=declared.trials, **options)
+        else:
+            file = read_space(loop.context.project / declared.space)
+            found = pipelines.sweep(
+                declared.sweep,
+                file.space,
+                trials=declared.trials,
+                objective=file.objectives,
+                params=firing.params,
+                sampler=file.sampler,
+                pruner=file.pruner,
+                seed=file.seed,
+                repeat=file.repeat,
+                **options,
+            )
+    except _Replaced:
+        return Came(FiringStatus.REPLACED, hold.stopping)
+    run = f"run:{found.run}"
+    if found.best is None or found.score is None:
+        return Came(FiringStatus.FAILED, "no trial came to its end", run)
+    said = f"best: trial {found.best}, {found.objectives[0].metric} {found.score.value:.6g}"
+    return Came(FiringStatus.FINISHED, said, run)
 
 
 def _before(loop: Loop, firing: Firing) -> str:

@@ -56,6 +56,7 @@ class Sweeps(Room):
         jobs: int = 1,
         experiment: str = "",
         told: Callable[[Trial], None] | None = None,
+        on_begin: Callable[[str], None] | None = None,
     ) -> SweepResult:
         """Search for the parameters with which a pipeline comes out best; each trial is a run of it.
 
@@ -64,7 +65,7 @@ class Sweeps(Room):
         sampler: ``tpe`` (one objective), ``random``, ``grid``, ``cmaes``, ``nsga2`` (several). pruner: ``median``, ``halving``,
         ``hyperband``: a trial whose reports of the metric, logged with steps, say that it is hopeless is stopped. repeat: each
         trial is run once for each of these values. jobs: how many trials run at a time, each in a process
-        of its own. `told` hears of each trial when it is over.
+        of its own. `on_begin` is told the sweep's run once it is recorded; `told` hears of each trial when it is over.
         """
         from everloop.pipelines.locating import find_pipeline
 
@@ -82,7 +83,7 @@ class Sweeps(Room):
             seed=seed,
             repeat=repeat,
         )
-        return self._sweep(pipeline, plan, trials, executor, jobs, experiment, told)
+        return self._sweep(pipeline, plan, trials, executor, jobs, experiment, told, on_begin)
 
     def resume_sweep(
         self,
@@ -92,6 +93,7 @@ class Sweeps(Room):
         executor: str = "",
         jobs: int = 1,
         told: Callable[[Trial], None] | None = None,
+        on_begin: Callable[[str], None] | None = None,
     ) -> SweepResult:
         """Go on with a sweep that was stopped, or make more trials of one that is over. `trials`: how many in all; as many as it
         was begun with by default."""
@@ -102,7 +104,15 @@ class Sweeps(Room):
             raise Conflict(f"run:{sweep} is running", hint="wait for it, or stop it first")
         source = record.plan.source
         return self._sweep(
-            source, record.plan, trials or record.trials, executor, jobs, before.experiment, told, sweep
+            source,
+            record.plan,
+            trials or record.trials,
+            executor,
+            jobs,
+            before.experiment,
+            told,
+            on_begin,
+            sweep,
         )
 
     def _sweep(
@@ -114,6 +124,7 @@ class Sweeps(Room):
         jobs: int,
         experiment: str,
         told: Callable[[Trial], None] | None,
+        on_begin: Callable[[str], None] | None,
         resumed_from: str | None = None,
     ) -> SweepResult:
         from everloop.pipelines.locating import find_pipeline, project_of
@@ -132,6 +143,7 @@ class Sweeps(Room):
             jobs=jobs,
             experiment=experiment or declared.name,
             told=told,
+            on_begin=on_begin,
         )
         root = project_of(declared, self.context.project)
         return sweeping.run(trials, declared.name, root, resumed_from or self._asked_to_go_on())

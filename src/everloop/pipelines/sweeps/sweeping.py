@@ -35,7 +35,7 @@ TAG = "everloop.sweep"
 
 
 class Sweeping:
-    """One sweep at work. `told` hears of each trial when it is over."""
+    """One sweep at work. `on_begin` is told its run once it is recorded, `told` of each trial when it is over."""
 
     def __init__(
         self,
@@ -47,10 +47,12 @@ class Sweeping:
         jobs: int,
         experiment: str,
         told: Callable[[Trial], None] | None,
+        on_begin: Callable[[str], None] | None = None,
     ) -> None:
         require_optuna()
         self.room, self.pipeline, self.plan = room, pipeline, checked_plan(plan)
         self.executor, self.jobs, self.experiment, self.told = executor, jobs, experiment, told
+        self.on_begin = on_begin
         open_executor(executor, room.context.settings.engine).close()  # a wrong name is told now
         if jobs < 1:
             raise InvalidInput(f"{jobs} trials cannot run at a time", hint="give 1, 2, …")
@@ -76,6 +78,8 @@ class Sweeping:
         status = FAILED
         try:
             self.room.begin_sweep(run.run_id, self.plan, trials, resumed_from)
+            if self.on_begin is not None:
+                self.on_begin(run.run_id)
             status = self._search(run.run_id, trials)
             result = self.room.sweep_result(run.run_id)
             run.log_metrics(_told_by(result))

@@ -1,0 +1,61 @@
+"""A file that says what a sweep searches through: the space, what is looked for, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from everloop.domain.sweeps import Objective, Repeat, Space, parse_space
+from everloop.errors import InvalidInput, nearest
+
+SETTINGS = ("sampler", "pruner", "seed", "repeat")
+
+
+class SpaceFile(msgspec.Struct, frozen=True):
+    """What a file says of a sweep; each as `Pipelines.sweep` takes it."""
+
+    space: Space
+    objectives: tuple[Objective, ...]
+    sampler: str = ""
+    pruner: str = "none"
+    seed: int = 0
+    repeat: Repeat | None = None
+
+
+def read_space(path: Path) -> SpaceFile:
+    """Read a TOML file as `everloop.domain.sweeps.parse_space` describes it. Raises InvalidInput that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    space, objectives, settings = parse_space(text, str(path))
+    for name in settings:
+        if name not in SETTINGS:
+            raise InvalidInput(
+                f"{path}: '{name}' is not known",
+                hint=nearest(name, SETTINGS) or f"settings are: {', '.join(SETTINGS)}",
+            )
+    seed = settings.get("seed", 0)
+    if not isinstance(seed, int):
+        raise InvalidInput(f"{path}: seed is a whole number")
+    return SpaceFile(
+        space=space,
+        objectives=objectives,
+        sampler=str(settings.get("sampler", "")),
+        pruner=str(settings.get("pruner", "none")),
+        seed=seed,
+        repeat=_repeat(settings.get("repeat")),
+    )
+
+
+def _repeat(given: Any) -> Repeat | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict) or len(given) != 1 or not isinstance(next(iter(given.values())), list):
+        raise InvalidInput(
+            "repeat names one parameter and its values", hint="write: repeat = {seed = [0, 1, 2]}"
+        )
+    ((name, values),) = given.items()
+    return Repeat(name, tuple(values))
