@@ -249,6 +249,26 @@ def test_workers_are_used_again(processes: Executor, job: Callable[..., Job]) ->
     assert len({each.result for each in outcomes(processes, jobs).values()}) <= 2
 
 
+def test_each_job_has_its_own_output_when_others_of_its_worker_were_silent(job: Callable[..., Job]) -> None:
+    calls = [
+        ("place",),
+        ("double", b"1"),
+        ("place",),
+        ("place",),
+        ("raises", b"luck"),
+        ("stops",),
+        ("dies", b"9"),
+    ]
+    jobs = [job(*each) for each in calls]
+    executor = ProcessExecutor(1)
+    try:
+        found = outcomes(executor, jobs)
+    finally:
+        executor.close()
+    assert len({found[each.id].result for each in jobs if each.function.endswith("place")}) == 1
+    assert [tail(each.log) for each in jobs] == ["", "doubling 1\n", "", "", "before\n", "", "last words\n"]
+
+
 def test_a_job_that_wants_more_than_there_is_runs_alone(processes: Executor, job: Callable[..., Job]) -> None:
     greedy = job("threads", cpus=9)
     assert outcomes(processes, [greedy])[greedy.id].result == b"9"

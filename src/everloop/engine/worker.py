@@ -23,15 +23,24 @@ def main(connection_number: int, lifeline: int) -> None:
     """Serve one parent."""
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     connection = Connection(connection_number)
-    announcements.append(lambda: connection.send_bytes(b""))
+    timed = False
+
+    def announce() -> None:
+        if timed:  # nobody else needs to know, and each message wakes the parent
+            connection.send_bytes(b"")
+
+    announcements.append(announce)
     keeper = LogKeeper()
     keeper.start()
+    output = _Output()
     own = os.getpid()
     while True:
         try:
             job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
         except EOFError:
             return
+        timed = job.timeout is not None
+        output.go_to(job.log)
         with keeper.keeping(job.log):
             outcome = _run(job)
         if os.getpid() != own:  # the job forked and its child came back: the answer is the parent's to give
@@ -39,11 +48,34 @@ def main(connection_number: int, lifeline: int) -> None:
         connection.send_bytes(msgspec.msgpack.encode(outcome))
 
 
+class _Output:
+    """Where this process prints. A log that nothing was printed into becomes the next job's: a new file takes longer than many a
+    small job."""
+
+    def __init__(self) -> None:
+        self._path, self._file = "", -1
+
+    def go_to(self, path: str) -> None:
+        """Print into this file from now on, whatever the last job did with its own output."""
+        if not self._renamed(path):
+            if self._path:
+                os.close(self._file)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._path = path
+        os.dup2(self._file, 1)
+        os.dup2(self._file, 2)
+
+    def _renamed(self, path: str) -> bool:
+        if not self._path or os.fstat(self._file).st_size or os.path.exists(path):
+            return False
+        try:
+            os.rename(self._path, path)
+        except OSError:  # its folder went with the pipeline's last run, or this one's is on another disk
+            return False
+        return True
+
+
 def _run(job: Job) -> Outcome:
-    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
     begun = time.perf_counter()
     try:
         if job.project and (project := here(job.project)) not in sys.path:

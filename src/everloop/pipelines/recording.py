@@ -21,37 +21,19 @@ LEASE = timedelta(seconds=60)
 """How long a claim holds without a sign of life from its owner; the driver renews it far sooner."""
 
 
-def upsert(
-    tx: Transaction, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, replace: bool = True
-) -> None:
-    """Insert rows; those whose primary key is there are replaced, or left as they are."""
-    if rows:
-        tx.execute(_upsert(tx.dialect, table, tuple(rows[0]), replace), list(rows))
-
-
-@cache
-def _upsert(dialect: str, table: sa.Table, columns: tuple[str, ...], replace: bool) -> sa.Executable:
-    insert = insert_for(dialect)(table)
-    if not replace:
-        return insert.on_conflict_do_nothing()
-    keys = [column.name for column in table.primary_key]
-    rest = {name: insert.excluded[name] for name in columns if name not in keys}
-    return insert.on_conflict_do_update(index_elements=keys, set_=rest)
-
-
 def record(tx: Transaction, run: str, finished: Sequence[FinishedStep]) -> None:
     """Steps of a run with their results, what they hold, and where it came from."""
-    upsert(tx, pipeline_steps, [_step_row(tx, run, each) for each in finished])
+    tx.put(pipeline_steps, [_step_row(tx, run, each) for each in finished])
     computed = [
         each for each in finished if each.record.status == "executed" and each.record.value is not None
     ]
     results = {
         (row["key"], row["reads_digest"]): row for row in (_result_row(tx, run, each) for each in computed)
     }
-    upsert(tx, step_results, list(results.values()))
+    tx.put(step_results, list(results.values()))
     keyed = {each.record.key: each for each in finished if each.parts is not None}
-    upsert(tx, step_code, list(_code_rows(keyed.values()).values()), replace=False)
-    upsert(tx, step_keys, [_key_row(tx, each) for each in keyed.values()], replace=False)
+    tx.insert_new(step_code, list(_code_rows(keyed.values()).values()))
+    tx.insert_new(step_keys, [_key_row(tx, each) for each in keyed.values()])
     if computed:
         tx.execute(
             sa.delete(step_claims).where(step_claims.c.key.in_([each.record.key for each in computed]))
@@ -84,19 +66,22 @@ def claims(
         for key, child in zip(keys, children, strict=True)
         if key not in done
     }
-    query = sa.select(step_claims).where(step_claims.c.key.in_(list(rows)))
-    before = {row.key: row for row in tx.all(query)}
-    upsert(tx, step_claims, [row for key, row in rows.items() if key not in before], replace=False)
-    now = {row.key: row for row in tx.all(query.with_for_update())}
+    # Most keys are nobody's: those are had with one statement, and only what others hold is looked at.
+    new = _inserted(tx, list(rows.values()))
+    query = sa.select(step_claims).where(step_claims.c.key.in_(rows.keys() - new)).with_for_update()
+    others = {row.key: row for row in tx.all(query)} if len(new) < len(rows) else {}
     answers = []
     taken = []
     for key in keys:
         if key in done:
             answers.append(Claim(False, result=done[key]))
             continue
-        held = now[key]
-        if key not in before and held.owner == owner:
+        if key in new:
             answers.append(Claim(True))
+            continue
+        held = others.get(key)
+        if held is None:  # given back at this very moment: who asked asks again
+            answers.append(Claim(False))
         elif held.owner and held.owner != owner and _lives(held, tx):
             answers.append(Claim(False, owner=held.owner))
         else:
@@ -104,8 +89,21 @@ def claims(
             if held.owner and held.owner != owner:
                 tx.event("step.taken_over", f"run:{owner}", {"key": key, "from": held.owner})
             answers.append(Claim(True, run=held.run))
-    upsert(tx, step_claims, taken)
+    tx.put(step_claims, taken)
     return answers
+
+
+def _inserted(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Insert claims on keys that nobody has; returns these keys."""
+    if not rows:
+        return set()
+    return {row.key for row in tx.execute(_claiming(tx.dialect), rows).returned}
+
+
+@cache
+def _claiming(dialect: str) -> sa.Insert:
+    insert: sa.Insert = insert_for(dialect)(step_claims).on_conflict_do_nothing()
+    return insert.returning(step_claims.c.key)
 
 
 def _lives(held: sa.Row[Any], tx: Transaction) -> bool:

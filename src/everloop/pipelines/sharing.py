@@ -11,7 +11,7 @@ from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission, current_actor
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.pipelines.recording import LEASE, upsert
+from everloop.pipelines.recording import LEASE
 from everloop.store.ledger import Transaction
 from everloop.store.schema.pipeline_work import pipeline_stops, pool_places, pools
 from everloop.store.schema.pipelines import pipeline_runs
@@ -50,7 +50,7 @@ class Sharing(Room):
         user = current_actor().user
         with self.change() as tx:
             row = {"run": identifier, "reason": f"cancelled by {user}", "time": tx.now}
-            upsert(tx, pipeline_stops, [row], replace=False)
+            tx.insert_new(pipeline_stops, row)
             tx.event("pipeline.cancelled", f"run:{identifier}", {"by": user})
         return identifier
 
@@ -74,7 +74,7 @@ class Sharing(Room):
         with self.change() as tx:
             for pool in sorted({each.pool for each in wanted}):
                 # The row is locked until the end: two who ask at once are served one after the other.
-                upsert(tx, pools, [{"name": pool, "size": sizes[pool]}])
+                tx.put(pools, {"name": pool, "size": sizes[pool]})
                 mine = [each for each in wanted if each.pool == pool]
                 granted += _enter(tx, pool, sizes[pool], run, process, mine)
         return granted
@@ -110,7 +110,7 @@ def _enter(
         for each in wanted
         if each.ticket not in known
     ]
-    upsert(tx, pool_places, new)
+    tx.put(pool_places, new)
     tx.execute(
         sa.update(pool_places).where(pool_places.c.run == run, pool_places.c.pool == pool),
         {"until": tx.now + LEASE},

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import msgspec
@@ -93,7 +93,7 @@ def execute(payload: bytes) -> bytes:
     context = local[0] if local is not None else _connected(task.location)
     step = local[1].get((task.module, task.qualname)) if local is not None else None
     if step is None:
-        step = find_step(task)
+        step = _found_before(task) or find_step(task)
     objects = patient(context.objects)
     arguments = decode(task.arguments, objects, lifted_datasets(context))
     bound = step.signature.bind_partial()
@@ -120,6 +120,20 @@ def execute(payload: bytes) -> bytes:
     return msgspec.msgpack.encode(StepAnswer(stored, list(seen), seconds))
 
 
+_found: dict[tuple[str, ...], tuple[ModuleType, Step[..., Any]]] = {}
+"""The steps found so far by all that `find_step` looks at, and the module each was found in."""
+
+
+def _place(task: StepTask) -> tuple[str, ...]:
+    return (task.root, task.module, task.qualname, task.code, *task.path)
+
+
+def _found_before(task: StepTask) -> Step[..., Any] | None:
+    """The step of the last such task, unless another project's module has taken the place of its own meanwhile."""
+    module, step = _found.get(_place(task), (None, None))
+    return step if module is not None and sys.modules.get(module.__name__) is module else None
+
+
 def find_step(task: StepTask) -> Step[..., Any]:
     """Import the module of a step and find it; its code must be the code its key was made from."""
     root = here(task.root)
@@ -130,6 +144,7 @@ def find_step(task: StepTask) -> Step[..., Any]:
             found = _closures(root, here(task.module)).get(task.qualname)
             if found is not None and task.code not in {"", code_seen(each, found.components)}:
                 raise _other_code(task, found)
+            _found[_place(task)] = (module, each)
             return each
     function = vars(module).get(task.qualname)
     if isinstance(function, FunctionType):  # made a step elsewhere: ``clean = ev.step(nodes.clean)``

@@ -28,13 +28,14 @@ class Jobs:
     def __init__(self, state: RunState, environments: Environments) -> None:
         self._state, self._environments = state, environments
         self.local: dict[tuple[str, str], Step[..., Any]] = {}
+        self._codes: dict[Step[..., Any], tuple[str, dict[str, str]]] = {}
 
     def of(self, node: Node) -> Job:
         """The job of a node. Raises InvalidInput for a step that a worker could not find again."""
         assert node.stored_arguments is not None
         state, step, options = self._state, node.step, node.step.options
         module, qualname = self._place(step)
-        code = state.keys.code_of(step)
+        code, constants = self._code(step)
         task = StepTask(
             location=state.context.location,
             root=str(state.root),
@@ -45,10 +46,8 @@ class Jobs:
             arguments=node.stored_arguments,
             seed=options.seed,
             run=self._tracking_run(node),
-            code=""
-            if self._environments.is_other_python(options.environment)
-            else code_seen(step, code.code_components),
-            constants={each.name: each.digest for each in code.code_components if each.kind == "value"},
+            code=code,
+            constants=constants,
             idempotency=key_for(state.first_run, node.name, node.stored_arguments.digest),
             secrets={name: state.secrets[name] for name in options.secrets},
         )
@@ -63,6 +62,15 @@ class Jobs:
             project=str(state.root),
             python=node.python,
         )
+
+    def _code(self, step: Step[..., Any]) -> tuple[str, dict[str, str]]:
+        """What a worker compares its code with, the same for all calls of a step."""
+        if step not in self._codes:
+            components = self._state.keys.code_of(step).code_components
+            other = self._environments.is_other_python(step.options.environment)
+            constants = {each.name: each.digest for each in components if each.kind == "value"}
+            self._codes[step] = ("" if other else code_seen(step, components), constants)
+        return self._codes[step]
 
     def _place(self, step: Step[..., Any]) -> tuple[str, str]:
         """Where a worker finds a step."""
