@@ -97,7 +97,10 @@ class TestHistory:
         assert "neither in the cache nor in a remote that is a folder" in left.reason
 
     def test_stages_are_told(self, workspace: LocalWorkspace, repository: Path) -> None:
-        (stage,) = imported(workspace, repository).stages
+        report = imported(workspace, repository)
+        (stage,) = report.stages
+        (command,) = report.run
+        assert command == f"cd {repository} && everloop run dvc.yaml"
         assert (stage.name, stage.command) == ("count", "python3 count.py")
         assert (stage.dependencies, stage.outputs) == (["count.py", "data/labels.csv"], ["out"])
 

@@ -118,7 +118,11 @@ def dvc(folder: Path, revision: str, prefix: str) -> None:
     from everloop.exchange.dvc.importing import DvcImport
 
     source = DvcImport(workspace(write=True).data, folder, revision=revision, prefix=prefix, say=say)
-    emit(source.run(), _reported)
+    report = source.run()
+    emit(report, _reported)
+    if not as_json():
+        for each in report.run:
+            click.echo(f"its stages run with: {each}")
 
 
 def _listed(given: str) -> list[str]:

@@ -7,6 +7,7 @@ one that is done adds nothing.
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -34,10 +35,11 @@ _PATTERNS = ("**/*.dvc", "**/dvc.lock")
 
 class DvcReport(Report):
     """What an import of a DVC repository did. `datasets`: those that tracked outputs became. `stages`: the steps of its
-    pipelines as they are now, which stay DVC's."""
+    pipelines as they are now, which stay DVC's; `run`: the commands that run them here, one for each `dvc.yaml`."""
 
     datasets: list[str] = []  # noqa: RUF012 (msgspec copies it)
     stages: list[Stage] = []  # noqa: RUF012
+    run: list[str] = []  # noqa: RUF012
 
 
 class _Found(NamedTuple):
@@ -241,10 +243,20 @@ class DvcImport:
         found = []
         for path in paths:
             try:
-                found += tracked.stages(path, self._text(self._revision, path))
+                named = tracked.stages(path, self._text(self._revision, path))
+                found += named
+                if named:
+                    self._report.run.append(self._command(path))
             except InvalidInput as error:
                 self._skip("file", path, error.message)
         return found
+
+    def _command(self, path: str) -> str:
+        """What runs the stages of a `dvc.yaml`: from the project where it is inside, else from its own repository."""
+        folder, project = self._folder.resolve(), self._room.context.project.resolve()
+        if folder.is_relative_to(project):
+            return shlex.join(["everloop", "run", (folder / path).relative_to(project).as_posix()])
+        return f"{shlex.join(['cd', str(folder)])} && {shlex.join(['everloop', 'run', path])}"
 
     def _skip(self, kind: str, name: str, reason: str) -> None:
         self._report.skipped.append(Skipped(kind, name, reason))
