@@ -121,7 +121,7 @@ def test_code_that_cannot_be_seen_through_is_noted(project: Path) -> None:
         (["run", "steps.py"], "FILE.py:NAME"),
         (["run", "steps.py:main", "--param", "y=1"], "no parameter 'y'"),
         (["run", "steps.py:main", "--param", "x"], "NAME=VALUE"),
-        (["run", "steps.py:main", "--executor", "ray"], "no Ray executor"),
+        (["run", "steps.py:main", "--executor", "rai"], "did you mean 'ray'"),
         (["reproduce", "endpoint:delay"], "cannot be reproduced"),
         (["reproduce", "model:delay@v1"], "delay"),
     ],
