@@ -11,6 +11,7 @@ from tests.support.workspaces import FakeClock
 import everloop as ev
 from everloop.domain.alerts import Alert, AlertState, Report
 from everloop.domain.firings import FiringStatus
+from everloop.domain.pipelines import PipelineRunRecord
 from everloop.domain.runs import Owner
 from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound
@@ -476,6 +477,46 @@ def test_who_waits_hears_of_each_end(project: LocalWorkspace, monkeypatch: pytes
     over = project.loop.wait_for_firings(asked, told=lambda each: heard.append(each.id))
     assert heard == asked
     assert {each.status for each in over} == {"failed"}
+
+
+def test_a_pipeline_whose_process_is_gone_is_told_to_who_waits_for_its_end(project: LocalWorkspace) -> None:
+    declare(project, name="care", after="refresh", status="interrupted", params={"day": "{run}"})
+    gone = msgspec.structs.replace(this_process(), pid=2**31 - 1, began=1.0)
+    run = project.tracking.create_run(
+        experiment="e", name="refresh", start_time=project.clock(), owner=gone
+    ).run_id
+    record = PipelineRunRecord(run, "refresh", "flow.py:refresh", {}, "inline", "running", project.clock())
+    project.pipelines.begin(record)
+
+    (done,) = tick(project, NIGHT)
+    assert (done.trigger, done.status, done.params) == ("care", "finished", {"day": f"run:{run}"})
+    assert project.pipelines.pipeline_run(run).status == "interrupted"
+    (told,) = project.ledger.events(subject=f"run:{run}", actions=["pipeline.interrupted"])
+    assert told.payload["resume"] == f"everloop resume {run}"
+    head = project.ledger.head()
+    assert project.pipelines.settle_runs() == []
+    assert project.ledger.head() == head
+
+
+def test_of_old_firings_only_the_newest_are_kept(project: LocalWorkspace) -> None:
+    declare(project, cron="0 3 * * *")
+    for key in range(8):
+        project.loop.fire(trigger="t", key=str(key))
+    assert project.loop.forget_firings(keep=3) == 0, "they wait"
+    tick(project, datetime.now(UTC) + timedelta(days=400))
+    newest = [each.id for each in project.loop.firings(trigger="t")][:3]
+    backfill = project.loop.backfill("t", since=NIGHT, until=NIGHT + timedelta(days=1))
+    count = len(project.loop.firings(trigger="t", limit=1000))
+    removed = project.loop.forget_firings(keep=5)
+    left = project.loop.firings(trigger="t", limit=1000)
+    assert [each.id for each in left[2:5]] == newest
+    assert {each.backfill for each in left[:2]} == {backfill.id}
+    assert (len(left), removed) == (5, count - 5)
+    (told,) = project.ledger.events(actions=["trigger.forgotten"])
+    assert told.payload == {"number": removed, "kept": 5}
+    assert project.loop.forget_firings(keep=1) == 3, "a backfill that is not over stays"
+    with pytest.raises(InvalidInput):
+        project.loop.forget_firings(keep=0)
 
 
 def test_a_sweep_goes_on_where_its_process_left_it(project: LocalWorkspace) -> None:

@@ -19,7 +19,7 @@ from everloop.domain.pipelines import (
     StepRecord,
     StoredValue,
 )
-from everloop.domain.runs import Owner
+from everloop.domain.runs import INTERRUPTED, RUNNING, Owner
 from everloop.errors import NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
@@ -39,6 +39,7 @@ from everloop.store.schema.pipelines import (
     step_keys,
     step_results,
 )
+from everloop.store.schema.tracking import runs as tracked_runs
 
 if TYPE_CHECKING:
     from everloop.engine.contract import Executor
@@ -138,6 +139,27 @@ class Pipelines(Sweeps, Histories, Sharing, Room):
             query = sa.select(pipeline_steps.c.status, count).where(pipeline_steps.c.run == run)
             counts = {row.status: row.steps for row in tx.all(query.group_by(pipeline_steps.c.status))}
             tx.event(f"pipeline.{status}", f"run:{run}", {"steps": counts})
+
+    @operation(Permission.WRITE)
+    def settle_runs(self) -> list[str]:
+        """Say of every run of a pipeline whose tracking run is known to have ended without a word (`Tracking.settle`) that it is
+        interrupted; triggers that wait for its end hear of it. Returns these runs; nothing is written when there is none."""
+        silent = sa.select(pipeline_runs.c.run).where(
+            pipeline_runs.c.status == RUNNING,
+            sa.exists().where(tracked_runs.c.id == pipeline_runs.c.run, tracked_runs.c.status != RUNNING),
+        )
+        with self.look() as look:
+            if look.first(silent.limit(1)) is None:
+                return []
+        with self.change() as tx:
+            runs = [row.run for row in tx.all(silent.with_for_update(of=pipeline_runs))]
+            for run in runs:
+                tx.execute(
+                    sa.update(pipeline_runs).where(pipeline_runs.c.run == run).values(status=INTERRUPTED)
+                )
+                facts = {"reason": "its process ended without a word", "resume": f"everloop resume {run}"}
+                tx.event(f"pipeline.{INTERRUPTED}", f"run:{run}", facts)
+        return runs
 
     @operation(Permission.READ)
     def pipeline_run(self, run: str) -> PipelineRunRecord:

@@ -99,6 +99,8 @@ class Supervisor:
         workspace = self._workspace
         self._tried("bringing in journals of runs", workspace.tracking.ship_pending)
         self._tried("telling runs that ended without a word", workspace.tracking.settle)
+        self._tried("telling pipelines that ended without a word", workspace.pipelines.settle_runs)
+        self._tried("letting go of old firings", workspace.loop.forget_firings)
         for endpoint in workspace.serving.endpoints():
             self._tried(f"watching {endpoint.name}", partial(self._watch, endpoint.name))
         self._tried("acting on policies", lambda: workspace.loop.tick(workspace.clock()))

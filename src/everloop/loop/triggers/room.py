@@ -16,8 +16,11 @@ from everloop.loop.triggers.arriving import ArrivedFiles
 from everloop.loop.triggers.backfilling import Backfills
 from everloop.loop.triggers.claiming import ClaimedFirings
 from everloop.loop.triggers.deciding import DecidedFirings
+from everloop.loop.triggers.forgetting import ForgottenFirings
 from everloop.loop.triggers.records import Firing
+from everloop.pipelines.pipelines import Pipelines
 from everloop.tracking.places import this_process
+from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
     from everloop.loop.loop import Loop
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 ASK_AGAIN_SECONDS = 0.5
 
 
-class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles):
+class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles, ForgottenFirings):
     """What starts pipelines by itself. `scheduler` looks for as long as it is told to; `tick_triggers` once."""
 
     name = "loop"
@@ -41,6 +44,9 @@ class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles):
         """Do what is due at `now`, and wait for it: each firing in a process of its own or (for a test) in this one. Returns the
         firings that were carried out."""
         moment = require_zone(now, "the time")
+        self.context.room(Tracking).settle()
+        self.context.room(Pipelines).settle_runs()
+        self.forget_firings()
         scheduler = self.scheduler()
         done: dict[str, None] = {}
         try:
