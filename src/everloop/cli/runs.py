@@ -361,9 +361,10 @@ def _views(found: list[RunView]) -> Any:
 def _described(detail: RunDetail) -> Any:
     from rich.console import Group
 
-    from everloop.domain.runs import metric_text
+    from everloop.domain.runs import INTERRUPTED, KILLED, metric_text
 
     run, captured = detail.run, detail.captured
+    stopped = run.status in {KILLED, INTERRUPTED} and not run.parent
     head: list[tuple[str, object]] = [
         ("run", run.run_id),
         ("name", run.name),
@@ -372,6 +373,7 @@ def _described(detail: RunDetail) -> Any:
         ("user", run.user),
         ("started", run.start_time),
         ("ended", run.end_time or ""),
+        ("go on with", f"everloop resume {run.run_id}" if stopped else ""),
         ("source", run.source),
         ("commit", captured.commit + (" with uncommitted changes" if captured.dirty else "")),
         ("command", " ".join(captured.command)),
