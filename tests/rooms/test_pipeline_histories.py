@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from everloop.errors import NotFound
@@ -26,6 +28,12 @@ def part(value: int, limit: int):
 def train(rows: int = 3, limit: int = 9):
     return part.map(load(rows), limit=limit)
 """
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project of a remote workspace is the folder one works in."""
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_run_is_a_line_in_the_grid_and_a_span_of_time(any_workspace: Workspace) -> None:

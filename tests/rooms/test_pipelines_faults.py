@@ -85,6 +85,15 @@ STEPS = """
     @ev.pipeline
     def clash():
         return first(), twin()
+
+    @ev.step
+    def below(x, limit):
+        if x >= limit: raise ValueError(f"{x} is too much")
+        return x
+
+    @ev.pipeline
+    def wide(parts: int):
+        return below.map(list(range(parts)), limit=3)
     """
 
 Run = Callable[..., PipelineRun]
@@ -124,6 +133,13 @@ def test_a_step_that_goes_wrong_is_one_error(run: Run, which: str, said: str) ->
     assert done.step("good").status == "executed"
     with pytest.raises(Failed):
         done.value()
+
+
+def test_a_wide_map_in_which_a_part_fails_comes_to_its_end(run: Run) -> None:
+    done = run("wide", parts=100)  # far more than are claimed at once
+    assert done.status == "failed"
+    assert "is too much" in done.error
+    assert {each.status for each in done.steps} == {"executed", "failed", "skipped"}
 
 
 def test_a_step_that_forks_answers_once(run: Run) -> None:

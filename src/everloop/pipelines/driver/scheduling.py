@@ -82,7 +82,7 @@ class Scheduler:
                 raise KeyboardInterrupt
             if moved or outcomes or state.running:
                 continue
-            if not claims.waiting and (not claims.granted or state.failure):
+            if state.begins_nothing or not (claims.waiting or claims.granted):
                 break
             if claims.granted:
                 time.sleep(ASK_AGAIN_SECONDS)  # all that is left waits for its next try
