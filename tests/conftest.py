@@ -5,7 +5,12 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.s3", "tests.support.postgres", "tests.support.ray", "tests.support.workspaces"]
+pytest_plugins = [
+    "tests.support.s3",
+    "tests.support.postgres",
+    "tests.support.ray",
+    "tests.support.workspaces",
+]
 
 # Two busy cores make single examples slow without anything being wrong, so no deadline is set.
 settings.register_profile("dev", deadline=None, max_examples=50)  # make soak looks further
