@@ -9,7 +9,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where steps are executed."""
 
     ray: str = ""
-    """The Ray cluster of the executor ``ray``: ``auto`` or ``host:port``; empty: one on this machine for as long as a run lasts."""
+    """The Ray cluster of the executor ``ray``: ``auto`` or ``host:port``; empty: one on this machine while a run lasts."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
