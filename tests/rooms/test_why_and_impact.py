@@ -197,6 +197,8 @@ def test_what_is_not_there_is_said(project):
             workspace.provenance.impact([text])
     with pytest.raises(InvalidReference, match="nothing is computed from"):
         workspace.provenance.impact(["alert:0123456789abcdef0123456789abcdef"])
+    with pytest.raises(InvalidReference, match="made of its answers"):
+        workspace.provenance.impact(["labels:tone"])
 
 
 def test_features_carry_a_column_on(project):

@@ -65,6 +65,11 @@ def parse_change(text: str) -> Change:
             f"{shown(text)}: a {found.kind} is a result that nothing is computed from",
             hint=f"see: everloop why {text}",
         )
+    if found.kind is Kind.LABELS:
+        raise InvalidReference(
+            f"{shown(text)}: a labelling project reaches others by the dataset versions made of its answers",
+            hint=f"name one of them; see: everloop why {text}",
+        )
     return Change(text, "reference", str(found))
 
 
