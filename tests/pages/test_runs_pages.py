@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.pages.conftest import opened
 from tests.support.workspaces import served
 
@@ -263,6 +263,23 @@ def test_an_empty_table_fills_by_itself(table: Page, many: LocalWorkspace) -> No
     expect(table.get_by_role("link", name="not yet")).to_be_visible(timeout=15_000)
     many.tracking.delete_runs([run.run_id])
     many.tracking.purge_runs([run.run_id])
+
+
+def test_what_happens_before_the_stream_is_open_is_told(table: Page, many: LocalWorkspace) -> None:
+    held: list[Route] = []
+    opened: list[bool] = []
+    table.route("**/live?*", lambda route: route.continue_() if opened else held.append(route))
+    table.goto("/runs?where=name+=+'too+early'")
+    expect(table.get_by_text("Nothing found.")).to_be_visible()
+    run = many.tracking.create_run(name="too early")
+    try:
+        opened.append(True)
+        for each in held:
+            each.continue_()
+        expect(table.get_by_role("link", name="too early")).to_be_visible(timeout=15_000)
+    finally:
+        many.tracking.delete_runs([run.run_id])
+        many.tracking.purge_runs([run.run_id])
 
 
 def test_a_state_is_filtered_by(table: Page) -> None:

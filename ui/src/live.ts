@@ -36,7 +36,9 @@ export function enableLive(enliven: Enliven): void {
   function open(): void {
     for (const address of new Set(parts().map((part) => part.dataset["live"] ?? ""))) {
       if (address === "" || streams.has(address)) continue;
-      const stream = new EventSource(address);
+      // What happened since the page was made, and before this stream is open, is told too.
+      const after = `${address.includes("?") ? "&" : "?"}after=${document.body.dataset["asOf"] ?? ""}`;
+      const stream = new EventSource(address + after);
       streams.set(address, stream);
       let waiting: number | undefined;
       stream.addEventListener("refresh", () => {

@@ -33,7 +33,8 @@ def routes(pages: Pages) -> list[BaseRoute]:
 
 
 async def refreshes(pages: Pages, request: Request) -> AsyncIterator[str]:
-    """Events of one stream. `subject` and `action` in the address say which of the ledger's events count."""
+    """Events of one stream. `subject` and `action` in the address say which of the ledger's events count, `after` the last one
+    that the page knew when it was made: what happens before its first stream is open is not missed."""
     asked = request.query_params
     subject, action = asked.get("subject") or None, asked.get("action", "")
     log = pages.workspace.governance.log
@@ -49,7 +50,7 @@ async def refreshes(pages: Pages, request: Request) -> AsyncIterator[str]:
             )
         return found[0].seq if found else seen
 
-    last = request.headers.get("last-event-id", "")
+    last = request.headers.get("last-event-id", "") or asked.get("after", "")
     seen = int(last) if last.isdigit() else await run_in_threadpool(newer, 0)
     yield f"retry: {AGAIN}\nid: {seen}\n\n"
     for _ in range(int(LASTS / EVERY)):

@@ -130,6 +130,7 @@ class Pages:
             "version": __version__,
             "crumbs": [],
             "told": None,
+            "as_of": None,
             "query": request.query_params.get("q", "") if request.url.path == "/search" else "",
         }
         text = self._templates.get_template(template).render(frame | context)
@@ -144,12 +145,14 @@ class Pages:
 
     def _shown(self, view: View, request: Request, actor: Actor, template: str, active: str) -> Response:
         with acting_as(actor):
+            newest = self.workspace.governance.log(limit=1, newest_first=True)
             context = view(request, self.workspace)
             if isinstance(context, Response):
                 return context
             firing = len(self.workspace.monitoring.alerts(state="firing", limit=100))
         status = context.pop("http_status", 200)
-        return self.render(request, template, context | {"active": active, "open_alerts": firing}, status)
+        frame = {"active": active, "open_alerts": firing, "as_of": newest[0].seq if newest else 0}
+        return self.render(request, template, context | frame, status)
 
     def _file(
         self, make: Callable[[Request, Workspace], Response], request: Request, actor: Actor
