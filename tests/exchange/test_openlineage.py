@@ -141,7 +141,15 @@ def test_it_is_the_same_through_a_server(any_workspace, tmp_path):
     assert end["run"]["facets"]["everloop_run"]["metrics"] == {"score": 0.5}
 
 
-def test_where_the_code_is_is_told_when_the_repository_has_an_address(project, tmp_path):
+@pytest.mark.parametrize(
+    ("origin", "repository"),
+    [
+        ("https://ann:secret@example.org/team/ratios.git", "https://example.org/team/ratios.git"),
+        ("git@example.org:team/ratios.git", "ssh://git@example.org/team/ratios.git"),
+        ("/srv/team/ratios.git", "file:///srv/team/ratios.git"),
+    ],
+)
+def test_where_the_code_is_is_told_when_the_repository_has_an_address(project, tmp_path, origin, repository):
     def git(*arguments):
         who = ["-c", "user.name=ann", "-c", "user.email=ann@example.org"]
         subprocess.run(["git", "-C", str(project.project), *who, *arguments], check=True, capture_output=True)
@@ -149,14 +157,15 @@ def test_where_the_code_is_is_told_when_the_repository_has_an_address(project, t
     git("init", "-q", "-b", "main")
     git("add", "ratios.py")
     git("commit", "-qm", "first")
-    git("remote", "add", "origin", "https://ann:secret@example.org/team/ratios.git")
+    git("remote", "add", "origin", origin)
     project.pipelines.run("ratios.py:ratio", executor="inline")
     export(project, str(tmp_path / "events.jsonl"))
     text = (tmp_path / "events.jsonl").read_text()
     assert "secret" not in text
     where = of(told(tmp_path / "events.jsonl"), "ratio")[0]["job"]["facets"]["sourceCodeLocation"]
-    assert where["url"].startswith("https://example.org/team/ratios/blob/")
-    assert where["url"].endswith("/ratios.py")
+    assert where["repoUrl"] == repository
+    if "example.org" in origin:
+        assert where["url"] == f"https://example.org/team/ratios/blob/{where['version']}/ratios.py"
     assert where["branch"] == "main"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
@@ -140,12 +141,9 @@ def _job_facets(facts: RunFacts) -> dict[str, Any]:
     }
     if facts.repository and facts.commit:
         path = facts.source.partition(":")[0]
-        web = _web_address(facts.repository)
-        located: dict[str, str] = {
-            "type": "git",
-            "url": f"{web}/blob/{facts.commit}/{path}" if web else facts.repository,
-        }
-        located |= {"repoUrl": facts.repository, "path": path, "version": facts.commit}
+        web, clone = _web_address(facts.repository), _clone_address(facts.repository)
+        located = {"type": "git", "url": f"{web}/blob/{facts.commit}/{path}" if web else clone}
+        located |= {"repoUrl": clone, "path": path, "version": facts.commit}
         facets["sourceCodeLocation"] = _facet(
             "sourceCodeLocation", **located, **({"branch": facts.branch} if facts.branch else {})
         )
@@ -163,6 +161,22 @@ def _web_address(repository: str) -> str:
         host, _, path = address.removeprefix("git@").partition(":")
         return f"https://{host}/{path}"
     return address if address.startswith(("https://", "http://")) else ""
+
+
+def _clone_address(repository: str) -> str:
+    """The same repository as a URI, which the standard asks for: git also takes ``host:path`` and plain folders.
+
+    >>> _clone_address("git@example.org:team/flights.git"), _clone_address("/srv/my flights.git")
+    ('ssh://git@example.org/team/flights.git', 'file:///srv/my%20flights.git')
+    >>> _clone_address("https://example.org/team/flights.git")
+    'https://example.org/team/flights.git'
+    """
+    if "://" in repository:
+        return repository
+    if Path(repository).is_absolute():
+        return Path(repository).as_uri()
+    host, _, path = repository.partition(":")
+    return f"ssh://{host}/{path.lstrip('/')}"
 
 
 def _dataset(thing: Thing, namespace: str) -> dict[str, Any]:

@@ -115,5 +115,7 @@ def _repository(project: Path) -> str:
     """The address of the repository that a project was cloned from; empty where it has none."""
     answer = git(project, "remote", "get-url", "origin")
     address = "" if answer is None else answer.decode(errors="replace").strip()
+    if address and ":" not in address.partition("/")[0]:  # a folder, perhaps told from the project's own
+        return str((project / address).resolve())
     host = address.partition("://")[2].partition("/")[0]
     return address.replace(f"{host.rpartition('@')[0]}@", "", 1) if "@" in host else address
