@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -18,11 +19,12 @@ from tests.support.workspaces import FakeClock, served
 
 import everloop as ev
 from everloop.cli.main import main
+from everloop.client.batches import CUT, CUT_CHUNK, CUT_HEAD, FRAME
 from everloop.client.remote import RemoteWorkspace
 from everloop.data.stores.shelves import Shelf
 from everloop.domain.datasets import FileEntry, Manifest, NewVersion
 from everloop.domain.retention import Collected, Retention
-from everloop.errors import Conflict, EverloopError, InvalidInput, NotFound, Unavailable
+from everloop.errors import Conflict, Corrupted, EverloopError, InvalidInput, NotFound, Unavailable
 from everloop.store.objects import ContentStore, open_objects
 from everloop.store.schema.base import objects_freed, objects_held
 from everloop.store.schema.tracking import runs
@@ -52,6 +54,47 @@ def sound(workspace: LocalWorkspace) -> bool:
 def other(tmp_path: Path, clock: FakeClock) -> Iterator[LocalWorkspace]:
     with LocalWorkspace(tmp_path / "other", clock=clock) as made:
         yield made
+
+
+class Traffic:
+    """What goes between this process and servers: bytes of bodies, and requests."""
+
+    def __init__(self) -> None:
+        self.sent = self.received = self.requests = 0
+
+    def of(self, work: Callable[[], Any]) -> None:
+        """Count anew, for this work."""
+        self.__init__()  # type: ignore[misc]
+        work()
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    counted = Traffic()
+    handle = httpx.HTTPTransport.handle_request
+
+    class Counted(httpx.SyncByteStream):
+        def __init__(self, stream: Any, name: str) -> None:
+            self.stream, self.name = stream, name
+
+        def __iter__(self) -> Iterator[bytes]:
+            for piece in self.stream:
+                setattr(counted, self.name, getattr(counted, self.name) + len(piece))
+                yield piece
+
+        def close(self) -> None:
+            if hasattr(self.stream, "close"):
+                self.stream.close()
+
+    def counting(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        counted.requests += 1
+        request.stream = Counted(request.stream, "sent")
+        answer = handle(self, request)
+        answer.stream = Counted(answer.stream, "received")
+        return answer
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", counting)
+    return counted
 
 
 class TestGc:
@@ -436,6 +479,96 @@ class TestPushAndPull:
         assert workspace.data.dataset("photos").open("a").read() == content
         assert sound(workspace)
         assert sound(other)
+
+    def test_of_a_large_file_that_changed_only_the_chunks_that_are_missing_travel(
+        self,
+        workspace: LocalWorkspace,
+        other: LocalWorkspace,
+        tmp_path: Path,
+        clock: FakeClock,
+        traffic: Traffic,
+    ) -> None:
+        """Over the wire both ways, byte for byte the same in the end; many small files go in few requests."""
+        content = os.urandom(3_000_000)
+        small = {f"s{number}": os.urandom(2_000) for number in range(300)}
+        workspace.data.add(folder_of(tmp_path, "f", large=content, **small), "photos")
+        with served(other) as url, RemoteWorkspace(url, folder=tmp_path / "client", clock=clock) as remote:
+            traffic.of(lambda: workspace.data.push("photos", remote.data))
+            assert (traffic.sent > 3_600_000, traffic.requests < 12) == (True, True)
+            changed = content[:1_500_000] + b"inserted" + content[1_500_000:]
+            workspace.data.add(folder_of(tmp_path, "f", large=changed), "photos")
+            traffic.of(lambda: workspace.data.push("photos", remote.data))
+            assert 0 < traffic.sent < 400_000
+            assert other.data.dataset("photos@v2").open("large").read() == changed
+
+            again = b"in front" + changed
+            other.data.add(folder_of(tmp_path, "f", large=again), "photos")
+            traffic.of(lambda: workspace.data.pull("photos", remote.data))
+            assert 0 < traffic.received < 400_000
+            assert workspace.data.dataset("photos@v3").open("large").read() == again
+            with LocalWorkspace(tmp_path / "third", clock=clock) as third:
+                traffic.of(lambda: third.data.pull("photos@v1", remote.data))
+                assert (traffic.received > 3_600_000, traffic.requests < 16) == (True, True)
+                assert sound(third)
+        assert sound(workspace)
+        assert sound(other)
+
+    def test_chunks_that_a_server_lost_meanwhile_are_sent_again(
+        self,
+        workspace: LocalWorkspace,
+        other: LocalWorkspace,
+        tmp_path: Path,
+        clock: FakeClock,
+        monkeypatch: Any,
+    ) -> None:
+        content = os.urandom(1_000_000)
+        workspace.data.add(folder_of(tmp_path, "f", large=content), "photos")
+        workspace.data.push("photos", other.data)
+        workspace.data.add(folder_of(tmp_path, "f", large=b"x" + content), "photos")
+        with served(other) as url, RemoteWorkspace(url, folder=tmp_path / "client", clock=clock) as remote:
+            asked = remote.objects.missing_pieces
+
+            def before_it_is_collected(digests: Any) -> set[str]:
+                missing = asked(digests)
+                if other.data.newest("photos") is not None:
+                    other.data.remove("photos@v1")
+                    assert collect(other).freed.objects == 2
+                return missing
+
+            monkeypatch.setattr(remote.objects, "missing_pieces", before_it_is_collected)
+            assert workspace.data.push("photos@v2", remote.data).added == ["data:photos@v2"]
+        assert other.data.dataset("photos@v2").open("large").read() == b"x" + content
+        assert sound(other)
+
+    def test_many_objects_from_a_server_one_of_which_is_damaged_or_gone(
+        self, workspace: LocalWorkspace, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        stored = [workspace.objects.put(b"%d" % number * 100) for number in range(3)]
+        digests = [each.digest for each in stored]
+        with (
+            served(workspace) as url,
+            RemoteWorkspace(url, folder=tmp_path / "client", clock=clock) as remote,
+        ):
+            with pytest.raises(NotFound, match="0000"):
+                list(remote.objects.read_many([*digests, "0" * 64]))
+            (workspace.folder / "objects/loose" / digests[1][:2] / digests[1][2:]).write_bytes(b"damaged")
+            with pytest.raises(Corrupted, match=digests[1]):
+                list(remote.objects.read_many(digests))
+
+    def test_a_batch_that_lies_is_refused_whole(self, other: LocalWorkspace, tmp_path: Path) -> None:
+        """What is called the chunks of an object must be that object: else a name could be given to other bytes."""
+        head = FRAME.pack(CUT) + CUT_HEAD.pack(b"d" * 32, 1)
+        claimed = head + CUT_CHUNK.pack(b"c" * 32, 5, 1) + b"other"
+        with served(other) as url:
+            for body, status, said in [
+                (claimed, 400, "did not arrive whole"),
+                (claimed[:-1], 400, "ends inside an object"),
+                (head, 400, "ends inside an object"),
+                (head + CUT_CHUNK.pack(b"c" * 32, 5, 0), 409, "1 chunks are not here any more"),
+            ]:
+                answer = httpx.put(f"{url}/api/v1/objects/batch", content=FRAME.pack(3) + b"one" + body)
+                assert (answer.status_code, said in answer.text) == (status, True), answer.text
+        assert list(other.objects.digests()) == []
 
     def test_through_s3_without_a_ledger(
         self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path, s3_address: str

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import io
-import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import msgspec
 
+from everloop import errors
+from everloop.client.batches import FRAME, PIECE, BatchWriter
 from everloop.client.transport import Transport
-from everloop.errors import Corrupted, NotFound
+from everloop.errors import Corrupted
 from everloop.store.objects.contract import Fault, Source, Stored
+from everloop.store.objects.hashing import DIGEST_SIZE
+from everloop.store.objects.recipes import Chunk
+from everloop.store.objects.sources import joined, opened, read_up_to
+from everloop.store.objects.writing import SMALL
 
 BASE = "/api/v1/objects"
-PIECE = 1 << 20
-"""Bytes read or sent at a time."""
-FRAME = struct.Struct("<Q")
-"""A batch is a sequence of objects, each preceded by its length; or by `RELIED`, when its digest follows in place of its bytes:
-the server has it already, or takes nothing of the batch."""
-RELIED = (1 << 64) - 1
+UNREADABLE = (1 << 64) - 1
+"""In place of a length: the object that is asked for cannot be read. The error follows, and nothing after it."""
+
+_ASKED_AT_ONCE = 1_000
+_BUFFER = 128 * 1024
+_CHUNKS = msgspec.json.Decoder(list[tuple[str, int]])
 
 
 class RemoteObjects:
@@ -33,32 +37,54 @@ class RemoteObjects:
         self._transport = transport
 
     def put(self, source: Source) -> Stored:
-        with _stream(source) as stream:
-            return msgspec.json.decode(self._transport.put(BASE, _pieces(stream)), type=Stored)
+        with opened(source) as stream:
+            head = read_up_to(stream, SMALL + 1)
+            if len(head) <= SMALL:
+                return msgspec.json.decode(self._transport.put(BASE, head), type=Stored)
+            with tempfile.TemporaryFile() as spool:
+                batch = self._batch(spool)
+                added = batch.add(joined(head, stream))
+                return next(iter(batch.send(self._put_batch)), added)
 
     @contextmanager
     def writer(self) -> Iterator[BatchWriter]:
         with tempfile.TemporaryFile() as spool:
-            batch = BatchWriter(spool, self.missing)
+            batch = self._batch(spool)
             yield batch
-            if batch.count:
-                spool.seek(0)
-                self._transport.put(f"{BASE}/batch", _pieces(spool))
+            batch.send(self._put_batch)
+
+    def _batch(self, spool: BinaryIO) -> BatchWriter:
+        return BatchWriter(spool, self.missing, self.missing_pieces)
+
+    def _put_batch(self, body: Iterator[bytes]) -> list[Stored]:
+        return msgspec.json.decode(self._transport.put(f"{BASE}/batch", body), type=list[Stored])
 
     def open(self, digest: str) -> BinaryIO:
-        return io.BufferedReader(_RemoteReader(self._transport, digest, self.stat(digest).size), PIECE)
+        return io.BufferedReader(_RemoteReader(self._transport, digest, self.stat(digest).size), _BUFFER)
 
     def read(self, digest: str) -> bytes:
         with self._transport.stream(f"{BASE}/{digest}") as pieces:
             content = b"".join(pieces)
         if sha256(content).hexdigest() != digest:
-            raise Corrupted(
-                f"object {digest} did not arrive whole from {self._transport.url}", hint="try again"
-            )
+            raise self._broken(digest)
         return content
 
     def read_many(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        return ((digest, self.read(digest)) for digest in dict.fromkeys(digests))
+        asked = list(dict.fromkeys(digests))
+        for at in range(0, len(asked), _ASKED_AT_ONCE):
+            body = msgspec.json.encode(asked[at : at + _ASKED_AT_ONCE])
+            with self._transport.stream(f"{BASE}/read", body) as pieces:
+                yield from self._contents(_Bytes(pieces))
+
+    def _contents(self, arriving: _Bytes) -> Iterator[tuple[str, bytes]]:
+        while raw := arriving.read(DIGEST_SIZE):
+            (length,) = FRAME.unpack(arriving.read(FRAME.size))
+            if length == UNREADABLE:
+                raise errors.from_dict(msgspec.json.decode(arriving.read()))
+            content = arriving.read(length)
+            if sha256(content).digest() != raw:
+                raise self._broken(raw.hex())
+            yield raw.hex(), content
 
     def stat(self, digest: str) -> Stored:
         return msgspec.json.decode(self._transport.get(f"{BASE}/{digest}/stat"), type=Stored)
@@ -66,6 +92,16 @@ class RemoteObjects:
     def missing(self, digests: Iterable[str]) -> set[str]:
         body = msgspec.json.encode(sorted(set(digests)))
         return set(msgspec.json.decode(self._transport.post(f"{BASE}/missing", body), type=list[str]))
+
+    def missing_pieces(self, digests: Iterable[str]) -> set[str]:
+        """Those of `digests` that are there neither as an object nor as a chunk of one."""
+        body = msgspec.json.encode(sorted(set(digests)))
+        return set(msgspec.json.decode(self._transport.post(f"{BASE}/missing-pieces", body), type=list[str]))
+
+    def chunks(self, digest: str) -> list[Chunk]:
+        """The chunks that an object is stored as there; one, if it is stored in one piece."""
+        found = self._transport.get(f"{BASE}/{digest}/chunks")
+        return [Chunk(bytes.fromhex(each), size) for each, size in _CHUNKS.decode(found)]
 
     def digests(self) -> Iterator[str]:
         with self._transport.stream(BASE) as pieces:
@@ -76,48 +112,44 @@ class RemoteObjects:
             for line in _lines(pieces):
                 yield msgspec.json.decode(line, type=Fault)
 
+    @property
+    def far(self) -> bool:
+        return True
 
-class BatchWriter:
-    """Gathers objects in a temporary file until its block ends; nothing is sent before."""
+    def _broken(self, digest: str) -> Corrupted:
+        return Corrupted(f"object {digest} did not arrive whole from {self._transport.url}", hint="try again")
 
-    def __init__(self, spool: BinaryIO, missing: Callable[[Iterable[str]], set[str]]) -> None:
-        self._spool = spool
-        self._missing = missing
-        self.count = 0
 
-    def present(self, digests: Iterable[str]) -> set[str]:
-        """What the server has. It may be collected there before the batch arrives: then the block ends with Conflict."""
-        asked = set(digests)
-        there = asked - self._missing(asked) if asked else set()
-        for digest in there:
-            self._spool.write(FRAME.pack(RELIED) + bytes.fromhex(digest))
-        return there
+class _Bytes:
+    """Bytes as they are asked for, from pieces as they arrive."""
 
-    def add_many(self, contents: Sequence[bytes]) -> list[Stored]:
-        return [self.add(each) for each in contents]
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = bytearray()
 
-    def add(self, source: Source) -> Stored:
-        start = self._spool.tell()
-        self._spool.write(FRAME.pack(0))
-        digest, size = sha256(), 0
-        with _stream(source) as stream:
-            for piece in _pieces(stream):
-                digest.update(piece)
-                size += len(piece)
-                self._spool.write(piece)
-        self._spool.seek(start)
-        self._spool.write(FRAME.pack(size))
-        self._spool.seek(0, io.SEEK_END)
-        self.count += 1
-        return Stored(digest.hexdigest(), size)
+    def read(self, size: int | None = None) -> bytes:
+        """The next `size` bytes, or all that come. Fewer only at the end."""
+        while size is None or len(self._held) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._held += piece
+        taken = bytes(self._held[:size])
+        del self._held[: len(taken)]
+        return taken
 
 
 class _RemoteReader(io.RawIOBase):
-    """Ranges of a remote object as a seekable stream. The server checks each piece against its digest before it sends it."""
+    """Ranges of a remote object as a seekable stream. The server checks each piece against its digest before it sends it.
+
+    Who reads on where the last read ended gets `PIECE` bytes ahead; after a jump only what is asked for is fetched.
+    """
 
     def __init__(self, transport: Transport, digest: str, size: int) -> None:
         self._transport, self._digest, self._size = transport, digest, size
         self._position = 0
+        self._held = b""
+        self._held_from = -1
 
     def readable(self) -> bool:
         return True
@@ -137,37 +169,26 @@ class _RemoteReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         view = memoryview(buffer).cast("B")
-        end = min(self._position + len(view), self._size)
-        if end <= self._position:
+        if not view or self._position >= self._size:
             return 0
-        data = self._transport.get(f"{BASE}/{self._digest}", {"Range": f"bytes={self._position}-{end - 1}"})
-        if len(data) != end - self._position:
+        inside = self._position - self._held_from
+        if not 0 <= inside < len(self._held):
+            ahead = PIECE if inside == len(self._held) else 0
+            end = min(self._position + max(len(view), ahead), self._size)
+            self._held = self._range(self._position, end)
+            self._held_from, inside = self._position, 0
+        data = self._held[inside : inside + len(view)]
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _range(self, start: int, end: int) -> bytes:
+        data = self._transport.get(f"{BASE}/{self._digest}", {"Range": f"bytes={start}-{end - 1}"})
+        if len(data) != end - start:
             raise Corrupted(
                 f"object {self._digest} did not arrive whole from {self._transport.url}", hint="try again"
             )
-        view[: len(data)] = data
-        self._position = end
-        return len(data)
-
-
-@contextmanager
-def _stream(source: Source) -> Iterator[BinaryIO]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-    elif isinstance(source, Path):
-        try:
-            opened: BinaryIO = source.open("rb")
-        except FileNotFoundError:
-            raise NotFound(f"there is no file {source}") from None
-        with opened:
-            yield opened
-    else:
-        yield cast(BinaryIO, source)
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    while piece := stream.read(PIECE):
-        yield piece
+        return data
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:

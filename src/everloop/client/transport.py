@@ -65,9 +65,10 @@ class Transport:
             raise self._away(error) from error
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+    def stream(self, path: str, body: bytes | None = None) -> Iterator[Iterator[bytes]]:
+        """What a path answers, piece by piece; it is asked with POST when there is a body."""
         try:
-            with self._client.stream("GET", path) as answer:
+            with self._client.stream("GET" if body is None else "POST", path, content=body) as answer:
                 if answer.status_code != 200:
                     answer.read()
                     self._content(answer)

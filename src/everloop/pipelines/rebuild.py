@@ -24,6 +24,7 @@ from everloop.engine.here import HereExecutor
 from everloop.errors import NotFound
 from everloop.governance.rooms import Context
 from everloop.store.objects import Fault, Objects, Source, Stored, Writer
+from everloop.store.objects.recipes import Chunk
 from everloop.store.schema.pipelines import step_results
 
 MARK = "rebuild.json"
@@ -76,6 +77,13 @@ class OverlaidObjects:
 
     def stat(self, digest: str) -> Stored:
         return self._holder(digest).stat(digest)
+
+    def chunks(self, digest: str) -> list[Chunk]:
+        return self._holder(digest).chunks(digest)
+
+    @property
+    def far(self) -> bool:
+        return self._own.far
 
     def missing(self, digests: Iterable[str]) -> set[str]:
         return self._below.missing(self._own.missing(digests))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from everloop.client.objects import PIECE
+from everloop.client.batches import PIECE
 from everloop.errors import InvalidInput
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")

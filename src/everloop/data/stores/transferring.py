@@ -6,7 +6,8 @@ version is recorded when all of its files are there, so nobody at the destinatio
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -21,16 +22,19 @@ from everloop.errors import Conflict, Corrupted, InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
+from everloop.store.objects.writing import SMALL
 from everloop.store.schema.base import edges, objects_held
 from everloop.store.schema.data import dataset_versions, datasets
 from everloop.store.schema.tracking import runs
 
 if TYPE_CHECKING:
     from everloop.store.ledger import Transaction
-    from everloop.store.objects import Objects
+    from everloop.store.objects import Objects, Stored
+    from everloop.store.objects.recipes import Chunk
 
 BATCH_BYTES = 64 * 1024 * 1024
 BATCH_OBJECTS = 2_000
+SMALL_AT_ONCE = 250
 ATTEMPTS = 3
 
 
@@ -209,7 +213,7 @@ def _sent_until_held(
     for attempt in range(ATTEMPTS):
         before = moved.bytes
         for batch in _batches(sizes, target.objects.missing(sizes)):
-            _move(source.objects, target.objects, batch)
+            _move(source.objects, target.objects, sizes, batch)
             moved.objects += len(batch)
             moved.bytes += sum(sizes[digest] for digest in batch)
         counted = msgspec.structs.replace(sent.version, new_bytes=moved.bytes - before)
@@ -236,13 +240,47 @@ def _batches(sizes: dict[str, int], missing: set[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _move(source: "Objects", target: "Objects", digests: list[str]) -> None:
+def _move(source: "Objects", target: "Objects", sizes: dict[str, int], digests: list[str]) -> None:
+    small = [digest for digest in digests if sizes[digest] <= SMALL]
     with target.writer() as writer:
+        arriving = source.read_many(small)
+        while some := list(islice(arriving, SMALL_AT_ONCE)):
+            stored = writer.add_many([content for _, content in some])
+            for (digest, _), each in zip(some, stored, strict=True):
+                _require_whole(digest, each)
         for digest in digests:
-            with source.open(digest) as stream:
-                stored = writer.add(stream)
-            if stored.digest != digest:
-                raise Corrupted(f"object {digest} did not arrive whole", hint="try again")
+            if sizes[digest] > SMALL:
+                with _opened(source, target, digest) as stream:
+                    _require_whole(digest, writer.add(stream))
+
+
+def _opened(source: "Objects", target: "Objects", digest: str) -> BinaryIO:
+    """A large object of the source. Those of its chunks that the target has are read there, when that is nearer."""
+    from everloop.store.objects import ContentStore
+
+    if not source.far or target.far or not isinstance(target, ContentStore):
+        return source.open(digest)
+    chunks = source.chunks(digest)
+    missing = target.missing_pieces({chunk.digest.hex() for chunk in chunks})
+    starts: dict[bytes, int] = {}
+    end = 0
+    for chunk in chunks:
+        starts[chunk.digest] = end
+        end += chunk.length
+    stream = source.open(digest)
+
+    def fetched(chunk: "Chunk") -> bytes | None:
+        if chunk.digest.hex() not in missing:
+            return None
+        stream.seek(starts[chunk.digest])
+        return stream.read(chunk.length)
+
+    return target.assembled(digest, chunks, fetched)
+
+
+def _require_whole(digest: str, stored: "Stored") -> None:
+    if stored.digest != digest:
+        raise Corrupted(f"object {digest} did not arrive whole", hint="try again")
 
 
 def _next(tx: "Transaction", sent: SentVersion) -> SentVersion:

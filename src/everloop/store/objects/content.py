@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ from typing import BinaryIO
 
 from everloop.errors import Corrupted, EverloopError, NotFound, StorageError
 from everloop.store.objects import hashing, recipes
-from everloop.store.objects.buckets import Bucket, sweep
+from everloop.store.objects.buckets import Bucket, LocalBucket, sweep
 from everloop.store.objects.catalog import Catalog, describe, key_of, loose_key, pack_key
 from everloop.store.objects.collecting import Collection
 from everloop.store.objects.contract import Fault, Source, Stored
@@ -167,6 +168,38 @@ class ContentStore:
         there = self._catalog.objects_among(list(asked))
         return {digest for raw, digest in asked.items() if raw not in there}
 
+    def missing_pieces(self, digests: Iterable[str]) -> set[str]:
+        """Those of `digests` that are here neither as an object nor as a chunk of one."""
+        self._check_format()
+        self._catalog.refresh(loose=True)
+        asked = {hashing.parse_digest(digest): digest for digest in digests}
+        there = self._catalog.first_pieces(list(asked))
+        return {digest for raw, digest in asked.items() if raw not in there}
+
+    def chunks(self, digest: str) -> list[recipes.Chunk]:
+        """The chunks that an object is stored as; one, if it is stored in one piece."""
+        raw = hashing.parse_digest(digest)
+        place, payload = self._fetch(raw, self._catalog.objects)
+        return recipes.decode(payload) if place.kind is Kind.RECIPE else [recipes.Chunk(raw, len(payload))]
+
+    def assembled(
+        self, digest: str, chunks: Sequence[recipes.Chunk], other: Callable[[recipes.Chunk], bytes | None]
+    ) -> BinaryIO:
+        """An object that comes from elsewhere, as a stream: those of its chunks that are here are read here.
+
+        other: the bytes of a chunk, or None when they are to be read here. Whoever reads the stream makes sure that the whole has
+        the digest it should have.
+        """
+
+        def fetch(wanted: Sequence[recipes.Chunk]) -> list[bytes]:
+            given = list(itertools.takewhile(lambda data: data is not None, map(other, wanted)))
+            if given:
+                return [data for data in given if data is not None]
+            return self._fetch_run(list(itertools.takewhile(lambda chunk: other(chunk) is None, wanted)))
+
+        self._check_format()
+        return io.BufferedReader(ChunkedReader(digest, chunks, fetch), 128 * 1024)
+
     def digests(self) -> Iterator[str]:
         self._check_format()
         self._catalog.refresh(loose=True)
@@ -174,6 +207,10 @@ class ContentStore:
 
     def verify(self) -> Iterator[Fault]:
         return Verification(self._bucket, self._catalog, FORMAT, self._chunked).faults()
+
+    @property
+    def far(self) -> bool:
+        return not isinstance(self._bucket, LocalBucket)
 
     @property
     def name(self) -> str:

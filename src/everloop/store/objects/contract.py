@@ -9,6 +9,8 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from everloop.store.objects.recipes import Chunk
+
 Source = bytes | bytearray | memoryview | Path | BinaryIO
 """What can be stored: bytes in memory, a file by its path, or a stream read from where it stands to its end.
 """
@@ -105,6 +107,15 @@ class Objects(Protocol):
 
     def stat(self, digest: str) -> Stored:
         """The size of an object, without reading its content."""
+        ...
+
+    def chunks(self, digest: str) -> list[Chunk]:
+        """The chunks that an object is stored as; one, if it is stored in one piece."""
+        ...
+
+    @property
+    def far(self) -> bool:
+        """Whether bytes are read over a network: who has them nearby reads them there."""
         ...
 
     def missing(self, digests: Iterable[str]) -> set[str]:
