@@ -30,7 +30,7 @@ from everloop.governance.chain import walk
 from everloop.store.ledger import Ledger, Transaction, open_ledger, versions
 from everloop.store.ledger.engines import begin_write, make_engine
 from everloop.store.ledger.lineage import lineage
-from everloop.store.ledger.state import doubtful_rows
+from everloop.store.ledger.state import carried_over, doubtful_rows
 from everloop.store.ledger.transaction import SEAL_EVERY
 from everloop.store.schema.base import changes, cursors, edges, events, metadata, tokens
 from everloop.store.schema.data import dataset_checks
@@ -507,7 +507,7 @@ class LedgerContract:
             connection.execute(sa.update(cursors).where(cursors.c.consumer == "migrated").values(seq=9))
             connection.execute(sa.delete(cursors).where(cursors.c.consumer == "dropped"))
             tx = Transaction(connection, "everloop", system_clock, system_ids(system_clock))
-            versions.bind(connection, tx, doubtful)
+            versions.bind(tx, carried_over(connection, doubtful))
             connection.commit()
         engine.dispose()
         assert (

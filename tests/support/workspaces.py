@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from everloop.governance.rooms import Room
 from everloop.server.__main__ import listen
 from everloop.server.app import create_app
 from everloop.workspace.local import LocalWorkspace
+from everloop.workspace.locations import FOLDER
 from everloop.workspace.workspace import Workspace
 
 
@@ -39,9 +41,20 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new ledger as every workspace makes one, made once: its 85 tables take longer than most tests do."""
+    with LocalWorkspace(tmp_path_factory.mktemp("empty"), clock=FakeClock()) as made:
+        made.ledger.head()
+    return made.folder / "ledger.db"
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, clock: FakeClock) -> Iterator[LocalWorkspace]:
+def workspace(tmp_path: Path, clock: FakeClock, empty_ledger: Path) -> Iterator[LocalWorkspace]:
     """A local workspace in a temporary folder, also the ambient one of this process."""
+    folder = tmp_path / "project" / FOLDER
+    folder.mkdir(parents=True)
+    shutil.copyfile(empty_ledger, folder / "ledger.db")
     with LocalWorkspace(tmp_path / "project", clock=clock) as made, using(made):
         yield made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from everloop.domain.ids import Ids
 from everloop.domain.times import Clock
 from everloop.errors import StorageError
 from everloop.store.ledger.engines import BUSY_SECONDS, begin_write
-from everloop.store.ledger.state import carried_over, doubtful_rows
+from everloop.store.ledger.rows import Digests
+from everloop.store.ledger.state import carried_over, created, doubtful_rows
 from everloop.store.ledger.transaction import Transaction
 from everloop.store.schema import metadata
 from everloop.store.schema.base import chain
@@ -83,11 +84,11 @@ def _create(engine: sa.Engine, clock: Clock, ids: Ids) -> None:
     with engine.connect() as connection:
         _begin_alone(connection)
         if not sa.inspect(connection).has_table("alembic_version"):  # another process may have been first
-            metadata.create_all(connection)
+            metadata.create_all(connection, checkfirst=False)
             _stamp.create(connection)
             connection.execute(sa.insert(chain).values(id=1, seq=0, digest=GENESIS))
             connection.execute(sa.insert(_stamp).values(version_num=HEAD))
-            bind(connection, Transaction(connection, ACTOR, clock, ids), {})
+            bind(Transaction(connection, ACTOR, clock, ids), created(connection))
         connection.commit()
 
 
@@ -110,7 +111,7 @@ def migrate(engine: sa.Engine, found: str, clock: Clock, ids: Ids) -> None:
             tx = Transaction(connection, ACTOR, clock, ids)
             said = {"from": found, "to": HEAD, "doubtful": sum(len(keys) for keys in doubtful.values())}
             tx.event("ledger.migrated", "ledger", said)
-            bind(connection, tx, doubtful)
+            bind(tx, carried_over(connection, doubtful))
         connection.commit()
 
 
@@ -120,9 +121,9 @@ def _begin_alone(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
-def bind(connection: sa.Connection, tx: Transaction, doubtful: dict[str, set[bytes]]) -> None:
+def bind(tx: Transaction, written: Iterable[tuple[str, Digests]]) -> None:
     """Bind rows that no transaction wrote: those of a new ledger, and those that a migration wrote."""
-    for table, digests in carried_over(connection, doubtful):
+    for table, digests in written:
         tx.changes.note(table, digests)
     tx.append_pending()
 
