@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from everloop.cli.elsewhere import WHERE, elsewhere
 from everloop.cli.frame import answer_no, command, counted, emit, human_bytes, say, table, workspace
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from everloop.data.stores.shelves import Shelf
     from everloop.data.stores.transferring import Place
     from everloop.domain.retention import Collected
     from everloop.domain.transfers import Damage, Examined, Transferred
 
-WHERE = "a workspace's folder, the address of a server, s3://BUCKET/PREFIX?endpoint=…, or a folder that is to be a shelf"
 SHOWN = 20
 """How many faults are listed for people; `--json` has all."""
 
@@ -65,6 +66,7 @@ def pull(references: tuple[str, ...], where: str, called: str) -> None:
 )
 @click.option("--grace", default="1h", show_default=True, help="Leave objects alone that were stored since.")
 @click.option("--thorough", is_flag=True, help="Write every pack anew that holds anything dead.")
+@click.option("--at", "where", metavar="SHELF", help="On a shelf, a store without a ledger, instead of here.")
 def gc(
     names: tuple[str, ...],
     dry_run: bool,
@@ -72,11 +74,12 @@ def gc(
     younger_than: str | None,
     grace: str,
     thorough: bool,
+    where: str | None,
 ) -> None:
     """Free the bytes that nothing needs: of removed versions, purged runs and interrupted work.
 
     With --keep-last or --younger-than, versions beyond these go first: of the datasets named, or of all. The newest version,
-    pinned ones and those that went into something stay.
+    pinned ones and those that went into something stay. A shelf knows neither of pins nor of uses.
     """
     from everloop.domain.durations import duration
     from everloop.domain.retention import Retention
@@ -89,6 +92,16 @@ def gc(
             "objects are freed for all datasets together", hint="leave the names out, or say --keep-last N"
         )
     seconds = duration(grace).total_seconds()
+    if where is not None:
+        from everloop.data.stores.shelf_collecting import collect_shelf
+        from everloop.domain.times import system_clock
+
+        shelf = shelf_at(where)
+        done = collect_shelf(
+            shelf, retention, now=system_clock(), dry_run=dry_run, grace=seconds, thorough=thorough
+        )
+        emit(done, _collected)
+        return
     here = workspace(write=not dry_run)
     emit(here.data.gc(retention, dry_run=dry_run, grace=seconds, thorough=thorough), _collected)
 
@@ -143,39 +156,23 @@ def export_dvc(reference: str, repository: Path, path: str, force: bool) -> None
     )
 
 
-def _place(where: str) -> Place:
-    """The other side: the data room of a workspace, or a shelf. It is closed when the command ends."""
-    from everloop.client.ambient import connect
+def shelf_at(where: str) -> Shelf:
+    """A shelf, where a workspace would not do."""
     from everloop.data.stores.shelves import Shelf
-    from everloop.store.objects import open_objects
-    from everloop.workspace.locations import locate
 
-    context = click.get_current_context()
-    if "://" in where and not where.startswith(("http://", "https://", "s3://")):
-        raise InvalidInput(f"'{where}' is no place for data", hint=f"name {WHERE}")
-    if not where.startswith("s3://"):
-        found = locate(where)
-        if found.url is not None or found.exists:
-            return context.with_resource(connect(where)).data
-        assert found.folder is not None
-        _require_shelf(found.folder)
-        where = str(found.folder)
-    store = open_objects(where)
-    context.call_on_close(store.close)
-    return Shelf(store)
+    place = _place(where)
+    if not isinstance(place, Shelf):
+        raise InvalidInput(f"{where} is a workspace, not a shelf", hint="run the command there")
+    return place
 
 
-def _require_shelf(folder: Path) -> None:
-    """A folder that is no workspace is a shelf, or becomes one when it is empty."""
-    if (
-        not folder.exists()
-        or (folder / "format").is_file()
-        or (folder.is_dir() and not any(folder.iterdir()))
-    ):
-        return
-    raise InvalidInput(
-        f"{folder} holds other things than data of Everloop", hint="name an empty folder, or a workspace"
-    )
+def _place(where: str) -> Place:
+    """The other side: the data room of a workspace, or a shelf."""
+    from everloop.data.stores.shelves import Shelf
+    from everloop.workspace.workspace import Workspace
+
+    found = elsewhere(where)
+    return found.data if isinstance(found, Workspace) else Shelf(found)
 
 
 def _transfer(references: tuple[str, ...], called: str, move: Callable[[str], Transferred]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from everloop._version import __version__
+from everloop.cli import deferred
 from everloop.errors import EverloopError, InvalidInput, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -38,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("everloop.cli.export:export", "lineage for other tools: OpenLineage, PROV"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
+    "pipelines": ("everloop.cli.pipeline_results:pipelines", "results of steps, shared: push, pull"),
     "sweep": ("everloop.cli.sweeps:sweep", "search for the parameters with which a pipeline comes out best"),
     "reproduce": (
         "everloop.cli.pipelines:reproduce",
@@ -119,6 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. No user's mistake ends in a traceback, unless ``--debug`` asks for it."""
     given = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(COLLECT_AFTER)
+    deferred.install()
     try:
         result = cli.main(given, prog_name="everloop", standalone_mode=False)
         sys.stdout.flush()

@@ -25,6 +25,7 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.pipelines import recording
+from everloop.pipelines.handover.room import Handover
 from everloop.pipelines.histories import Histories
 from everloop.pipelines.sharing import Sharing
 from everloop.pipelines.sweeps.room import Sweeps
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from everloop.pipelines.steps import Pipeline
 
 
-class Pipelines(Sweeps, Histories, Sharing, Room):
+class Pipelines(Sweeps, Histories, Sharing, Handover, Room):
     """Runs of pipelines. `run` and `reproduce` work where the caller is; the operations are what they record and ask."""
 
     name = "pipelines"

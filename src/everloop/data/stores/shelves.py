@@ -5,12 +5,14 @@ that a note names stay when a workspace that keeps its own objects in the same s
 """
 
 import hashlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from everloop.domain.canonical import canonical
-from everloop.domain.datasets import Manifest
+from everloop.domain.datasets import Manifest, VersionRecord
+from everloop.domain.handover import RESULT_NOTES, decoded_results
 from everloop.domain.names import checked_name
 from everloop.domain.references import Kind, Reference
 from everloop.domain.transfers import Received, SentVersion
@@ -53,7 +55,13 @@ class Shelf:
         for sent in versions:
             version = sent.version
             note = canonical(sent)
-            there = self.objects.put_note(f"{_folder(version.name)}v{version.version}.json", note)
+            try:
+                needs = _needs(self.objects, version)
+            except NotFound:
+                raise Conflict(
+                    f"the list of files of {version.reference} is not in {self.label}", hint="send it again"
+                ) from None
+            there = self.objects.put_note(_key(version), note, needs=needs)
             if there == note:
                 added.append(version.reference)
                 continue
@@ -61,6 +69,13 @@ class Shelf:
                 raise another_version(version.reference, self.label)
             present.append(version.reference)
         return Received(added, present)
+
+    def take_down(self, references: list[str]) -> list[str]:
+        """Take versions off the shelf, or all of a dataset; gives their references. Their bytes go with the next collection."""
+        going = [sent.version for reference in references for sent in self.sent(reference)]
+        for version in going:
+            self.objects.drop_note(_key(version))
+        return [version.reference for version in going]
 
 
 def another_version(reference: str, where: str) -> Conflict:
@@ -71,13 +86,19 @@ def another_version(reference: str, where: str) -> Conflict:
     )
 
 
-def needed_by_notes(store: "ContentStore") -> set[str]:
-    """The digests of all objects that versions on the shelf need. Raises Corrupted when that cannot be told."""
-    needed: set[str] = set()
+def needed_by_notes(store: "ContentStore", *, without: Collection[str] = ()) -> set[str]:
+    """The digests of all objects that versions and results of steps on the shelf need; of versions but those `without`. Raises
+    Corrupted when that cannot be told."""
+    needed = {each for _, note in store.notes(RESULT_NOTES) for each in decoded_results(note).needs}
     for sent in _sent(store):
-        needed.add(sent.version.digest)
-        needed |= {file.digest for file in Manifest.decode(store.read(sent.version.digest)).stored}
+        if sent.version.reference not in without:
+            needed |= _needs(store, sent.version)
     return needed
+
+
+def _needs(store: "ContentStore", version: VersionRecord) -> set[str]:
+    manifest = Manifest.decode(store.read(version.digest))
+    return {version.digest} | {file.digest for file in manifest.stored}
 
 
 def _sent(store: "ContentStore", name: str = "") -> list[SentVersion]:
@@ -89,6 +110,10 @@ def _decoded(note: bytes) -> SentVersion:
         return msgspec.json.decode(note, type=SentVersion)
     except msgspec.MsgspecError as error:
         raise Corrupted(f"the note of a version in the store cannot be read: {error}") from None
+
+
+def _key(version: VersionRecord) -> str:
+    return f"{_folder(version.name)}v{version.version}.json"
 
 
 def _folder(name: str) -> str:

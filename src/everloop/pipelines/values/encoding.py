@@ -153,12 +153,25 @@ def _stored(tree: Any, objects: Objects, found: list[tuple[str, int]], types: se
     )
 
 
+def is_sound(stored: StoredValue, objects: Objects) -> bool:
+    """Whether a value that came from elsewhere has the digest that it says, and names all objects that it needs."""
+    try:
+        tree = tree_of(stored, objects)
+        needs = {digest for digest, _ in _objects_in(tree)} | {stored.tree_object} - {""}
+        named = {digest for digest, _ in stored.objects}
+        return plain.tree_digest(tree) == stored.digest and needs <= named
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return False
+
+
 def _objects_in(tree: Any) -> list[tuple[str, int]]:
-    return [
-        (leaf["~object"]["object"], leaf["~object"]["size"])
-        for _, leaf in leaves(tree)
-        if isinstance(leaf, dict) and "~object" in leaf
-    ]
+    """Digest and size of each object of a tree, wherever it stands."""
+    if isinstance(tree, dict):
+        body = tree.get("~object")
+        if body is not None:
+            return [(body["object"], body["size"])]
+        tree = list(tree.values())
+    return [held for each in tree for held in _objects_in(each)] if isinstance(tree, list) else []
 
 
 def _sequence(tree: Any) -> list[Any] | None:
