@@ -21,6 +21,7 @@ import everloop as ev
 from everloop.cli.main import main
 from everloop.client.batches import CUT, CUT_CHUNK, CUT_HEAD, FRAME
 from everloop.client.remote import RemoteWorkspace
+from everloop.data.stores.shelf_collecting import collect_shelf
 from everloop.data.stores.shelves import Shelf
 from everloop.domain.datasets import FileEntry, Manifest, NewVersion
 from everloop.domain.retention import Collected, Retention
@@ -388,6 +389,100 @@ class TestNoRace:
             assert sound(last)
 
 
+class TestShelves:
+    """A store without a ledger: its notes say what is needed."""
+
+    @pytest.fixture(params=["folder", "s3"])
+    def shelf(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
+        at = tmp_path / "shelf" if request.param == "folder" else request.getfixturevalue("s3_address")
+        store = open_objects(at, **({} if request.param == "folder" else {"cache": tmp_path / "cache"}))
+        yield Shelf(store)
+        store.close()
+
+    def test_versions_go_and_what_the_others_need_stays(
+        self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path, clock: FakeClock, shelf: Shelf
+    ) -> None:
+        shared, own = os.urandom(600_000), os.urandom(700_000)
+        workspace.data.add(folder_of(tmp_path, "f", shared=shared, large=own, small=b"1"), "photos")
+        workspace.data.add(folder_of(tmp_path, "g", shared=shared, small=b"2"), "photos")
+        workspace.data.push("photos", shelf)
+        freely = {"now": clock(), "grace": 0.0, "thorough": True}
+        assert collect_shelf(shelf, **freely).freed.objects == 0
+        rule = Retention(keep_last=1)
+        promised = collect_shelf(shelf, rule, dry_run=True, **freely)
+        assert (promised.versions, len(shelf.sent("photos"))) == (["data:photos@v1"], 2)
+        assert (
+            collect_shelf(shelf, rule, now=clock(), thorough=True).young.objects
+            == promised.freed.objects
+            == 3
+        )
+        done = collect_shelf(shelf, rule, **freely)  # the version went before, its bytes were too young
+        assert (done.freed.objects, done.versions) == (3, [])
+        assert 700_000 < done.bytes < 710_000
+        assert other.data.pull("photos", shelf).added == ["data:photos@v2"]
+        assert other.data.dataset("photos").open("shared").read() == shared
+        assert shelf.take_down(["photos@v2"]) == ["data:photos@v2"]
+        collect_shelf(shelf, **freely)
+        assert list(shelf.objects.digests()) == []
+        assert workspace.data.push("photos", shelf).added == ["data:photos@v1", "data:photos@v2"]
+
+    def test_a_note_is_put_only_when_all_that_it_names_is_there(
+        self, workspace: LocalWorkspace, tmp_path: Path, clock: FakeClock, shelf: Shelf
+    ) -> None:
+        """A collection may come between the last object of a version and its note: then the version is sent once more."""
+        content = os.urandom(500_000)
+        workspace.data.add(folder_of(tmp_path, "f", a=content), "photos")
+        received = shelf.receive
+        came: list[int] = []
+
+        def after_a_collection(versions: Any) -> Any:
+            if not came:
+                came.append(collect_shelf(shelf, now=clock(), grace=0.0, thorough=True).freed.objects)
+            return received(versions)
+
+        shelf.receive = after_a_collection  # type: ignore[method-assign]
+        assert workspace.data.push("photos", shelf).added == ["data:photos@v1"]
+        assert came == [2]
+        assert workspace.objects.read(shelf.sent("photos")[0].version.digest)
+        with shelf.objects.open(
+            Manifest.decode(shelf.objects.read(shelf.sent("photos")[0].version.digest)).files[0].digest
+        ) as f:
+            assert f.read() == content
+
+    def test_a_note_that_comes_while_it_is_being_collected_keeps_its_objects(
+        self,
+        workspace: LocalWorkspace,
+        tmp_path: Path,
+        clock: FakeClock,
+        shelf: Shelf,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Planned as dead, needed again by a version of the same content before it is removed."""
+        workspace.data.add(folder_of(tmp_path, "f", a=os.urandom(500_000)), "photos")
+        workspace.data.push("photos", shelf)
+        shelf.take_down(["photos"])
+        removing = shelf.objects.removing
+
+        def pushed_first() -> Any:
+            monkeypatch.setattr(shelf.objects, "removing", removing)
+            assert workspace.data.push("photos", shelf).objects == 0
+            return removing()
+
+        monkeypatch.setattr(shelf.objects, "removing", pushed_first)
+        assert collect_shelf(shelf, now=clock(), grace=0.0, thorough=True).freed.objects == 0
+        assert workspace.data.fsck("photos", full=True).ok
+        assert shelf.objects.missing(shelf.objects.digests()) == set()
+        assert workspace.data.push("photos", shelf).present == ["data:photos@v1"]
+
+    def test_the_store_of_a_workspace_is_no_shelf(
+        self, workspace: LocalWorkspace, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        workspace.data.add(folder_of(tmp_path, "f", a=b"1"), "photos")
+        assert isinstance(workspace.objects, ContentStore)
+        with pytest.raises(Conflict, match="keeps its objects in"):
+            collect_shelf(Shelf(workspace.objects), now=clock(), grace=0.0)
+
+
 class TestPushAndPull:
     def test_versions_come_with_what_is_known_of_them(
         self, workspace: LocalWorkspace, other: LocalWorkspace, tmp_path: Path, clock: FakeClock
@@ -692,6 +787,8 @@ class TestCommands:
         code, would = run("data", "gc", "--dry-run", "--grace", "0s")
         assert (code, would["freed"]["objects"], would["dry_run"]) == (0, 3, True)
         assert run("data", "gc", "--grace", "0s")[1]["freed"] == would["freed"]
+        code, there = run("data", "gc", "--at", "../shelf", "--keep-last", "1", "--dry-run")
+        assert (code, there["freed"]["objects"], there["versions"]) == (0, 0, [])
         assert run("data", "pull", "--from", "../shelf")[1]["added"] == ["data:photos@v1"]
         assert run("data", "fsck", "--full") == (
             0,
@@ -708,6 +805,8 @@ class TestCommands:
         assert "is missing" in capsys.readouterr().out
         code, healed = run("data", "fsck", "--heal", "../shelf")
         assert (code, healed["ok"], len(healed["healed"])) == (0, True, 3)
+        assert run("data", "rm", "photos", "--at", "../shelf") == (0, {"removed": ["data:photos@v1"]})
+        assert run("data", "gc", "--at", "../shelf", "--grace", "0s")[1]["freed"]["objects"] == 3
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -717,6 +816,8 @@ class TestCommands:
             (["push", "nothing", "--to", "../shelf"], "no dataset is called 'nothing'"),
             (["pull", "x", "--from", "../shelf"], "no dataset in"),
             (["gc", "photos"], "freed for all datasets together"),
+            (["gc", "--at", "."], "is a workspace, not a shelf"),
+            (["gc", "--at", ".everloop/objects"], "keeps its objects in"),
             (["gc", "--grace", "soon"], "not a length of time"),
             (["gc", "--keep-last", "-1"], "-1"),
             (["fsck", "nothing"], "no dataset is called"),

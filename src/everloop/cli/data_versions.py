@@ -162,11 +162,22 @@ def status(folder: Path) -> None:
 @command("rm")
 @click.argument("reference")
 @click.option("--force", is_flag=True, help="Also when something was made from it.")
-def remove(reference: str, force: bool) -> None:
-    """Take a version away, or a dataset with all its versions. What is known of it stays."""
-    removed = workspace(write=True).data.remove(reference, force=force)
+@click.option(
+    "--at", "where", metavar="SHELF", help="From a shelf, a store without a ledger, instead of here."
+)
+def remove(reference: str, force: bool, where: str | None) -> None:
+    """Take a version away, or a dataset with all its versions. What is known of it stays, but on a shelf.
+
+    Its bytes go with the next `data gc`.
+    """
+    if where is not None:
+        from everloop.cli.data_stores import shelf_at
+
+        removed = shelf_at(where).take_down([reference])
+    else:
+        removed = [each.reference for each in workspace(write=True).data.remove(reference, force=force)]
     emit(
-        {"removed": [each.reference for each in removed]},
+        {"removed": removed},
         lambda r: "\n".join(f"removed {each}" for each in r["removed"]),
     )
 

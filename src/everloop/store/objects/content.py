@@ -26,7 +26,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from everloop.errors import Corrupted, EverloopError, NotFound, StorageError
+from everloop.errors import Conflict, Corrupted, EverloopError, NotFound, StorageError, Unavailable
 from everloop.store.objects import hashing, recipes
 from everloop.store.objects.buckets import Bucket, LocalBucket, sweep
 from everloop.store.objects.catalog import Catalog, describe, key_of, loose_key, pack_key
@@ -42,6 +42,8 @@ from everloop.store.objects.writing import SMALL, PackWriter
 
 FORMAT_VERSION = 1
 FORMAT = f"everloop objects {FORMAT_VERSION}\n".encode()
+_PATIENCE = 60.0
+"""Seconds to wait for a collection, which takes moments."""
 _HINT = "`everloop audit verify` names every fault; put the file back from a copy of the store"
 
 
@@ -265,14 +267,38 @@ class ContentStore:
 
     # Notes: small named texts beside the objects, for stores that are shared without a ledger
 
-    def put_note(self, name: str, note: bytes) -> bytes:
-        """Keep a note; returns what stands there now, which is what somebody else wrote before."""
+    def put_note(self, name: str, note: bytes, *, needs: Iterable[str] = ()) -> bytes:
+        """Keep a note; returns what stands there now, which is what somebody else wrote before.
+
+        needs: the objects that it speaks of. None of them is removed before the note is there; Conflict when one is not here.
+        """
         self._prepare_to_write()
         key = f"notes/{name}"
-        if self._bucket.put(key, note):
-            return note
+        needed = set(needs)
+        with self._undisturbed() if needed else contextlib.nullcontext():
+            if gone := self.missing(needed):
+                raise Conflict(f"{len(gone)} objects are not in {self.name}", hint="send them again")
+            if self._bucket.put(key, note):
+                return note
         size = self._bucket.size(key)
         return self._bucket.get(key, 0, size or 0) or b""
+
+    def drop_note(self, name: str) -> None:
+        """Take a note away; nothing happens when there is none."""
+        self._bucket.delete(f"notes/{name}")
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """A moment in which nothing is removed. Collections take moments too, so it waits for one."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with self._bucket.guard.writing() as alone:
+                if alone:
+                    yield
+                    return
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.name} is being collected", hint="try again later")
+            time.sleep(0.05)
 
     def notes(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         """Name and content of each note below `prefix`, which ends in a slash or is empty."""
