@@ -174,6 +174,16 @@ def write(tx: Transaction, kind: str, rows: list[tuple[str, str, float | None]])
             tx.execute(sa.delete(run_metrics).where(run_metrics.c.run == "r" + key, run_metrics.c.last > 0))
 
 
+def ordered_by_key(url: str) -> set[str]:
+    """The tables that SQLite keeps in the order of their primary key."""
+    if not url.startswith("sqlite:"):
+        return set()
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as ledger:
+        found = ledger.execute("select name from sqlite_master where sql like '%without rowid%'").fetchall()
+    assert found
+    return {name for (name,) in found}
+
+
 class LedgerContract:
     """Subclasses give `url`, the address of a new, empty ledger."""
 
@@ -532,6 +542,7 @@ class LedgerContract:
 
     def test_migrations_make_the_same_tables_as_the_schema(self, ledger: Ledger, url: str) -> None:
         """Every column, index and key of a migrated ledger is one the schema declares, and the other way round."""
+        ordered = ordered_by_key(url)
         with ledger.transaction("ann") as tx:
             for table in reversed(metadata.sorted_tables):
                 table.drop(tx._connection)
@@ -541,6 +552,7 @@ class LedgerContract:
         with engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         engine.dispose()
+        assert ordered_by_key(url) == ordered
 
 
 class TestSqlite(LedgerContract):

@@ -41,29 +41,38 @@ from everloop.store.schema.tracking import (
 from everloop.tracking.blocks import Summary
 from everloop.tracking.paging import place_of
 from everloop.tracking.places import SILENCE_WITHOUT_OWNER, status_now
-from everloop.tracking.searching import RECORD_COLUMNS, RunSearch
+from everloop.tracking.searching import RunSearch, record_columns
 from everloop.tracking.writing import existing_run, find_experiment
 
 MOST_ON_A_PAGE = 50_000
 _IDS_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_LISTED = sa.select(
-    sa.func.json_each(sa.bindparam("ids")).table_valued(sa.column("value", sa.String)).c.value
+_LISTED = sa.func.json_each(sa.bindparam("ids")).table_valued(
+    sa.column("key", sa.Integer), sa.column("value", sa.String)
 )
 """The identifiers as one parameter, a list in JSON: to SQLAlchemy and SQLite a hundred parameters are more work than the rows."""
-_ENTRIES = {
-    dialect: tuple(
-        sa.select(table.c.run, table.c.key, value).where(table.c.run.in_(ids))
-        for table, value in (
-            (run_params, run_params.c.value),
-            (run_tags, run_tags.c.value),
-            (run_metrics, run_metrics.c.last),
+
+
+def _entries_of(table: sa.Table, value: sa.Column[Any], dialect: str) -> sa.Select[Any]:
+    """The rows of some runs; on SQLite with the run's place in the list, since making its identifier each time takes longer."""
+    if dialect == "sqlite":
+        return sa.select(_LISTED.c.key, table.c.key, value).join_from(
+            _LISTED, table, table.c.run == _LISTED.c.value
         )
+    return sa.select(table.c.run, table.c.key, value).where(table.c.run.in_(_IDS))
+
+
+_ENTRIES = {
+    dialect: (
+        _entries_of(run_params, run_params.c.value, dialect),
+        _entries_of(run_tags, run_tags.c.value, dialect),
+        _entries_of(run_metrics, run_metrics.c.last, dialect),
     )
-    for dialect, ids in (("sqlite", _LISTED), ("postgresql", _IDS))
+    for dialect in ("sqlite", "postgresql")
 }
-_RECORDS = sa.select(*RECORD_COLUMNS, runs.c.status.label("status_now")).where(runs.c.id.in_(_IDS))
+_RECORD_FIELDS = len(record_columns())
+_RECORDS = sa.select(*record_columns()).where(runs.c.id.in_(_IDS))
 # Runs that are stored as running; those of other places that spoke lately are not looked at one by one.
 _MAYBE_LOST = sa.select(runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat).where(
     runs.c.status == RUNNING, sa.or_(runs.c.place != "", runs.c.heartbeat < sa.bindparam("silent_since"))
@@ -131,47 +140,33 @@ def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunR
 
 def _records(look: Reader, rows: Sequence[sa.Row[Any]], lost: Mapping[str, str] = {}) -> list[RunRecord]:
     """`lost`: where the rows do not know it, the status of runs that are stored as running and are not."""
-    ids = [row.id for row in rows]
+    ids = [row[0] for row in rows]
     params, tags, metrics = (_entries(look, query, ids) for query in _ENTRIES[look.dialect])
     nan = float("nan")
-    for numbers in metrics.values():
-        for key, value in numbers.items():
-            if value is None:
-                numbers[key] = nan
+    for numbers in metrics:
+        if None in numbers.values():
+            numbers |= {key: nan for key, value in numbers.items() if value is None}
+    records = [
+        RunRecord(*row[:_RECORD_FIELDS], *logged)
+        for row, *logged in zip(rows, params, metrics, tags, strict=True)
+    ]
     return [
-        RunRecord(
-            run_id=row.id,
-            experiment=row.experiment_name,
-            experiment_id=row.experiment,
-            name=row.name,
-            user=row.user,
-            source=row.source,
-            version=row.version,
-            status=lost.get(row.id, row.status_now),
-            start_time=row.start_time,
-            end_time=row.end_time,
-            state=row.state,
-            parent=row.parent,
-            resumed_from=row.resumed_from,
-            params=params.get(row.id, {}),
-            metrics=metrics.get(row.id, {}),
-            tags=tags.get(row.id, {}),
-            nonfinite={},
-        )
-        for row in rows
+        msgspec.structs.replace(each, status=lost[each.run_id]) if each.run_id in lost else each
+        for each in records
     ]
 
 
-def _entries(look: Reader, query: sa.Select[Any], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Key and value of all rows of these runs, by run."""
-    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+def _entries(look: Reader, query: sa.Select[Any], ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Key and value of all rows of each of these runs."""
+    found: list[dict[str, Any]] = [{} for _ in ids]
     for start in range(0, len(ids), _IDS_AT_ONCE):
-        some = ids[start : start + _IDS_AT_ONCE]
-        listed = msgspec.json.encode(some).decode() if look.dialect == "sqlite" else some
-        answer = look.execute(query, {"ids": listed})
+        some, own = ids[start : start + _IDS_AT_ONCE], found[start : start + _IDS_AT_ONCE]
+        in_sqlite = look.dialect == "sqlite"
+        of_run: Any = own if in_sqlite else dict(zip(some, own, strict=True))
+        answer = look.execute(query, {"ids": msgspec.json.encode(some).decode() if in_sqlite else some})
         # As the driver gives them: texts and numbers need no conversion, and they are many.
         for run, key, value in answer.cursor.fetchall():
-            found[run][key] = value
+            of_run[run][key] = value
         answer.close()
     return found
 

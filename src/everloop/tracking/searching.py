@@ -51,19 +51,25 @@ _DATASETS = (
 )
 EXPERIMENT_NAME = sa.select(experiments.c.name).where(experiments.c.id == runs.c.experiment).scalar_subquery()
 
-RECORD_COLUMNS = (
-    runs.c.id, runs.c.experiment, runs.c.name, runs.c.user, runs.c.source, runs.c.version, runs.c.status,
-    runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent, runs.c.resumed_from,
-    EXPERIMENT_NAME.label("experiment_name"),
-)  # fmt: skip
-
 NEWEST_FIRST = (Term(runs.c.start_time, descending=True), Term(runs.c.id, descending=True))
 
 
-class Compiler(Conditions):
-    """Makes conditions and orders over `runs`. `lost` are the runs whose stored status is out of date."""
+def record_columns(status: Column = runs.c.status) -> list[Column]:
+    """What a `RunRecord` begins with, in its order."""
+    return [
+        runs.c.id, EXPERIMENT_NAME.label("experiment_name"), runs.c.experiment, runs.c.name, runs.c.user, runs.c.source,
+        runs.c.version, status.label("status_now"), runs.c.start_time, runs.c.end_time, runs.c.state, runs.c.parent,
+        runs.c.resumed_from,
+    ]  # fmt: skip
 
-    def __init__(self, dialect: str, lost: dict[str, str], *, listed: bool = False) -> None:
+
+class Compiler(Conditions):
+    """Makes conditions and orders over `runs`. `lost` are the runs whose stored status is out of date. `run`: the column that
+    names the run where a row of another table is met first, so that a test needs no row of `runs`."""
+
+    def __init__(
+        self, dialect: str, lost: dict[str, str], *, listed: bool = False, run: Column = runs.c.id
+    ) -> None:
         self.status: Column = runs.c.status
         gone = [
             (runs.c.id.in_([run for run, status in lost.items() if status == each]), sa.literal(each))
@@ -74,7 +80,7 @@ class Compiler(Conditions):
             self.status = sa.case(*gone, else_=runs.c.status)
         own = {column.name: column for column in runs.c}
         attributes = own | {"run_id": runs.c.id, "experiment": EXPERIMENT_NAME, "status": self.status}
-        searched = Searched((runs.c.id,), attributes, _KEPT, _REFERENCE, _DATASETS)
+        searched = Searched((run,), attributes, _KEPT, _REFERENCE, _DATASETS)
         super().__init__(dialect, searched, listed=listed)
 
     def order(self, orders: Sequence[Order], query: sa.Select[Any]) -> sa.Select[Any]:
@@ -197,7 +203,7 @@ class RunSearch:
     @property
     def shown(self) -> list[Column]:
         """The columns of the rows of a page."""
-        return [*RECORD_COLUMNS, self.compiler.status.label("status_now")]
+        return record_columns(self.compiler.status)
 
     def opening(self, limit: int) -> sa.Select[Any]:
         """The statement of the first page, which is most often the whole search."""
@@ -238,9 +244,10 @@ class RunSearch:
         of_key = walked.c.key == field.key
         place = self._place(indexed=False)
         source = walked.join(runs, runs.c.id == walked.c.run)
+        compiler = Compiler(self.compiler.dialect, self._lost, run=walked.c.run)
 
         def part(tests: list[Condition], terms: list[Term], others: list[Node]) -> Stretch:
-            found = self._all(source, [of_key, *tests, *place], rest, others)
+            found = self._all(source, [of_key, *tests, *place], rest, others, compiler)
             return Stretch(found.source, found.tests, [*terms, *found.terms])
 
         value = (
@@ -267,14 +274,19 @@ class RunSearch:
         yield self._all(runs, [sa.not_(has), *self._place(indexed=True)], rest, self._tests)
 
     def _all(
-        self, source: sa.FromClause, place: list[Condition], orders: Sequence[Order], tests: Sequence[Node]
+        self,
+        source: sa.FromClause,
+        place: list[Condition],
+        orders: Sequence[Order],
+        tests: Sequence[Node],
+        compiler: Compiler | None = None,
     ) -> Stretch:
         terms: list[Term] = []
         for number, each in enumerate(orders):
             joined, on, found = self.compiler.terms(number, each)
             source = source if joined is None else source.outerjoin(joined, on)
             terms += found
-        return Stretch(source, [*place, *self._conditions(tests)], [*terms, *NEWEST_FIRST])
+        return Stretch(source, [*place, *self._conditions(tests, compiler)], [*terms, *NEWEST_FIRST])
 
     def _conditions(self, tests: Sequence[Node], compiler: Compiler | None = None) -> list[Condition]:
         only = [] if self._only is None else [runs.c.id.in_(self._only)]
