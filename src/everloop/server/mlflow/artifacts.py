@@ -23,6 +23,7 @@ from everloop.server.mlflow.codec import Answer, Asked
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import (
     INVALID_PARAMETER_VALUE,
+    NOT_IMPLEMENTED,
     RESOURCE_DOES_NOT_EXIST,
     WireError,
     invalid,
@@ -51,6 +52,10 @@ class Files(Answer, frozen=True):
 
 
 class ListFiles(Asked, frozen=True):
+    path: str = ""
+
+
+class InParts(Asked, frozen=True):
     path: str = ""
 
 
@@ -162,6 +167,13 @@ async def delete(workspace: Workspace, request: Request, parameters: dict[str, s
     """Without the file, or the folder; also where there is none."""
     await run_in_threadpool(_delete, workspace, request, parameters["path"])
     return Response(b"{}", media_type="application/json")
+
+
+@endpoints.post("mpu/create/{path:path}")
+def begin_parts(workspace: Workspace, asked: InParts) -> None:
+    """Not needed, since files of any length are streamed. Clients that are set to ask (MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD) take
+    these words for an answer and send the file whole; any others would end their upload."""
+    raise WireError(NOT_IMPLEMENTED, "Multipart upload is not supported for the current artifact repository")
 
 
 @endpoints.get("artifacts")

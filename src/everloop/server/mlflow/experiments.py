@@ -9,6 +9,7 @@ from everloop.server.mlflow.messages import (
     Tag,
     experiment_message,
     experiment_number_in,
+    required,
     unique,
 )
 from everloop.workspace.workspace import Workspace
@@ -63,7 +64,8 @@ def create(workspace: Workspace, asked: CreateExperiment) -> Created:
 
 @endpoints.get("experiments/get-by-name")
 def get_by_name(workspace: Workspace, asked: ByName) -> Got:
-    return Got(experiment=experiment_message(workspace.tracking.experiment_by_name(asked.experiment_name)))
+    named = required(asked.experiment_name, "experiment_name")
+    return Got(experiment=experiment_message(workspace.tracking.experiment_by_name(named)))
 
 
 @endpoints.get("experiments/get")

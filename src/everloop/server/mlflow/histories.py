@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from everloop.server.mlflow.codec import Answer, Asked, Int64, Number, number
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import invalid
-from everloop.server.mlflow.messages import Metric, run_id_in
+from everloop.server.mlflow.messages import Metric, required, run_id_in
 from everloop.workspace.workspace import Workspace
 
 endpoints = Endpoints("2.0/mlflow")
@@ -75,7 +75,8 @@ class Points(NamedTuple):
 @endpoints.get("metrics/get-history")
 def get_history(workspace: Workspace, asked: GetHistory) -> History:
     """The points in order of time, step and value. A point that was sent twice is one point."""
-    points = _points(workspace, run_id_in(asked.run_id, asked.run_uuid), asked.metric_key)
+    key = required(asked.metric_key, "metric_key")
+    points = _points(workspace, run_id_in(asked.run_id, asked.run_uuid), key)
     start = _offset(asked.page_token)
     if asked.max_results is not None and asked.max_results < 1:
         raise invalid(f"Invalid value {asked.max_results} for parameter 'max_results': it must be positive.")

@@ -24,6 +24,9 @@ SOURCE = "mlflow.source.name"
 SOURCE_TYPE = "mlflow.source.type"
 COMMIT = "mlflow.source.git.commit"
 
+UNKNOWN_USER = "unknown"
+"""The user that `MlflowClient.create_run` names, which is nobody: it makes no tag of it."""
+
 STATUSES = {
     "RUNNING": RUNNING,
     "SCHEDULED": RUNNING,
@@ -200,7 +203,8 @@ def pairs(found: Mapping[str, str]) -> list[Tag]:
 
 def tags_of(run: RunRecord) -> dict[str, str]:
     """The tags of a run, with those that MLflow would have set."""
-    known = {RUN_NAME: run.name, USER: run.user, SOURCE: run.source, COMMIT: run.version, PARENT: run.parent}
+    user = "" if run.user == UNKNOWN_USER else run.user
+    known = {RUN_NAME: run.name, USER: user, SOURCE: run.source, COMMIT: run.version, PARENT: run.parent}
     said = {key: value for key, value in known.items() if value}
     if run.source and SOURCE_TYPE not in run.tags:
         said[SOURCE_TYPE] = "NOTEBOOK" if run.source == "notebook" else "LOCAL"
@@ -230,6 +234,13 @@ def facts_in(tags: Mapping[str, str]) -> tuple[RunFacts, dict[str, str]]:
 def _short(source: str) -> str:
     """A script by its name; the source of a project or job as it is."""
     return PurePath(source).name if source.startswith("/") else source
+
+
+def required(text: str, what: str) -> str:
+    """A text that must not be empty. Raises INVALID_PARAMETER_VALUE as for one that is not there."""
+    if not text:
+        raise invalid(f"Missing value for required parameter '{what}'.")
+    return text
 
 
 def unique(found: Iterable[Tag], what: str) -> dict[str, str]:
@@ -271,9 +282,9 @@ def run_id_in(run_id: str, run_uuid: str) -> str:
 
 def experiment_number_in(experiment_id: str) -> int:
     """The number of an experiment from the text that names it."""
-    if not (experiment_id.isascii() and experiment_id.isdigit()):
+    if not (experiment_id.isascii() and experiment_id.removeprefix("-").isdigit()):
         raise invalid(f"Invalid experiment ID {experiment_id!r}: it must be an integer.")
     number = int(experiment_id)
-    if number >= 2**31:
+    if not 0 <= number < 2**31:
         raise missing(f"No Experiment with id={experiment_id} exists")
     return number

@@ -71,8 +71,9 @@ class VersionMessage(Answer, frozen=True):
     current_stage: str
     status: str
     source: str
+    description: str
+    """Also where it is empty: clients make None of what is not said here, which a script does not expect."""
     user_id: str = ""
-    description: str = ""
     run_id: str = ""
     run_link: str = ""
     model_id: str = ""

@@ -13,7 +13,7 @@ from everloop.errors import NotFound
 from everloop.server.mlflow.codec import Asked, Int64
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import invalid
-from everloop.server.mlflow.messages import PARENT, RUN_NAME, Tag, facts_in, run_id_in, unique
+from everloop.server.mlflow.messages import PARENT, RUN_NAME, Tag, facts_in, required, run_id_in, unique
 from everloop.tracking import records
 from everloop.workspace.workspace import Workspace
 
@@ -84,7 +84,7 @@ def set_tag(workspace: Workspace, asked: SetTag) -> None:
 
 @endpoints.post("runs/delete-tag")
 def delete_tag(workspace: Workspace, asked: DeleteTag) -> None:
-    if asked.key == RUN_NAME:
+    if required(asked.key, "key") == RUN_NAME:
         raise invalid("a run always has a name: the tag mlflow.runName cannot be deleted")
     workspace.tracking.record(run_id_in(asked.run_id, ""), remove_tags=[asked.key])
 
@@ -106,7 +106,8 @@ def log_batch(workspace: Workspace, asked: LogBatch) -> None:
             "A batch logging request can contain at most "
             f"{MOST_ENTRIES} metrics, params, and tags in total. Got {total}."
         )
-    _record(workspace, run_id, asked.metrics, unique(asked.params, "param"), unique(asked.tags, "tag"))
+    tags = {each.key: each.value for each in asked.tags}  # said twice, a tag is what was said last
+    _record(workspace, run_id, asked.metrics, unique(asked.params, "param"), tags)
 
 
 def _record(
@@ -116,8 +117,8 @@ def _record(
     params: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
 ) -> None:
-    """All of it in one transaction. Points that were measured on a logged model are kept for the model too; the run has them
-    once, however often a client says them (log_model says all points of its run again)."""
+    """What is the run's in one transaction. Points that were measured on a logged model are kept for the model too; the run
+    has them once, however often a client says them (log_model says all points of its run again)."""
     facts = RunFacts()
     if tags:
         facts, tags = _facts(workspace, tags)
@@ -127,9 +128,9 @@ def _record(
     if tags:
         written.append(records.encode((records.TAGS, _cut(tags, MAX_TAG))))
     measured = [_measured(run_id, each) for each in points if each.model_id]
-    workspace.tracking.record(run_id, records.batch(written), facts, once=bool(measured))
-    if measured:
+    if measured:  # first: where there is no such model, the run keeps nothing either
         workspace.tracking.measure_models(measured)
+    workspace.tracking.record(run_id, records.batch(written), facts, once=bool(measured))
 
 
 def _cut(texts: dict[str, str], limit: int) -> dict[str, str]:

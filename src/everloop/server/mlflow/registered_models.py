@@ -1,5 +1,6 @@
 """registered-models/…: models of the registry, their aliases and tags; prompts ride on them."""
 
+from everloop.domain.models import ModelState
 from everloop.server.mlflow.codec import Answer, Asked, Int64
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import RESOURCE_ALREADY_EXISTS, invalid
@@ -166,10 +167,15 @@ def set_alias(workspace: Workspace, asked: SetAlias) -> None:
 
 @endpoints.get("registered-models/alias")
 def get_alias(workspace: Workspace, asked: OfAlias) -> VersionAnswer:
+    """What the alias points at. Nobody can set ``latest``: it means the newest version, and prompts are loaded by it."""
     record = model_named(workspace, asked.name)
-    if asked.alias not in record.aliases:
+    number = record.aliases.get(asked.alias)
+    if number is None and asked.alias.lower() == "latest":
+        live = (each for each in workspace.registry.versions(asked.name) if each.state != ModelState.DELETED)
+        number = max((each.version for each in live), default=None)
+    if number is None:
         raise invalid(f"Registered model alias {asked.alias} not found.")
-    version = workspace.registry.version(f"model:{asked.name}@v{record.aliases[asked.alias]}")
+    version = workspace.registry.version(f"model:{asked.name}@v{number}")
     return VersionAnswer(model_version=version_message(version))
 
 

@@ -49,8 +49,7 @@ def search_runs(workspace: Workspace, asked: SearchRuns) -> FoundRuns:
     """One page of runs. Experiments that are not there have none; to name no experiment is to name none."""
     _check_size(asked.max_results)
     state = state_in(asked.run_view_type)
-    numbers = [int(each) for each in asked.experiment_ids if each.isascii() and each.isdigit()]
-    known = uuids_of(workspace, numbers)
+    known = uuids_of(workspace, [_number(each) for each in asked.experiment_ids])
     # Where no experiment is meant the filter is read all the same, so that what is wrong in it is said.
     page = workspace.tracking.search(
         asked.filter, known, state, asked.order_by, asked.max_results if known else 1, asked.page_token
@@ -72,6 +71,12 @@ def search_experiments(workspace: Workspace, asked: SearchExperiments) -> FoundE
         experiments=[experiment_message(each) for each in page.experiments],
         next_page_token=page.next_page or "",
     )
+
+
+def _number(experiment_id: str) -> int:
+    if not (experiment_id.isascii() and experiment_id.isdigit()):
+        raise invalid(f"Invalid experiment ID {experiment_id!r}. Experiment ID must be a valid integer.")
+    return int(experiment_id)
 
 
 def _check_size(wanted: int) -> None:

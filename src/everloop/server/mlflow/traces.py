@@ -155,19 +155,18 @@ def start(workspace: Workspace, asked: StartTrace) -> TraceAnswer:
     """Keep a trace; newer clients say it when it has ended."""
     info = asked.trace.trace_info
     number = experiment_number_in(info.trace_location.mlflow_experiment.experiment_id)
-    uri = f"mlflow-artifacts:/{number}/traces/{info.trace_id}/artifacts"
     now = workspace.clock()
     made = Trace(
         id=info.trace_id,
         experiment_id=number,
         time=_time(info.request_time) if info.request_time else now,
-        state=_state(info.state),
+        state=state_in(info.state),
         duration=_duration(info.execution_duration),
         request_id=info.client_request_id,
         request=info.request_preview or info.request,
         response=info.response_preview or info.response,
         facts=info.trace_metadata,
-        tags={ARTIFACTS: uri} | info.tags,
+        tags=files_tag(number, info.trace_id) | info.tags,
         assessments=[
             Assessment(str(each.get("assessment_id") or f"a-{workspace.ids()}"), now, now, each)
             for each in info.assessments
@@ -252,6 +251,11 @@ def delete_assessment(workspace: Workspace, asked: OfAssessment) -> None:
     workspace.tracking.remove_assessment(asked.trace_id, asked.assessment_id)
 
 
+def files_tag(experiment: int, trace_id: str) -> dict[str, str]:
+    """The tag that says where the steps of a trace are."""
+    return {ARTIFACTS: f"mlflow-artifacts:/{experiment}/traces/{trace_id}/artifacts"}
+
+
 def trace_info(trace: Trace) -> TraceInfo:
     """A trace as MLflow writes it."""
     return TraceInfo(
@@ -308,7 +312,8 @@ def _duration(text: str) -> int | None:
     return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0")[:6])
 
 
-def _state(given: str | int) -> str:
+def state_in(given: str | int) -> str:
+    """Our word for the state of a trace, given by its name or number."""
     text = STATES[given] if isinstance(given, int) and 0 <= given < len(STATES) else str(given)
     if text not in STATES:
         raise invalid(f"Invalid state {given!r}: it is one of {', '.join(STATES)}.")

@@ -28,6 +28,7 @@ from everloop.server.mlflow import (
     runs,
     searching,
     traces,
+    traces_of_mlflow2,
 )
 from everloop.server.mlflow.codec import decode_body, decode_query, encode
 from everloop.server.mlflow.endpoints import Endpoint, Found, Table
@@ -59,6 +60,7 @@ ENDPOINTS = [
     model_versions.endpoints,
     traces.endpoints,
     traces.older_endpoints,
+    traces_of_mlflow2.endpoints,
 ]
 
 BODY_LIMIT = 64 << 20
