@@ -166,7 +166,7 @@ def receive(tx: Transaction, run_id: str, shipment: Shipment) -> Shipped:
     tx.event("run.logged", f"run:{run_id}", logged | {key: value for key, value in said.items() if value})
     if batch.end is not None:
         writing.end(tx, row, batch.end[0], from_micros(batch.end[1]))
-        if batch.end[0] == FINISHED:
+        if batch.end[0] == FINISHED and row.records:  # what came all at once is in one block a metric
             compact(tx, run_id)
     return Shipped(arrived, refused)
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from everloop.domain.ids import is_id
 from everloop.domain.run_inputs import LoggedDataset
 from everloop.domain.runs import (
     ACTIVE,
@@ -72,9 +73,10 @@ _ENTRIES = {
     for dialect in ("sqlite", "postgresql")
 }
 _RECORD_FIELDS = len(record_columns())
-_RECORDS = sa.select(*record_columns()).where(runs.c.id.in_(_IDS))
+_OWNERS = (runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat)
+_RECORDS = sa.select(*record_columns(), *_OWNERS).where(runs.c.id.in_(_IDS))
 # Runs that are stored as running; those of other places that spoke lately are not looked at one by one.
-_MAYBE_LOST = sa.select(runs.c.id, runs.c.place, runs.c.pid, runs.c.process_began, runs.c.heartbeat).where(
+_MAYBE_LOST = sa.select(runs.c.id, *_OWNERS).where(
     runs.c.status == RUNNING, sa.or_(runs.c.place != "", runs.c.heartbeat < sa.bindparam("silent_since"))
 )
 _MAYBE_LOST_AMONG = _MAYBE_LOST.where(runs.c.id.in_(_IDS))
@@ -129,13 +131,27 @@ def search(
 
 def records_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> list[RunRecord]:
     """Records of runs in the order asked for. Raises NotFound."""
-    lost = lost_runs(look, now, run_ids)
-    rows = look.execute(_RECORDS, {"ids": run_ids}).all()
-    found = {each.run_id: each for each in _records(look, rows, lost)}
+    found = _those_of(look, now, run_ids)
     for each in run_ids:
         if each not in found:
             existing_run(look, each)
     return [found[each] for each in run_ids]
+
+
+def record_of(look: Reader, now: datetime, given: str) -> RunRecord:
+    """One run, named as in `resolve`; by its whole identifier, as programs do, it is found at once."""
+    found = _those_of(look, now, [given]) if is_id(given) else {}
+    return found[given] if given in found else records_of(look, now, [resolve(look, given)])[0]
+
+
+def _those_of(look: Reader, now: datetime, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+    rows = look.execute(_RECORDS, {"ids": run_ids}).all()
+    lost = {
+        row.id: status_now(RUNNING, owner_of(row), row.heartbeat, now)
+        for row in rows
+        if row.status_now == RUNNING
+    }
+    return {each.run_id: each for each in _records(look, rows, lost)}
 
 
 def _records(look: Reader, rows: Sequence[sa.Row[Any]], lost: Mapping[str, str] = {}) -> list[RunRecord]:

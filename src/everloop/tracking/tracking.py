@@ -274,9 +274,7 @@ class Tracking(
             process = owner or Owner("", 0, 0.0)
             row = {
                 "id": identifier,
-                "experiment": source.experiment
-                if source is not None
-                else self._experiment_for(tx, experiment),
+                "experiment": self._experiment_for(tx, experiment) if source is None else source.experiment,
                 "name": checked_text(name, "the name of the run", 5_000)
                 or (source.name if source is not None else random_name(entropy)),
                 "user": user or tx.actor,
@@ -311,7 +309,9 @@ class Tracking(
                 key: row[key] for key in ("experiment", "name", "source", "version", "parent", "resumed_from")
             }
             tx.event("run.started", reference, facts | {"params": params})
-            return reading.records_of(tx, tx.now, [identifier])[0]
+            if source is not None:
+                return reading.records_of(tx, tx.now, [identifier])[0]
+            return writing.new_record(tx, row, params, tags)
 
     def _experiment_for(self, tx: Transaction, given: str) -> int:
         if not given:
@@ -532,7 +532,7 @@ class Tracking(
     def run(self, run_id: str) -> RunRecord:
         """One run with parameters, tags and the last value of each metric. `run_id` as in `resolve`."""
         with self.look() as look:
-            return reading.records_of(look, self.context.clock(), [reading.resolve(look, run_id)])[0]
+            return reading.record_of(look, self.context.clock(), run_id)
 
     @operation(Permission.READ)
     def describe(self, run_id: str) -> RunDetail:

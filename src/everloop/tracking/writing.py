@@ -14,6 +14,7 @@ from everloop.domain.runs import (
     RUNNING,
     STATUSES,
     HeldObject,
+    RunRecord,
     checked_artifact_path,
     checked_key,
     checked_text,
@@ -96,6 +97,18 @@ def experiment_numbers(look: Reader, given: Sequence[str]) -> list[int]:
         except NotFound:
             continue
     return found
+
+
+def new_record(
+    tx: Transaction, row: Mapping[str, Any], params: Mapping[str, str], tags: Mapping[str, str]
+) -> RunRecord:
+    """The record of a run whose row has just been written, without reading it back."""
+    named = tx.scalar(sa.select(experiments.c.name).where(experiments.c.id == row["experiment"]))
+    taken = {name: row[name] for name in _OF_ROW}
+    return RunRecord(row["id"], named, row["experiment"], **taken, params=dict(params), tags=dict(tags))
+
+
+_OF_ROW = ("name", "user", "source", "version", "status", "start_time", "state", "parent")
 
 
 def add_experiment(tx: Transaction, name: str, uuid: str, tags: Mapping[str, str]) -> int:
