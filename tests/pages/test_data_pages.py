@@ -52,6 +52,13 @@ def filled_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorks
             made.data.profile(version)
         for month in range(3):
             made.data.add(weather(month, rows=100), "months", append=True, file=f"{month}.parquet")
+        made.data.bind(ev.checks("strict", dataset="stations", checks=[ev.check.not_null("id")]))
+        stations = pa.table({"id": [1, 2]})
+        made.data.add(stations, "stations")
+        made.data.add(pa.table({"id": [1, None]}), "stations", without_contract=NASTY)
+        two = [ev.check.not_null("id"), ev.check.row_count(low=1)]
+        made.data.bind(ev.checks("stricter", dataset="stations", checks=two))
+        made.data.add(pa.table({"id": [1, 2, 3]}), "stations")
         with made.tracking.start("delay"):
             made.data.dataset("weather@v1").to_arrow(columns=["id"])
         yield made
@@ -125,6 +132,26 @@ def test_the_list_tells_of_checks_and_readers(page_here: Page) -> None:
     assert page_here.locator("#readers tbody tr").count() == 1
 
 
+def test_contracts_with_what_came_of_them_and_waivers(page_here: Page) -> None:
+    page_here.goto("/data/stations")
+    rows = page_here.locator("#contract tbody tr")
+    newest, first = (" ".join(row.split()) for row in rows.all_inner_texts())
+    assert newest.startswith("stations v2 in force 2")
+    assert "1 0 0 passed" in newest
+    assert first.startswith("stations v1 replaced 1")
+    assert "1 0 1 waived" in first
+    rows.first.locator("summary").click()
+    assert "id.not_null fail" in rows.first.inner_text()
+    waived = page_here.locator("#waivers tbody tr").first.inner_text()
+    assert NASTY in waived
+    assert "stations@v3" in waived.replace("\n", "")
+    assert page_here.locator("#versions tbody tr").nth(1).inner_text().count("contract v1") == 1
+    page_here.goto("/data/stations@v2")
+    assert "The checks of contract stations v1 were not made" in page_here.inner_text("#checks")
+    page_here.goto("/data/months")
+    assert "everloop data contract bind months --checks FILE" in page_here.inner_text("#contract")
+
+
 def test_columns_and_rows_are_turned_page_by_page(
     page_here: Page, filled_here: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +168,13 @@ def test_columns_and_rows_are_turned_page_by_page(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Browser, site_here: str, theme: str) -> None:
     page, watched = opened(browser, site_here, theme, width=1024)
-    for address in ("/data", "/data/weather", "/data/weather@v2?against=1&key=id", "/data/months@v1"):
+    for address in (
+        "/data",
+        "/data/weather",
+        "/data/stations",
+        "/data/weather@v2?against=1&key=id",
+        "/data/months@v1",
+    ):
         answer = page.goto(address)
         assert answer is not None
         assert answer.status == 200

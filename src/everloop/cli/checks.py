@@ -105,7 +105,8 @@ def list_() -> None:
 def history(dataset: str) -> None:
     """What was bound to a dataset and when, and what its versions were found to be."""
     room = workspace().data
-    versions = room.contract_versions(dataset)
+    versions = [] if dataset.endswith("*") else room.contract_history(dataset)
+    versions = versions or room.contract_versions(dataset)
     reports = [] if dataset.endswith("*") else [each for each in room.reports(dataset) if each.contract]
     emit({"contracts": versions, "reports": reports}, lambda _: _history(versions, reports))
 
@@ -196,17 +197,24 @@ def _history(versions: list[Contract], reports: list[CheckReport]) -> Any:
             one.suite.name,
             len(one.suite.checks),
             one.created,
+            one.user,
             "" if one.bound else f"ended {one.reason}".strip(),
         )
         for one in versions
     ]
     verdicts = [
-        (one.time, one.reference, f"{one.contract}, version {one.contract_version}", verdict_told(one))
+        (
+            one.time,
+            one.reference,
+            f"{one.contract}, version {one.contract_version}",
+            verdict_told(one),
+            one.user,
+        )
         for one in reports
     ]
     return Group(
-        table(["version", "checks", "how many", "since", ""], rows, right=["version", "how many"]),
-        table(["checked", "dataset version", "contract", "verdict"], verdicts),
+        table(["version", "checks", "how many", "since", "by", ""], rows, right=["version", "how many"]),
+        table(["checked", "dataset version", "contract", "verdict", "by"], verdicts),
     )
 
 

@@ -21,7 +21,8 @@ _REJECTED = "/quarantine"
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of a contract. `bound` is false for the one that ended it, and `reason` says why."""
+    """A version of a contract. `bound` is false for the one that ended it, and `reason` says why. `user`: who bound or ended it,
+    where that was asked for."""
 
     pattern: str
     suite: Suite
@@ -29,6 +30,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     bound: bool = True
     reason: str = ""
+    user: str = ""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):

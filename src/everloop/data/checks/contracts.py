@@ -17,7 +17,7 @@ from everloop.governance.audit import Governance
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.schema.base import definitions
+from everloop.store.schema.base import definitions, events
 from everloop.store.schema.data import dataset_checks
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Contracts(Room):
         with self.change() as tx:
             records.version(tx, Reference.parse(report.reference, Kind.DATA))
             records.keep_report(tx, report, self.context.ids)
-        return report
+            return msgspec.structs.replace(report, user=tx.actor)
 
     @operation(Permission.READ)
     def reports(self, reference: str) -> list[CheckReport]:
@@ -53,11 +53,11 @@ class Contracts(Room):
                 else dataset_checks.c.reference.startswith(f"data:{wanted.name}@", autoescape=True)
             )
             rows = look.all(
-                sa.select(dataset_checks.c.report)
+                sa.select(dataset_checks.c.report, dataset_checks.c.user)
                 .where(matching)
                 .order_by(dataset_checks.c.time.desc(), dataset_checks.c.id.desc())
             )
-        return [msgspec.convert(row.report, CheckReport) for row in rows]
+        return [msgspec.convert(row.report | {"user": row.user}, CheckReport) for row in rows]
 
     @operation(Permission.READ)
     def contracts(self) -> list[Contract]:
@@ -89,6 +89,26 @@ class Contracts(Room):
                     hint=nearest(pattern, [row.name for row in known], see="everloop data contract list"),
                 )
         return [_contract(row) for row in rows]
+
+    @operation(Permission.READ)
+    def contract_history(self, dataset: str) -> list[Contract]:
+        """All that ever held for a dataset, newest first, with who bound or ended it; the dataset need not be there yet."""
+        names = rules.candidates(Reference.parse(dataset, Kind.DATA).name)
+        bound_by: dict[tuple[str, int], str] = {}
+        with self.look() as look:
+            rows = look.all(
+                sa.select(definitions)
+                .where(definitions.c.kind == rules.KIND, definitions.c.name.in_(names))
+                .order_by(definitions.c.created.desc(), definitions.c.version.desc())
+            )
+            subjects = {f"{rules.KIND}:{row.name}": row.name for row in rows}
+            for event in look.all(sa.select(events).where(events.c.subject.in_(subjects))):
+                version = msgspec.json.decode(event.payload)["version"]
+                bound_by[subjects[event.subject], version] = event.actor
+        return [
+            msgspec.structs.replace(_contract(row), user=bound_by.get((row.name, row.version), ""))
+            for row in rows
+        ]
 
     @operation(Permission.WRITE)
     def bind_contract(self, pattern: str, suite: Suite) -> Contract:

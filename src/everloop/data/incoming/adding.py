@@ -396,7 +396,9 @@ class Addition:
         return Added(
             **facts,
             unchanged=unchanged,
-            report=None if report is None else msgspec.structs.replace(report, reference=version.reference),
+            report=None
+            if report is None
+            else msgspec.structs.replace(report, reference=version.reference, user=version.user),
             quarantine=recorded[1].reference if len(recorded) > 1 else None,
             quarantined_rows=rejected,
         )

@@ -39,6 +39,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     contract, contract_version: the contract that asked for the checks; empty and 0 when none did.
     waived: why the contract's checks were not made. Such a report has not passed.
+    user: who checked, or waived; known once it is recorded.
     """
 
     reference: str
@@ -50,6 +51,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     contract: str = ""
     contract_version: int = 0
     waived: str = ""
+    user: str = ""
 
     @property
     def failed(self) -> list[CheckResult]:

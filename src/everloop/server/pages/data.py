@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 
 from everloop.domain.checks import CheckReport
 from everloop.domain.datasets import QUARANTINE, VersionRecord, quarantine_of
-from everloop.server.pages import dataset_version, lineage, plots
+from everloop.server.pages import contracts, dataset_version, lineage, plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.dataset_version import verdict
 from everloop.server.pages.rendering import Pages
@@ -54,7 +54,8 @@ def dataset(request: Request, workspace: Workspace) -> dict[str, Any]:
     versions: list[VersionRecord] = workspace.data.log(name)
     latest, name = versions[0], versions[0].name
     verdicts: dict[str, CheckReport] = {}
-    for report in workspace.data.reports(f"data:{name}"):
+    reports: list[CheckReport] = workspace.data.reports(f"data:{name}")
+    for report in reports:
         verdicts.setdefault(report.reference, report)
     first = here.number("from")
     rejected = workspace.data.newest(quarantine_of(name)) if not name.endswith("/" + QUARANTINE) else None
@@ -70,6 +71,8 @@ def dataset(request: Request, workspace: Workspace) -> dict[str, Any]:
         "next": here.but({"from": first + VERSIONS}) if first + VERSIONS < len(versions) else None,
         "verdicts": verdicts,
         "verdict": verdict,
+        "outcomes": contracts.outcomes(workspace, name, reports),
+        "waivers": contracts.waivers(reports),
         "rejected": rejected,
         "readers": lineage.consumers(workspace, f"data:{name}", 20),
         "growth": growth(versions),
