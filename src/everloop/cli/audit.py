@@ -107,7 +107,8 @@ def list_() -> None:
     """All tokens, without their secrets."""
     found = workspace().governance.tokens()
     rows = [(each.id, each.user, each.role.value, each.created, each.revoked or "") for each in found]
-    emit({"tokens": found}, lambda _: table(["id", "user", "role", "created", "revoked"], rows))
+    empty = "no tokens yet; make one: everloop token create"
+    emit({"tokens": found}, lambda _: table(["id", "user", "role", "created", "revoked"], rows, empty=empty))
 
 
 @command()

@@ -85,7 +85,11 @@ def list_() -> None:
     found = workspace().data.datasets()
     rows = [(d.name, d.latest, d.versions, human_bytes(d.bytes), _count(d.rows), d.created) for d in found]
     columns = ["dataset", "newest", "versions", "size", "rows", "made"]
-    emit({"datasets": found}, lambda _: table(columns, rows, right=["versions", "size", "rows"]))
+    empty = "no datasets yet; add one: everloop data add PATH --name NAME"
+    emit(
+        {"datasets": found},
+        lambda _: table(columns, rows, right=["versions", "size", "rows"], empty=empty),
+    )
 
 
 @command()

@@ -90,7 +90,8 @@ def list_() -> None:
             )
         )
     columns = ["view", "keys", "from", "features", "lives", "online as of"]
-    emit({"views": views}, lambda _: table(columns, rows))
+    empty = "no feature views yet; declare one, ev.feature_view(…), then: everloop features apply"
+    emit({"views": views}, lambda _: table(columns, rows, empty=empty))
 
 
 @command()

@@ -119,11 +119,15 @@ def table(
     *,
     right: Iterable[str] = (),
     title: str | None = None,
-) -> Table:
-    """A table of strings; the columns in `right` are numbers."""
+    empty: str = "",
+) -> Table | str:
+    """A table of strings; the columns in `right` are numbers. `empty`: what is said instead of one without rows."""
     from rich import box
     from rich.table import Table
 
+    rows = list(rows)
+    if empty and not rows:
+        return empty
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     numeric = set(right)
     for column in columns:

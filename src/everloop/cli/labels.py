@@ -139,7 +139,10 @@ def list_() -> None:
     emit(
         {"projects": found},
         lambda _: table(
-            ["project", "of", "items", "asks", "overlap", "made"], rows, right=["items", "overlap"]
+            ["project", "of", "items", "asks", "overlap", "made"],
+            rows,
+            right=["items", "overlap"],
+            empty="no labelling projects yet; make one: everloop label create",
         ),
     )
 

@@ -52,7 +52,8 @@ def policies() -> None:
         for each in found
     ]
     columns = ["policy", "endpoint", "model", "on", "pipeline", "cooldown days"]
-    emit({"policies": found}, lambda _: table(columns, rows, right=["cooldown days"]))
+    empty = "no policies yet; declare one, ev.policy(…), then: everloop monitors apply"
+    emit({"policies": found}, lambda _: table(columns, rows, right=["cooldown days"], empty=empty))
 
 
 @command("tick")
@@ -85,7 +86,9 @@ def _list(found: list[Retraining]) -> Any:
         (each.requested, each.model, each.status, each.because, each.candidate or "", each.message)
         for each in found
     ]
-    return table(["requested", "model", "status", "because", "candidate", ""], rows)
+    return table(
+        ["requested", "model", "status", "because", "candidate", ""], rows, empty="no model was retrained yet"
+    )
 
 
 def _told(done: Retraining) -> Any:

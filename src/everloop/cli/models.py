@@ -26,7 +26,8 @@ def list_() -> None:
     rows = [
         (each.name, each.versions, f"v{each.latest}", _aliases(each.aliases), each.updated) for each in found
     ]
-    emit({"models": found}, lambda _: table(columns, rows, right=["versions"]))
+    empty = "no models yet; register one: everloop models register RUN --name NAME"
+    emit({"models": found}, lambda _: table(columns, rows, right=["versions"], empty=empty))
 
 
 @command()

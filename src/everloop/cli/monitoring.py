@@ -145,7 +145,7 @@ for _each in (list_alerts, show, ack, silence):
     alerts.add_command(_each)
 
 
-def _monitors(found: list[Monitor]) -> Table:
+def _monitors(found: list[Monitor]) -> Table | str:
     rows = [
         (
             each.endpoint,
@@ -163,10 +163,11 @@ def _monitors(found: list[Monitor]) -> Table:
         ["endpoint", "monitor", "measures", "effect", "p at most", "in a row", "days", "calls"],
         rows,
         right=["effect", "p at most", "in a row", "days"],
+        empty="nothing is watched yet; declare monitors, ev.monitor(…), then: everloop monitors apply",
     )
 
 
-def _alerts(found: list[Alert]) -> Table:
+def _alerts(found: list[Alert]) -> Table | str:
     rows = [
         (
             each.alert_id[:12],
@@ -178,7 +179,9 @@ def _alerts(found: list[Alert]) -> Table:
         )
         for each in found
     ]
-    return table(["alert", "endpoint", "state", "family", "since", "what"], rows)
+    return table(
+        ["alert", "endpoint", "state", "family", "since", "what"], rows, empty="no alerts of this kind"
+    )
 
 
 def _alert(alert: Alert) -> Table:
