@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from tests.support.projects import wheel
 
 from everloop.errors import EverloopError
 from everloop.pipelines.outcome import PipelineRun
@@ -173,7 +175,7 @@ def test_an_mlproject_runs_its_entry_points_with_their_parameters(
 ) -> None:
     text = """
         name: wine
-        python_env: python_env.yaml
+        docker_env: {image: wine}
         entry_points:
           main:
             parameters:
@@ -191,7 +193,7 @@ def test_an_mlproject_runs_its_entry_points_with_their_parameters(
     assert (folder / "said.txt").read_text() == repr(
         ["0.5", str(folder / "data.csv"), "it's; exit 1", "--extra", "3"]
     )
-    assert any("python_env.yaml" in note for note in done.notes)
+    assert any("the command is run in this one" in note for note in done.notes)
     assert run(workspace, "MLproject", params={"name": "x"}).executed == 1  # nothing says what it makes
     run(workspace, "MLproject:check")
     assert (folder / "checked.txt").is_file()
@@ -204,3 +206,31 @@ def test_an_mlproject_runs_its_entry_points_with_their_parameters(
         room.run("MLproject:chek")
     with pytest.raises(EverloopError, match="there is no file"):
         room.run("elsewhere/MLproject")
+
+
+def test_an_mlproject_runs_in_the_environment_that_it_names(workspace: LocalWorkspace, folder: Path) -> None:
+    text = "{kind}: {file}\nentry_points: {{main: {{command: 'python -c \"import tiny; print(tiny.ANSWER)\" > said.txt'}}}}\n"
+    project, python = folder / "MLproject", f"{sys.version_info.major}.{sys.version_info.minor}.77"
+    package = wheel(folder, 21).name
+    (folder / "requirements.txt").write_text(f"# ours\n./{package}\n")
+    (folder / "python_env.yaml").write_text(f"python: '{python}'\ndependencies:\n  - -r requirements.txt\n")
+    (folder / "conda.yaml").write_text(f"dependencies: [python={python}, pip<99, {{pip: [./{package}]}}]\n")
+    project.write_text(text.format(kind="python_env", file="python_env.yaml"))
+    done = workspace.room(Pipelines).run("MLproject", executor="local")
+    assert done.status == "finished", done.error
+    assert (folder / "said.txt").read_text() == "21\n"
+    assert f"python_env.yaml names Python {python}; any {python[:-3]} serves" in done.notes
+    project.write_text(text.format(kind="conda_env", file="conda.yaml"))
+    assert workspace.room(Pipelines).run("MLproject", executor="local").status == "finished"
+    (folder / "conda.yaml").write_text("dependencies: [python=3.12, conda-forge::gdal=3.8, pip]\n")
+    with pytest.raises(
+        EverloopError, match=r"asks conda for 'conda-forge::gdal=3\.8', and Everloop installs with pip"
+    ):
+        workspace.room(Pipelines).run("MLproject")
+    (folder / "python_env.yaml").write_text("python: 3.8.15\ndependencies: [tiny]\n")
+    project.write_text(text.format(kind="python_env", file="python_env.yaml"))
+    with pytest.raises(EverloopError, match=r"an environment cannot have Python '3\.8'"):
+        workspace.room(Pipelines).run("MLproject")
+    project.write_text(text.format(kind="python_env", file="nowhere.yaml"))
+    with pytest.raises(EverloopError, match=r"MLproject names nowhere\.yaml, which is not there"):
+        workspace.room(Pipelines).run("MLproject")

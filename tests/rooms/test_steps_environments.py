@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.support.projects import Project, project_in, statuses
+from tests.support.projects import Project, project_in, statuses, wheel
 
 import everloop as ev
 from everloop.errors import InvalidDefinition, InvalidInput
@@ -39,18 +37,6 @@ CODE = """
     def work():
         return ask(rows())
 """
-
-
-def wheel(folder: Path, answer: int) -> Path:
-    """A package of one module, built by hand: no index is asked for anything."""
-    path = folder / "tiny-1.0-py3-none-any.whl"
-    info = "tiny-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("tiny.py", f"ANSWER = {answer}\n")
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return path
 
 
 @pytest.fixture

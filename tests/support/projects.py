@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,3 +67,15 @@ def project_in(workspace: LocalWorkspace) -> Iterator[Project]:
 def statuses(run: PipelineRun) -> dict[str, str]:
     """What became of each step of a run."""
     return {each.name: each.status for each in run.steps}
+
+
+def wheel(folder: Path, answer: int) -> Path:
+    """A package of one module, built by hand: no index is asked for anything."""
+    path = folder / "tiny-1.0-py3-none-any.whl"
+    info = "tiny-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny.py", f"ANSWER = {answer}\n")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path

@@ -9,8 +9,6 @@ from __future__ import annotations
 import ast
 import inspect
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from everloop.errors import Failed, InvalidInput
 from everloop.pipelines.code.described import Description
 from everloop.pipelines.code.normal import digest_of_code
 from everloop.pipelines.code.outside import digest_of_file
+from everloop.pipelines.kinds.programs import path_here, run_program
 from everloop.pipelines.kinds.scripts import describe_files, named_files
 from everloop.pipelines.kinds.surroundings import workspace_here
 from everloop.pipelines.steps import Pipeline, Step, StepOptions
@@ -190,33 +189,9 @@ def restore(root: Path, result: Any, makes: Sequence[str]) -> None:
 
 
 def _run(command: str, folder: Path) -> None:
-    environment = os.environ | {
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    }
     if not folder.is_dir():
         raise Failed(f"there is no folder {folder} to run the command in")
-    last = ""
-    with subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as at_work:
-        assert at_work.stdout is not None
-        try:
-            for line in at_work.stdout:
-                text = line.decode("utf-8", "replace")
-                sys.stdout.write(text)
-                last = text.strip() or last
-        except BaseException:
-            at_work.kill()
-            raise
-    code = at_work.returncode
-    if code:
-        how = f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code}"
-        raise Failed(f"the command {how}" + (f": {last}" if last else ""))
+    run_program(["/bin/sh", "-c", command], folder, os.environ | {"PATH": path_here()})
 
 
 def _taken(place: Path, path: str) -> dict[str, File]:

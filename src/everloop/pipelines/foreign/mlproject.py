@@ -1,7 +1,7 @@
 """An entry point of an MLproject as a pipeline of one step: its command with its parameters put in.
 
-An MLproject says nothing of what its command makes, so the command is executed in every run. Packages are those of this process:
-the environment that the project names is told in a note, not built.
+An MLproject says nothing of what its command makes, so the command is executed in every run. The environment that it names is
+built from what its file asks pip for (`environments`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from everloop.errors import InvalidDefinition, InvalidInput, nearest
 from everloop.pipelines.foreign.commands import Command, CommandStep, FilePipeline
 from everloop.pipelines.foreign.documents import mapping_in
+from everloop.pipelines.foreign.environments import environment_of
 from everloop.pipelines.steps import StepOptions
 
 _TYPES = ("string", "float", "path", "uri")
-_ENVIRONMENTS = ("python_env", "conda_env", "docker_env")
 _PLACE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
@@ -31,11 +31,7 @@ class ProjectPipeline(FilePipeline):
         told = mapping_in(path, "entry_points: {main: {command: python train.py}}")
         self._entry = entry or "main"
         self._said = _entry_point(told, self._entry, path)
-        self._notes = tuple(
-            f"{path.name} names the environment {told[kind]!r}; the command is run in this one"
-            for kind in _ENVIRONMENTS
-            if told.get(kind)
-        )
+        self._environment, self._notes = environment_of(told, self._path)
         name = str(told.get("name") or self._path.parent.name)
         place = self._path.relative_to(self._root).as_posix()
         super().__init__(self._call, name, f"{place}:{entry}" if entry else place)
@@ -92,7 +88,8 @@ class ProjectPipeline(FilePipeline):
         rest = [f"--{name} {word}" for name, word in words.items() if name not in declared]
         filled = " ".join([_PLACE.sub(lambda match: words[match[1]], text), *rest])
         command = Command(filled, folder.relative_to(self._root).as_posix(), notes=self._notes)
-        return CommandStep(command, self._entry, self._path, StepOptions(cache=False)).after({})["digests"]
+        options = StepOptions(cache=False, environment=self._environment)
+        return CommandStep(command, self._entry, self._path, options).after({})["digests"]
 
 
 def _entry_point(told: Mapping[str, Any], entry: str, path: Path) -> Mapping[str, Any]:

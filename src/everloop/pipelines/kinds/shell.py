@@ -14,19 +14,18 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, TextIO, Unpack
+from typing import Any, Unpack
 
 from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import Component
 from everloop.errors import Failed, InvalidDefinition
 from everloop.pipelines.code.described import Description
 from everloop.pipelines.kinds.declaring import ContentStep
+from everloop.pipelines.kinds.programs import path_here, run_program
 from everloop.pipelines.kinds.scripts import describe_files, named_files
 from everloop.pipelines.places import Place
 from everloop.pipelines.secrets import secrets_here
@@ -167,31 +166,7 @@ class _Command:
         shell = shutil.which("bash")
         start = [shell, "-euo", "pipefail", "-c"] if shell else ["/bin/sh", "-eu", "-c"]
         (folder / ".tmp").mkdir()
-        last, printed = "", b""
-        with subprocess.Popen(
-            [*start, command],
-            cwd=folder,
-            env=self._environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if self._outputs else subprocess.PIPE,
-        ) as at_work:
-            try:
-                if self._outputs:
-                    assert at_work.stdout is not None
-                    for line in at_work.stdout:
-                        last = _say(sys.stdout, line) or last
-                else:
-                    printed, errors = at_work.communicate()
-                    for line in errors.splitlines(keepends=True):
-                        last = _say(sys.stderr, line) or last
-            except BaseException:
-                at_work.kill()
-                raise
-        code = at_work.returncode
-        if code:
-            how = f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code}"
-            raise Failed(f"the command {how}" + (f": {last}" if last else ""))
+        printed = run_program([*start, command], folder, self._environment(folder), returns=not self._outputs)
         try:
             return printed.decode()
         except UnicodeDecodeError:
@@ -200,8 +175,7 @@ class _Command:
             ) from None
 
     def _environment(self, folder: Path) -> dict[str, str]:
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-        own = {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder / ".tmp"), "LC_ALL": "C.UTF-8"}
+        own = {"PATH": path_here(), "HOME": str(folder), "TMPDIR": str(folder / ".tmp"), "LC_ALL": "C.UTF-8"}
         threads = {each: os.environ[each] for each in KEPT if each in os.environ}
         return own | threads | self._env | dict(secrets_here())
 
@@ -242,13 +216,6 @@ def _quoted(command: str) -> Iterator[str]:
         elif match is not None and quote:
             yield match[1]
         position += 1
-
-
-def _say(stream: TextIO, line: bytes) -> str:
-    """Hand on a line of output; returns it without the space around."""
-    text = line.decode("utf-8", "replace")
-    stream.write(text)
-    return text.strip()
 
 
 def _link(path: Path, place: Path) -> None:
