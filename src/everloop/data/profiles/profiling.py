@@ -37,6 +37,7 @@ MOST_ROWS, LEAST_ROWS = 1 << 17, 1 << 12
 DAY = 86_400_000_000
 """Microseconds."""
 
+_INTEGERS = (1 << 63) - 1
 _NULL, _NAN = np.uint64(0x6E756C6C), np.uint64(0x6E616E)
 
 
@@ -172,8 +173,9 @@ def _numbers(array: pa.Array) -> _Seen:
     not_numbers = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.size, bool)
     not_numbers &= ~missing
     there = ~(missing | not_numbers)
+    all_there = bool(there.all())
     whole = values.dtype.kind in "iu"
-    different = _Different.of(values[there])
+    different = _Different.of(values if all_there else values[there])
     batch = Batch(
         rows=len(array),
         nulls=int(missing.sum()),
@@ -183,8 +185,10 @@ def _numbers(array: pa.Array) -> _Seen:
         witness=lambda places: [int(each) if whole else float(each) for each in different.values[places]],
         numbers=different.ordered.astype(np.float64),
     )
-    rows = np.where(missing, _NULL, np.where(not_numbers, _NAN, hashes))
-    return _Seen(ColumnSketch.of("number", batch, whole=whole), rows, np.where(there, values, np.nan))
+    if not all_there:
+        hashes[missing], hashes[not_numbers] = _NULL, _NAN
+        values = np.where(there, values, np.nan)
+    return _Seen(ColumnSketch.of("number", batch, whole=whole), hashes, values)
 
 
 def _booleans(array: pa.Array) -> _Seen:
@@ -252,7 +256,7 @@ def _texts(array: pa.Array, kind: Kind) -> _Seen:
         hashes=hashes,
         counts=counts,
         witness=witness,
-        numbers=np.sort(lengths[of_rows]).astype(np.float64) if kind == "text" else None,
+        numbers=_in_order(lengths, counts) if kind == "text" else None,
         empty=int(counts[lengths == 0].sum()),
         blank=int(counts[(trimmed == 0) & (lengths > 0)].sum()),
     )
@@ -271,10 +275,25 @@ class _Different(NamedTuple):
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> _Different:
-        ordered = np.sort(values)
+        if values.dtype.kind in "iu" and values.size:
+            low, high = int(values.min()), int(values.max())
+            if high - low < values.size and high <= _INTEGERS:
+                # Counting is less work than sorting where there is a place for each value that may occur.
+                counts = np.bincount(values.astype(np.int64) - low)
+                found = np.flatnonzero(counts)
+                counts = counts[found].astype(np.int64)
+                some = (found + low).astype(values.dtype)
+                return cls(np.repeat(some, counts), some, hash_numbers(some), counts)
+        ordered = values if (values[1:] >= values[:-1]).all() else np.sort(values)
         first = starts(ordered)
         counts = np.diff(np.append(first, ordered.size)).astype(np.int64)
         return cls(ordered, ordered[first], hash_numbers(ordered[first]), counts)
+
+
+def _in_order(lengths: NDArray[Any], counts: Counts) -> NDArray[np.float64]:
+    """The lengths (k,) of texts that occur so often, in order, one for each time."""
+    order = np.argsort(lengths, kind="stable")
+    return np.repeat(lengths[order].astype(np.float64), counts[order])
 
 
 def instant(micros: float, *, days_only: bool = False) -> str:

@@ -77,8 +77,13 @@ def _reduced(counts: Counts, size: int) -> tuple[NDArray[np.intp], int]:
     """The places of counters that stay when there may be only `size` of them, and what each loses."""
     if counts.size <= size:
         return np.arange(counts.size), 0
-    if counts.max() == 1:
+    most = int(counts.max())
+    if most == 1:
         return np.empty(0, np.intp), 1
     place = counts.size - size - 1
-    one_too_many = int(np.partition(counts, place)[place])
+    if most < counts.size:
+        # Of so many, most are equal, which selecting by comparisons is slow for.
+        one_too_many = int(np.searchsorted(np.cumsum(np.bincount(counts)), place, side="right"))
+    else:
+        one_too_many = int(np.partition(counts, place)[place])
     return np.flatnonzero(counts > one_too_many), one_too_many

@@ -77,25 +77,28 @@ class Comoments(msgspec.Struct, frozen=True, eq=False):
         """The state of a batch of p columns (p, rows); what is not finite is missing."""
         there = np.isfinite(values)
         counts = there.sum(axis=1)
-        filled = np.where(there, values, 0.0)
+        # One array of this size is made and worked on in place: each further one would cost as much as what is computed.
+        apart = np.where(there, values, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):
-            centre = filled.sum(axis=1) / np.maximum(counts, 1)
+            centre = apart.sum(axis=1) / np.maximum(counts, 1)
             # Far beyond what can be squared there is nothing to correlate: such a centre would spoil its whole row.
             centre = np.where(np.isfinite(centre), centre, 0.0)
-            apart = filled - centre[:, None]
-            apart[~there] = 0.0
-            squared = np.square(apart)
+            apart -= centre[:, None]
+            gaps = np.flatnonzero(counts < values.shape[1])
+            for row in gaps:
+                apart[row, ~there[row]] = 0.0
+            products = apart @ apart.T
             # Where the other column has all its values, a sum over the rows of both is the sum over all.
             columns = len(values)
             n = np.minimum.outer(counts, counts).astype(np.float64)
             sums = np.repeat(apart.sum(axis=1)[:, None], columns, axis=1)
-            squares = np.repeat(squared.sum(axis=1)[:, None], columns, axis=1)
-            gaps = np.flatnonzero(counts < values.shape[1])
+            squares = np.repeat(np.diag(products)[:, None], columns, axis=1)
             if gaps.size:
                 weights = there[gaps].astype(np.float64)
                 n[np.ix_(gaps, gaps)] = weights @ weights.T
-                sums[:, gaps], squares[:, gaps] = apart @ weights.T, squared @ weights.T
-            return cls(centre, n, sums, squares, apart @ apart.T)
+                sums[:, gaps] = apart @ weights.T
+                squares[:, gaps] = np.square(apart, out=apart) @ weights.T
+            return cls(centre, n, sums, squares, products)
 
     def merge(self, other: "Comoments") -> "Comoments":
         """Both parts as one, up to rounding."""
