@@ -174,6 +174,8 @@ def _outlined(
     nested: bool,
 ) -> Outline:
     """Rows in order as an outline: below their parents, within their groups."""
+    if not nested and values is None:
+        return Outline(run_ids=[row.id for row in rows], matching=total)
     matched = {row.id: row.parent for row in rows}
     everything = {**above, **matched}
     below: dict[str | None, list[str]] = defaultdict(list)

@@ -271,17 +271,7 @@ def checkpoints(look: Reader, run_id: str) -> list[CheckpointRecord]:
 
 
 def all_experiments(look: Reader, state: str) -> list[Experiment]:
-    counted = (
-        sa.select(runs.c.experiment, sa.func.count().label("n"))
-        .where(runs.c.state == ACTIVE)
-        .group_by(runs.c.experiment)
-    )
-    per = counted.subquery()
-    query = (
-        sa.select(experiments, per.c.n)
-        .outerjoin(per, per.c.experiment == experiments.c.id)
-        .order_by(experiments.c.id)
-    )
+    query = sa.select(experiments, _RUNS_IN_EXPERIMENT).order_by(experiments.c.id)
     if state != "all":
         query = query.where(experiments.c.state == state)
     return _experiments(look, query)
@@ -289,12 +279,17 @@ def all_experiments(look: Reader, state: str) -> list[Experiment]:
 
 def experiment(look: Reader, given: str) -> Experiment:
     number = find_experiment(look, given).id
-    count = (
-        sa.select(sa.func.count())
-        .where(runs.c.experiment == number, runs.c.state == ACTIVE)
-        .scalar_subquery()
-    )
-    return _experiments(look, sa.select(experiments, count.label("n")).where(experiments.c.id == number))[0]
+    return _experiments(look, sa.select(experiments, _RUNS_IN_EXPERIMENT).where(experiments.c.id == number))[
+        0
+    ]
+
+
+_RUNS_IN_EXPERIMENT = (
+    sa.select(sa.func.count())
+    .where(runs.c.experiment == experiments.c.id, runs.c.state == ACTIVE)
+    .scalar_subquery()
+    .label("n")
+)
 
 
 def _experiments(look: Reader, query: sa.Select[Any]) -> list[Experiment]:
@@ -305,7 +300,7 @@ def _experiments(look: Reader, query: sa.Select[Any]) -> list[Experiment]:
         tags[row.experiment][row.key] = row.value
     return [
         Experiment(
-            row.id, row.uuid, row.name, row.state, row.created, row.updated, tags.get(row.id, {}), row.n or 0
+            row.id, row.uuid, row.name, row.state, row.created, row.updated, tags.get(row.id, {}), row.n
         )
         for row in rows
     ]

@@ -155,9 +155,10 @@ class RunSearch:
         compiler = (
             self.compiler if self._only is not None else Compiler(look.dialect, self._lost, listed=True)
         )
-        tests = self._conditions(self._tests, compiler)
-        query = sa.select(sa.func.count()).select_from(runs)
-        return int(look.scalar(query.where(*self._place(indexed=True), *tests)))
+        tests = [*self._place(indexed=True), *self._conditions(self._tests, compiler)]
+        if self._state == ACTIVE and not self._tests:  # an index has all that is asked
+            tests.append(runs.c.experiment.in_(_experiments_in(ACTIVE)))
+        return int(look.scalar(sa.select(sa.func.count()).select_from(runs).where(*tests)))
 
     def values(self, fields: Sequence[Field]) -> sa.Select[Any]:
         """The runs that match, newest first, each with its value of these fields (parameters, tags, texts)."""
@@ -303,12 +304,15 @@ class RunSearch:
         if self._state != "all":
             tests.append(state == self._state)
         if self._state == ACTIVE:
-            gone = sa.select(experiments.c.id).where(experiments.c.state == DELETED)
-            tests.append(sa.not_(gone.where(experiments.c.id == runs.c.experiment).exists()))
+            tests.append(runs.c.experiment.not_in(_experiments_in(DELETED)))
         if self._numbers is not None:  # a list of one would not lead to the experiment's own index
             one = len(self._numbers) == 1
             tests.append(experiment == self._numbers[0] if one else experiment.in_(self._numbers))
         return tests
+
+
+def _experiments_in(state: str) -> sa.Select[Any]:
+    return sa.select(experiments.c.id).where(experiments.c.state == state)
 
 
 @functools.lru_cache(256)
