@@ -32,8 +32,6 @@ KILLS = int(os.environ.get("EVERLOOP_TEST_KILLS", "0"))
 ON_POOL, ON_SERVER = (KILLS - KILLS // 3, KILLS // 3) if KILLS else (3, 2)
 pytestmark = pytest.mark.timeout(3600 if KILLS else 300)
 WORKLOAD = Path(__file__).with_name("pipelines_workload.py")
-LONGEST = 4.0
-"""Seconds until a kill, at most: about what an undisturbed run takes."""
 
 
 def begin(notes: Path, number: int, executor: str, workspace: str) -> subprocess.Popen[str]:
@@ -76,15 +74,19 @@ def rounds(
     kills: int, notes: Path, workspace: str, choose: random.Random, disturb: Any = None
 ) -> tuple[dict[int, str], Counter[str]]:
     """So many kills, in as many rounds as they take; each round goes on until it has finished. Returns the digests by round."""
-    found: dict[int, str] = {}
+    began = time.monotonic()
+    found = {1: answer(begin(notes, 1, "local", workspace))["digest"]}
+    longest = 1.2 * (
+        time.monotonic() - began
+    )  # of the time that an undisturbed run takes on this machine now
     met: Counter[str] = Counter()
-    number = 0
+    number = 1
     while met.total() < kills:
         number += 1
         while number not in found:
             process = begin(notes, number, "local", workspace)
             if met.total() < kills:
-                time.sleep(choose.uniform(0.5, LONGEST))
+                time.sleep(choose.uniform(0.1 * longest, longest))
                 what = kill(process, choose)
                 met += Counter([what] if what else [])
                 if disturb is not None:

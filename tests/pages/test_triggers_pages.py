@@ -40,6 +40,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorkspace]:
                 ev.trigger("nightly", pipeline="daily.py:refresh", cron="0 3 * * *", executor="inline"),
                 ev.trigger("team/hourly", pipeline="daily.py:refresh", cron="@hourly", executor="inline"),
                 ev.trigger(NASTY, pipeline="daily.py:refresh", params={"day": NASTY}),
+                ev.trigger(
+                    "tuning", sweep="daily.py:refresh", space="space.toml", trials=3, cron="0 4 1 * *"
+                ),
             ]
         )
         made.loop.tick_triggers(NIGHT, in_process=True)
@@ -72,6 +75,9 @@ def test_the_pages_tell_what_is_next_and_what_was_missed(page: Page) -> None:
     rows = page.locator("table.list tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("only the latest is made up for")
+    page.goto("/pipelines/refresh")
+    listed = page.get_by_role("region", name="Triggers", exact=True)
+    expect(listed.locator("tr", has=page.get_by_role("link", name="tuning"))).to_contain_text("a sweep of")
     page.goto("/triggers/nightly")
     expect(page.get_by_role("region", name="Backfills", exact=True)).to_contain_text("2 waiting")
     assert page.locator("footer.command code").inner_text() == "everloop triggers show nightly"

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import msgspec
@@ -26,11 +27,13 @@ from everloop.domain.sweeps import (
     checked_plan,
     parse_space,
 )
-from everloop.errors import InvalidInput
+from everloop.errors import Conflict, InvalidInput
 from everloop.pipelines.sweeps.asking import ask, hopeless, importance
 from everloop.pipelines.sweeps.scoring import best_of, front_of, tied_with
+from everloop.pipelines.sweeps.spaces import read_space
 
 CODE = """
+import os
 import time
 import everloop as ev
 
@@ -39,7 +42,7 @@ def load(rows: int) -> list:
     return list(range(rows))
 
 @ev.step
-def fit(data: list, rate: float, depth: int, seed: int, slow: float) -> dict:
+def fit(data: list, rate: float, depth: int, seed: int, slow: float, held: str) -> dict:
     loss = (rate - 0.1) ** 2 + 0.01 * (depth - 4) ** 2 + seed / 1000
     for epoch in range(10):
         ev.log_metric("loss", loss + 1 / (epoch + 1), step=epoch)
@@ -48,9 +51,12 @@ def fit(data: list, rate: float, depth: int, seed: int, slow: float) -> dict:
     return {"loss": loss, "depth": depth}
 
 @ev.pipeline
-def train(rate: float = 0.1, depth: int = 3, seed: int = 0, rows: int = 10, slow: float = 0.0):
-    return fit(load(rows), rate, depth, seed, slow)
+def train(rate: float = 0.1, depth: int = 3, seed: int = 0, rows: int = 10, slow: float = 0.0, held: str = ""):
+    return fit(load(rows), rate, depth, seed, slow, held)
 """
+WAITS = """
+        while depth == 4 and os.path.exists(held):
+            time.sleep(0.05)"""
 SPACE = {"rate": Real(1e-3, 1.0, log=True), "depth": Whole(2, 9)}
 LOSS = Objective("loss")
 
@@ -174,6 +180,49 @@ def test_a_hopeless_trial_is_stopped_and_costs_nothing_after(project):
     assert 0 < len(bad.reports) < 10
     assert project.tracking.run(bad.runs[0]).status == "interrupted"
     assert found.best != bad.number
+
+
+def test_a_sweep_that_is_cancelled_stops_its_trial_and_goes_on_later(project):
+    (project.project / "train.py").write_text(CODE.replace("time.sleep(slow)", WAITS))
+    held = project.project / "held"
+    held.touch()
+    seen = threading.Event()
+
+    def cancel(sweep):
+        def once_at_work():
+            while not any(
+                each.status == "running" and each.number == 1 for each in project.pipelines.trials(sweep)
+            ):
+                seen.wait(0.05)
+            project.pipelines.cancel(sweep)
+
+        threading.Thread(target=once_at_work, daemon=True).start()
+
+    space = {"depth": Choice((3, 4, 5))}
+    options = {"objective": "loss", "sampler": "grid", "executor": "local", "params": {"held": str(held)}}
+    found = project.pipelines.sweep("train.py:train", space, trials=3, on_begin=cancel, **options)
+    assert found.status == "interrupted"
+    assert [each.status for each in found.trials] == ["finished", "interrupted"]
+    assert project.tracking.run(found.trials[1].runs[0]).status == "interrupted"
+    assert "cancelled by" in project.pipelines.asked_to_stop(found.run)
+    with pytest.raises(Conflict, match="there is nothing to stop"):
+        project.pipelines.cancel(found.run)
+    held.unlink()
+    again = project.pipelines.resume_sweep(found.run, executor="inline")
+    assert (again.status, [each.status for each in again.trials]) == ("finished", ["finished"] * 3)
+
+
+def test_no_trial_is_begun_when_the_time_is_over(project):
+    (project.project / "space.toml").write_text(
+        "budget = '30min'\n[space]\ndepth = [3, 4]\n[objective]\nmetric = 'loss'\n"
+    )
+    assert read_space(project.project / "space.toml").budget == 1800.0
+    short = sweep(project, trials=3, budget=1e-9)
+    assert (short.status, short.trials) == ("finished", [])
+    assert project.tracking.run(short.run).tags["everloop.sweep.budget"] == "1e-09 s"
+    assert len(project.pipelines.resume_sweep(short.run, executor="inline", budget=3600.0).trials) == 3
+    with pytest.raises(InvalidInput, match="a budget of 0 seconds is no time"):
+        sweep(project, budget=0)
 
 
 def test_more_trials_of_a_finished_sweep_are_those_of_a_longer_one(project):

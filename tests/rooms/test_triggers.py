@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -15,6 +16,7 @@ from everloop.domain.pipelines import PipelineRunRecord
 from everloop.domain.runs import Owner
 from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound
+from everloop.loop.triggers import running
 from everloop.loop.triggers.arriving import files_at
 from everloop.loop.triggers.records import FileSeen, Firing
 from everloop.loop.triggers.scheduler import Scheduler
@@ -56,6 +58,20 @@ def tuned(x, base=1.0):
         stop.unlink()
         raise KeyboardInterrupt
     return {"loss": (x - base) ** 2}
+"""
+HELD = """
+@ev.step
+def wait(held):
+    import os, time
+    with open(held, "a") as file:
+        print("at work", file=file)
+    while os.path.exists(held):
+        time.sleep(0.05)
+    return {"loss": 1.0}
+
+@ev.pipeline
+def slowly(x, held):
+    return wait(held)
 """
 SPACE = """
 sampler = "grid"
@@ -551,6 +567,36 @@ def test_a_sweep_goes_on_where_its_process_left_it(project: LocalWorkspace) -> N
     assert left.run != done.run
     why = project.provenance.why(str(done.run))
     assert ("trigger:t", "triggered") in {(link.source, link.role) for link in why.parents}
+
+
+def test_a_newer_firing_replaces_a_sweep_in_the_middle_of_a_trial(
+    project: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(running, "RENEW_SECONDS", 0.05)
+    (project.project / "space.toml").write_text(SPACE)
+    (project.project / "flow.py").write_text(FLOW + HELD)
+    held = project.project / "held"
+    held.touch()
+    options = {"sweep": "flow.py:slowly", "space": "space.toml", "trials": 3, "params": {"held": str(held)}}
+    declare(project, pipeline="", overlap="replace", executor="local", **options)
+    project.loop.fire("t")
+    (first,) = claim(project, project.clock())
+
+    def fire_again() -> None:
+        while not (held.exists() and held.read_text()):  # its first trial is at work
+            over.wait(0.05)
+        project.loop.fire("t")
+        project.loop.decide_firings(now=project.clock())
+        project.loop.claim_firings(now=project.clock(), process=this_process())
+
+    over = threading.Event()
+    threading.Thread(target=fire_again, daemon=True).start()
+    came = running.carry_out(project.loop, first)
+    assert came.status == "replaced"
+    assert came.reason.startswith("replaced by")
+    trials = project.pipelines.trials(came.run.removeprefix("run:"))
+    assert [each.status for each in trials] == ["interrupted"]
 
 
 @pytest.mark.parametrize(

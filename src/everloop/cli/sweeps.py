@@ -45,6 +45,7 @@ MOST_SHOWN = 20
 @click.option(
     "--jobs", type=int, default=1, help="How many trials run at a time, each in a process of its own."
 )
+@click.option("--budget", default="", metavar="TIME", help="Begin no trial after this time, such as 30min.")
 @click.option(
     "--resume", "resumed", default="", metavar="RUN", help="Go on with a sweep, or give it more trials."
 )
@@ -61,15 +62,20 @@ def sweep(
     repeat: str,
     executor: str,
     jobs: int,
+    budget: str,
     resumed: str,
 ) -> None:
     """Search for the parameters with which a pipeline (FILE.py:NAME or MODULE:NAME) comes out best."""
+    from everloop.domain.durations import duration
     from everloop.pipelines.sweeps.spaces import read_space
 
+    seconds = duration(budget).total_seconds() if budget else None
     room = workspace(write=True).pipelines
     told = None if as_json() else _say_trial
     if resumed:
-        result = room.resume_sweep(resumed, trials=trials, executor=executor, jobs=jobs, told=told)
+        result = room.resume_sweep(
+            resumed, trials=trials, executor=executor, jobs=jobs, told=told, budget=seconds
+        )
     else:
         if space_file is None or trials is None:
             raise InvalidInput(
@@ -90,6 +96,7 @@ def sweep(
             executor=executor,
             jobs=jobs,
             told=told,
+            budget=seconds if seconds is not None else found.budget,
         )
     emit(sweep_answer(result), lambda _: _told(result))
     if result.best is None:

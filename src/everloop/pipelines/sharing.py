@@ -15,6 +15,7 @@ from everloop.pipelines.recording import LEASE
 from everloop.store.ledger import Transaction
 from everloop.store.schema.pipeline_work import pipeline_stops, pool_places, pools
 from everloop.store.schema.pipelines import pipeline_runs
+from everloop.store.schema.sweeps import sweeps
 from everloop.tracking.places import is_alive, place
 from everloop.tracking.tracking import Tracking
 
@@ -37,13 +38,15 @@ class Sharing(Room):
 
     @operation(Permission.WRITE)
     def cancel(self, run: str) -> str:
-        """Ask a run of a pipeline to stop, wherever it is at work: within seconds its steps are killed with all they started, and
-        it ends as interrupted. Returns the run's identifier. A run that is not at work any more is a Conflict."""
+        """Ask a run of a pipeline, or a sweep, to stop, wherever it is at work: within seconds its steps (or those of its trials)
+        are killed with all they started, and it ends as interrupted. Returns the run's identifier. A run that is not at work any
+        more is a Conflict."""
         tracking = self.context.room(Tracking)
         identifier = tracking.resolve(run)
         record = tracking.run(identifier)
         with self.look() as look:
-            if look.scalar(sa.select(pipeline_runs.c.run).where(pipeline_runs.c.run == identifier)) is None:
+            stoppable = (pipeline_runs.c.run, sweeps.c.run)
+            if all(look.scalar(sa.select(each).where(each == identifier)) is None for each in stoppable):
                 raise NotFound(f"run:{identifier} is not a run of a pipeline", hint="see: everloop runs list")
         if record.status != RUNNING:
             raise Conflict(f"run:{identifier} is {record.status}: there is nothing to stop")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from everloop.domain.firings import FiringStatus
-from everloop.domain.runs import FAILED, FINISHED
-from everloop.domain.sweeps import Trial
+from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED
 from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, EverloopError, NotFound
 from everloop.loop.records import Status
@@ -38,12 +37,13 @@ class Came(msgspec.Struct, frozen=True):
 
 
 class Hold:
-    """A firing that this process has. `stopping`: why it is to stop, once it is."""
+    """A firing that this process has. `stopping`: why it is to stop, once it is; `on_stop` is told its run then, once."""
 
     def __init__(self, renew: Callable[[str], str]) -> None:
         self._renew = renew
         self._run = ""
         self.stopping = ""
+        self.on_stop: Callable[[str], object] | None = None
 
     def began(self, run: str) -> None:
         """The firing's run is there."""
@@ -58,6 +58,14 @@ class Hold:
             self.stopping = lost.message
         except EverloopError:  # the ledger is away for a moment: the next sign of life says it, too
             return
+        if self.stopping and self._run and self.on_stop is not None:
+            try:
+                self.on_stop(self._run)
+            except Conflict:  # it has come to its end meanwhile
+                pass
+            except EverloopError:
+                return
+            self.on_stop = None
 
 
 def carry_out(loop: Loop, firing: Firing) -> Came:
@@ -115,44 +123,36 @@ def _run(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> C
     return Came(status.get(done.status, FiringStatus.INTERRUPTED), reason, done.reference)
 
 
-class _Replaced(KeyboardInterrupt):
-    """The sweep is to stop between two trials. It ends as one that somebody interrupted."""
-
-
 def _swept(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> Came:
     """A sweep through the space as its file declares it now; one that a process before this one left goes on."""
     pipelines = loop.context.room(Pipelines)
     before = _before(loop, firing)
     if before == FINISHED:  # only the report was lost
         return Came(FiringStatus.FINISHED, run=firing.run or "")
-
-    def told(_: Trial) -> None:
-        hold.renew()
-        if hold.stopping:
-            raise _Replaced
-
+    hold.on_stop = pipelines.cancel  # its trials hear of it, in whichever processes they are
+    file = read_space(loop.context.project / declared.space)
     options: dict[str, Any] = {"executor": declared.executor, "jobs": declared.jobs}
-    options |= {"told": told, "on_begin": hold.began}
-    try:
-        if before and firing.run:
-            found = pipelines.resume_sweep(firing.run, trials=declared.trials, **options)
-        else:
-            file = read_space(loop.context.project / declared.space)
-            found = pipelines.sweep(
-                declared.sweep,
-                file.space,
-                trials=declared.trials,
-                objective=file.objectives,
-                params=firing.params,
-                sampler=file.sampler,
-                pruner=file.pruner,
-                seed=file.seed,
-                repeat=file.repeat,
-                **options,
-            )
-    except _Replaced:
-        return Came(FiringStatus.REPLACED, hold.stopping)
+    options |= {"on_begin": hold.began, "budget": file.budget}
+    if before and firing.run:
+        found = pipelines.resume_sweep(firing.run, trials=declared.trials, **options)
+    else:
+        found = pipelines.sweep(
+            declared.sweep,
+            file.space,
+            trials=declared.trials,
+            objective=file.objectives,
+            params=firing.params,
+            sampler=file.sampler,
+            pruner=file.pruner,
+            seed=file.seed,
+            repeat=file.repeat,
+            **options,
+        )
     run = f"run:{found.run}"
+    if hold.stopping:
+        return Came(FiringStatus.REPLACED, hold.stopping, run)
+    if found.status == INTERRUPTED:
+        return Came(FiringStatus.INTERRUPTED, pipelines.asked_to_stop(found.run), run)
     if found.best is None or found.score is None:
         return Came(FiringStatus.FAILED, "no trial came to its end", run)
     said = f"best: trial {found.best}, {found.objectives[0].metric} {found.score.value:.6g}"

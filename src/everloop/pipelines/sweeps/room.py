@@ -57,6 +57,7 @@ class Sweeps(Room):
         experiment: str = "",
         told: Callable[[Trial], None] | None = None,
         on_begin: Callable[[str], None] | None = None,
+        budget: float | None = None,
     ) -> SweepResult:
         """Search for the parameters with which a pipeline comes out best; each trial is a run of it.
 
@@ -65,7 +66,8 @@ class Sweeps(Room):
         sampler: ``tpe`` (one objective), ``random``, ``grid``, ``cmaes``, ``nsga2`` (several). pruner: ``median``, ``halving``,
         ``hyperband``: a trial whose reports of the metric, logged with steps, say that it is hopeless is stopped. repeat: each
         trial is run once for each of these values. jobs: how many trials run at a time, each in a process
-        of its own. `on_begin` is told the sweep's run once it is recorded; `told` hears of each trial when it is over.
+        of its own. `on_begin` is told the sweep's run once it is recorded; `told` hears of each trial when it is over. budget:
+        seconds after which no trial is begun; those at work come to their end.
         """
         from everloop.pipelines.locating import find_pipeline
 
@@ -83,7 +85,7 @@ class Sweeps(Room):
             seed=seed,
             repeat=repeat,
         )
-        return self._sweep(pipeline, plan, trials, executor, jobs, experiment, told, on_begin)
+        return self._sweep(pipeline, plan, trials, executor, jobs, experiment, told, on_begin, budget=budget)
 
     def resume_sweep(
         self,
@@ -94,9 +96,10 @@ class Sweeps(Room):
         jobs: int = 1,
         told: Callable[[Trial], None] | None = None,
         on_begin: Callable[[str], None] | None = None,
+        budget: float | None = None,
     ) -> SweepResult:
         """Go on with a sweep that was stopped, or make more trials of one that is over. `trials`: how many in all; as many as it
-        was begun with by default."""
+        was begun with by default. `budget`: seconds from now, as for `sweep`."""
         tracking = self.context.room(Tracking)
         sweep = tracking.resolve(run)
         record, before = self.sweep_record(sweep), tracking.run(sweep)
@@ -113,6 +116,7 @@ class Sweeps(Room):
             told,
             on_begin,
             sweep,
+            budget,
         )
 
     def _sweep(
@@ -126,6 +130,7 @@ class Sweeps(Room):
         told: Callable[[Trial], None] | None,
         on_begin: Callable[[str], None] | None,
         resumed_from: str | None = None,
+        budget: float | None = None,
     ) -> SweepResult:
         from everloop.pipelines.locating import find_pipeline, project_of
         from everloop.pipelines.sweeps.sweeping import Sweeping
@@ -144,6 +149,7 @@ class Sweeps(Room):
             experiment=experiment or declared.name,
             told=told,
             on_begin=on_begin,
+            budget=budget,
         )
         root = project_of(declared, self.context.project)
         return sweeping.run(trials, declared.name, root, resumed_from or self._asked_to_go_on())

@@ -7,14 +7,15 @@ from typing import Any
 
 import msgspec
 
+from everloop.domain.durations import duration
 from everloop.domain.sweeps import Objective, Repeat, Space, parse_space
 from everloop.errors import InvalidInput, nearest
 
-SETTINGS = ("sampler", "pruner", "seed", "repeat")
+SETTINGS = ("sampler", "pruner", "seed", "repeat", "budget")
 
 
 class SpaceFile(msgspec.Struct, frozen=True):
-    """What a file says of a sweep; each as `Pipelines.sweep` takes it."""
+    """What a file says of a sweep; each as `Pipelines.sweep` takes it. The budget is a text there, such as ``30min``."""
 
     space: Space
     objectives: tuple[Objective, ...]
@@ -22,6 +23,7 @@ class SpaceFile(msgspec.Struct, frozen=True):
     pruner: str = "none"
     seed: int = 0
     repeat: Repeat | None = None
+    budget: float | None = None
 
 
 def read_space(path: Path) -> SpaceFile:
@@ -47,6 +49,7 @@ def read_space(path: Path) -> SpaceFile:
         pruner=str(settings.get("pruner", "none")),
         seed=seed,
         repeat=_repeat(settings.get("repeat")),
+        budget=duration(str(settings["budget"])).total_seconds() if "budget" in settings else None,
     )
 
 

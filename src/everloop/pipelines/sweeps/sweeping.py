@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
 TAG = "everloop.sweep"
 """On a sweep's run: the pipeline it searches for."""
+BUDGET_TAG = "everloop.sweep.budget"
 
 
 class Sweeping:
-    """One sweep at work. `on_begin` is told its run once it is recorded, `told` of each trial when it is over."""
+    """One sweep at work. `on_begin` is told its run once it is recorded, `told` of each trial when it is over. `budget`: seconds
+    after which no trial is begun any more."""
 
     def __init__(
         self,
@@ -48,11 +51,14 @@ class Sweeping:
         experiment: str,
         told: Callable[[Trial], None] | None,
         on_begin: Callable[[str], None] | None = None,
+        budget: float | None = None,
     ) -> None:
         require_optuna()
         self.room, self.pipeline, self.plan = room, pipeline, checked_plan(plan)
         self.executor, self.jobs, self.experiment, self.told = executor, jobs, experiment, told
-        self.on_begin = on_begin
+        self.on_begin, self.budget = on_begin, budget
+        if budget is not None and budget <= 0:
+            raise InvalidInput(f"a budget of {budget:g} seconds is no time", hint="write --budget 30min")
         open_executor(executor, room.context.settings.engine).close()  # a wrong name is told now
         if jobs < 1:
             raise InvalidInput(f"{jobs} trials cannot run at a time", hint="give 1, 2, …")
@@ -73,7 +79,7 @@ class Sweeping:
             params={"sampler": self.plan.sampler, "space": shown},
             root=root,
             resumed_from=resumed_from,
-            tags={TAG: name},
+            tags={TAG: name} | ({} if self.budget is None else {BUDGET_TAG: f"{self.budget:g} s"}),
         )
         status = FAILED
         try:
@@ -92,6 +98,7 @@ class Sweeping:
 
     def _search(self, sweep: str, trials: int) -> str:
         status = FAILED
+        begun = time.monotonic()
         try:
             known = {each.number: each for each in self.room.trials(sweep)}
             with self._runner(sweep, known) as runner:
@@ -101,6 +108,8 @@ class Sweeping:
                         continue
                     for done in runner.make_room():
                         self._is_over(sweep, known, done)
+                    if self.room.asked_to_stop(sweep) or self._is_late(begun):
+                        break
                     trial = before or self._ask(known, number)
                     if trial is None:  # a grid that is through
                         break
@@ -109,13 +118,16 @@ class Sweeping:
                     runner.begin(known[number])
                 for done in runner.rest():
                     self._is_over(sweep, known, done)
-            status = FINISHED
+            status = INTERRUPTED if self.room.asked_to_stop(sweep) else FINISHED
         except KeyboardInterrupt:
             status = INTERRUPTED
             raise
         finally:
             self.room.end_sweep(sweep, status)
         return status
+
+    def _is_late(self, begun: float) -> bool:
+        return self.budget is not None and time.monotonic() - begun > self.budget
 
     def _ask(self, known: Mapping[int, Trial], number: int) -> Trial | None:
         """The next trial, and what it was chosen on: all that are over, and which ones were still running."""

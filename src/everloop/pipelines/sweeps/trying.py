@@ -74,7 +74,7 @@ class Trying:
         begun = time.perf_counter()
         repeat = self.plan.repeat
         each_time = [{}] if repeat is None else [{repeat.parameter: value} for value in repeat.values]
-        watch = _Watch(self, trial)
+        watch = _Watch(self, sweep, trial)
         values: list[list[float]] = [[] for _ in self.plan.objectives]
         runs: list[str] = []
         status, error = FINISHED, ""
@@ -86,15 +86,15 @@ class Trying:
                 executor=self.executor,
                 experiment=self.experiment,
                 parent=sweep,
-                stop=watch if self.plan.pruner != "none" else None,
+                stop=watch,
             )
             runs.append(done.run_id)
             if (
                 self.plan.pruner != "none"
             ):  # what later trials are held against, also of one too quick to be watched
                 watch.read([step.run for step in done.steps if step.run is not None])
-            if watch.stopped:
-                status = "pruned"
+            if watch.stopped or watch.cancelled:
+                status = "pruned" if watch.stopped else INTERRUPTED
                 break
             if done.status != FINISHED:
                 status, error = FAILED, done.error.partition("\n")[0]
@@ -134,15 +134,19 @@ class Trying:
 
 
 class _Watch:
-    """Looks at what the running steps of a trial report, and says when the trial is hopeless."""
+    """Looks at what the running steps of a trial report, and says when the trial is hopeless or its sweep is to stop."""
 
-    def __init__(self, trying: Trying, trial: Trial) -> None:
-        self._trying, self._trial = trying, trial
+    def __init__(self, trying: Trying, sweep: str, trial: Trial) -> None:
+        self._trying, self._sweep, self._trial = trying, sweep, trial
         self.reports: list[tuple[int, float]] = []
-        self.stopped = False
+        self.stopped = self.cancelled = False
 
     def __call__(self, running: Sequence[str]) -> str:
         """Why the pipeline's run should stop, or nothing. `running`: the runs of its steps that are at work."""
+        reason = self._trying.room.asked_to_stop(self._sweep)
+        self.cancelled = bool(reason)
+        if reason or self._trying.plan.pruner == "none":
+            return reason
         self.read(running)
         trial = msgspec.structs.replace(self._trial, reports=tuple(self.reports))
         self.stopped = hopeless(self._trying.plan, self._trying.others(), trial)

@@ -71,9 +71,13 @@ def trigger(request: Request, workspace: Workspace) -> dict[str, Any]:
 
 
 def triggers_of(workspace: Workspace, pipeline: str, source: str) -> list[TriggerRecord]:
-    """The triggers that start a pipeline: named by where it is, or by its name alone."""
+    """The triggers that start a pipeline, or a sweep of it: named by where it is, or by its name alone."""
     found: list[TriggerRecord] = workspace.loop.triggers()
-    return [each for each in found if each.declaration.pipeline in (source, pipeline)]
+    return [
+        each
+        for each in found
+        if {each.declaration.pipeline, each.declaration.sweep} & {source, pipeline} - {""}
+    ]
 
 
 def firings_of(workspace: Workspace, triggers: list[TriggerRecord]) -> list[Firing]:
@@ -90,10 +94,13 @@ def schedules(workspace: Workspace) -> dict[str, str]:
     """What starts each pipeline by itself, in words, by where the pipeline is."""
     found: dict[str, str] = {}
     for each in workspace.loop.triggers():
-        if each.declaration.pipeline:
+        started = each.declaration.pipeline or each.declaration.sweep
+        if started:
             words = f"{each.on} (paused)" if each.paused else each.on
-            before = found.get(each.declaration.pipeline)
-            found[each.declaration.pipeline] = f"{before}; {words}" if before else words
+            if each.declaration.sweep:
+                words = f"a sweep: {words}"
+            before = found.get(started)
+            found[started] = f"{before}; {words}" if before else words
     return found
 
 
