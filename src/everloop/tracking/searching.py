@@ -156,8 +156,10 @@ class RunSearch:
             self.compiler if self._only is not None else Compiler(look.dialect, self._lost, listed=True)
         )
         tests = [*self._place(indexed=True), *self._conditions(self._tests, compiler)]
-        if self._state == ACTIVE and not self._tests:  # an index has all that is asked
-            tests.append(runs.c.experiment.in_(_experiments_in(ACTIVE)))
+        if (
+            self._state == ACTIVE and self._numbers is None and not self._tests
+        ):  # an index has all that is asked
+            tests = [runs.c.state == ACTIVE, runs.c.experiment.in_(_experiments_in(ACTIVE))]
         return int(look.scalar(sa.select(sa.func.count()).select_from(runs).where(*tests)))
 
     def values(self, fields: Sequence[Field]) -> sa.Select[Any]:
@@ -304,7 +306,8 @@ class RunSearch:
         if self._state != "all":
             tests.append(state == self._state)
         if self._state == ACTIVE:
-            tests.append(runs.c.experiment.not_in(_experiments_in(DELETED)))
+            gone = _experiments_in(DELETED).where(experiments.c.id == runs.c.experiment)
+            tests.append(sa.not_(gone.exists()))
         if self._numbers is not None:  # a list of one would not lead to the experiment's own index
             one = len(self._numbers) == 1
             tests.append(experiment == self._numbers[0] if one else experiment.in_(self._numbers))
