@@ -28,13 +28,17 @@ from everloop.domain.pipelines import Component, key_of
 from everloop.errors import InvalidDefinition
 from everloop.pipelines.code.acting import Actions, Target
 from everloop.pipelines.code.described import Described
+from everloop.pipelines.code.facts import Imported
+from everloop.pipelines.code.kept import Kept
+from everloop.pipelines.code.looks import Look, Seen, look_at, read, still
 from everloop.pipelines.code.memory import Opaque, code_digest, fingerprint, unwrapped
 from everloop.pipelines.code.normal import digest_of_code
 from everloop.pipelines.code.origins import Origin, origin_of
 from everloop.pipelines.code.outside import candidates, is_secret
 from everloop.pipelines.code.packages import site
-from everloop.pipelines.code.scopes import DYNAMIC, Use, outer_uses, texts_in
-from everloop.pipelines.code.source import Imported, ModuleSource, Unit, code_names, read_module, stamp
+from everloop.pipelines.code.scopes import DYNAMIC, Use, outer_uses
+from everloop.pipelines.code.source import ModuleSource, Unit, code_names
+from everloop.pipelines.code.watched import Watched
 
 _OF_MODULES = frozenset({"__file__", "__name__", "__path__", "__package__", "__spec__", "__version__"})
 _IMPORT = re.compile(rb"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
@@ -61,36 +65,45 @@ class Closure:
 @dataclass
 class _Remembered:
     closure: Closure
-    files: dict[Path, tuple[int, int, int]]
-    values: list[tuple[Callable[[], str | None], str | None]]
+    files: dict[str, Seen]
+    watched: Watched
     missing: set[str]
 
-    def holds(self) -> bool:
-        """Whether nothing it was made from has changed."""
+    def holds(self, looks: dict[str, Look]) -> bool:
+        """Whether nothing it was made from has changed. `looks`: of files that were looked at for others already."""
+        renewed = {}
         try:
-            return (
-                all(stamp(path) == known for path, known in self.files.items())
-                and all(current() == known for current, known in self.values)
-                and all(origin_of(name).kind == "missing" for name in self.missing)
-            )
+            for path, seen in self.files.items():
+                look = looks.get(path)
+                if look is None:
+                    look = looks[path] = look_at(path)
+                if look != seen.look or not seen.settled:
+                    now = still(path, seen, look)
+                    if now is None:
+                        return False
+                    renewed[path] = now
         except OSError:
             return False
+        self.files.update(renewed)
+        return self.watched.holds() and all(origin_of(name).kind == "missing" for name in self.missing)
 
 
 _remembered: weakref.WeakKeyDictionary[Any, dict[Path, _Remembered]] = weakref.WeakKeyDictionary()
-_modules: dict[Path, tuple[tuple[int, int, int], ModuleSource]] = {}
-_compiled: dict[Path, tuple[tuple[int, int, int], dict[str, set[str]]]] = {}
+_modules: dict[str, tuple[Seen, ModuleSource]] = {}
+_compiled: dict[str, tuple[bytes, dict[str, set[str]]]] = {}
 
 
 class Closures:
     """Closures of one project at one moment: files are looked at once, so use a new one for each run.
 
-    root: the project's folder; components name files relative to it.
+    root: the project's folder; components name files relative to it. What its files say is kept in its workspace.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._known: dict[int, tuple[Any, Closure]] = {}
+        self._looks: dict[str, Look] = {}
+        self._kept = Kept(self.root)
 
     def of(self, function: Any) -> Closure:
         """The closure of a function, class or module. What has not changed since the last time is not read again."""
@@ -99,8 +112,9 @@ class Closures:
             return known[1]
         by_root = _remembered.setdefault(function, {}) if _weakly(function) else {}
         remembered = by_root.get(self.root)
-        if remembered is None or not remembered.holds():
-            remembered = by_root[self.root] = _Walk(self.root).run(function)
+        if remembered is None or not remembered.holds(self._looks):
+            remembered = by_root[self.root] = _Walk(self.root, self._kept).run(function)
+            self._kept.save()
         self._known[id(function)] = (function, remembered.closure)
         return remembered.closure
 
@@ -112,22 +126,25 @@ def _weakly(value: Any) -> bool:
 @dataclass
 class _Walk:
     root: Path
+    kept: Kept
     found: dict[tuple[str, str], dict[tuple[int, str], None]] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
-    files: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
-    values: list[tuple[Callable[[], str | None], str | None]] = field(default_factory=list)
+    files: dict[str, Seen] = field(default_factory=dict)
+    watched: Watched = field(default_factory=Watched)
     missing: set[str] = field(default_factory=set)
     named_files: dict[Path, None] = field(default_factory=dict)
     variables: dict[str, None] = field(default_factory=dict)
     acted: dict[Target, list[tuple[ModuleSource, Unit, bool]]] = field(default_factory=dict)
-    reached: dict[tuple[Path, str], bool] = field(default_factory=dict)
-    touched: dict[Path, bool] = field(default_factory=dict)
+    reached: dict[tuple[str, str], bool] = field(default_factory=dict)
+    touched: dict[str, bool] = field(default_factory=dict)
     followed: set[int] = field(default_factory=set)
     keep: list[Any] = field(default_factory=list)
     sources: dict[str, ModuleSource | None] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
-    lives: dict[Path, dict[str, Any] | None] = field(default_factory=dict)
-    labels: dict[Path, str] = field(default_factory=dict)
+    lives: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    resolved: dict[str, str] = field(default_factory=dict)
+    modules: dict[str, ModuleSource] = field(default_factory=dict)
     widened: bool = False
 
     def run(self, function: Any) -> _Remembered:
@@ -138,8 +155,12 @@ class _Walk:
             tuple(self._components()), tuple(self.notes), tuple(self.named_files), tuple(self.variables)
         )
         if self.widened:  # new files count too, so the next run has to look again
-            self.values.append((lambda: None, "never"))
-        return _Remembered(closure, self.files, self.values, self.missing)
+            self.watched.never = True
+        for path, module in self.modules.items():
+            self.kept.use(self.files[path].digest, module.facts, grown=module.grown)
+            module.grown = False
+        self.watched.settle()
+        return _Remembered(closure, self.files, self.watched, self.missing)
 
     def _add(self, kind: str, name: str, digest: str, line: int = 0) -> None:
         self.found.setdefault((kind, name), {})[line, digest] = None
@@ -208,7 +229,7 @@ class _Walk:
                 self._reach(module, (name,), False, 0)
         self.named_files = files  # which files count is said, too
         self.notes.update(dict.fromkeys(told.notes))
-        self.values.append((lambda: None, "asked anew"))
+        self.watched.never = True
 
     def _identity(self, value: Any) -> str:
         """A name that is the same whether a file was imported or started as a script."""
@@ -219,8 +240,8 @@ class _Walk:
             else str(getattr(value, "__module__", None) or "")
         )
         file = getattr(sys.modules.get(name), "__file__", None)
-        path = Path(file).resolve() if file else None
-        place = self._label(path) if path is not None and path.is_relative_to(self.root) else name
+        path = self._resolved(file) if file else None
+        place = self._label(path) if path is not None and path.startswith(f"{self.root}{os.sep}") else name
         if isinstance(value, types.ModuleType):
             return place
         return f"{place}::{getattr(value, '__qualname__', type(value).__qualname__)}"
@@ -252,7 +273,7 @@ class _Walk:
             if node is None:
                 self._memory_function(function, of)
                 return
-            label = f"{self._label(module.path)}::{code.co_qualname}"
+            label = f"{self._label(module.file)}::{code.co_qualname}"
             self._add("function", label, digest_of_code([node], module.is_declaration), code.co_firstlineno)
             label += of and f" around {of}"
             inner = set(code.co_freevars)
@@ -260,7 +281,7 @@ class _Walk:
                 if use.module is not None or not use.chain or use.chain[0] not in inner:
                     self._use(module, use, True)
             self._cells(function, label, module)
-        self._defaults(function, f"{self._label(module.path)}::{code.co_qualname}")
+        self._defaults(function, f"{self._label(module.file)}::{code.co_qualname}")
 
     def _module_of_globals(self, name: str, scope: dict[str, Any]) -> ModuleSource | Origin | None:
         """The text of the module a function was made in; its origin when that is not the project's; None without a text."""
@@ -274,14 +295,14 @@ class _Walk:
             origin = self._origin(name)
             if origin.kind != "project" or origin.binary:
                 return origin
-        path = Path(file).resolve()
-        return self._read(path, name, str(scope.get("__package__") or "")) if path.suffix == ".py" else None
+        path = self._resolved(file)
+        return self._read(path, name, str(scope.get("__package__") or "")) if path.endswith(".py") else None
 
     def _memory_function(self, function: types.FunctionType, of: str = "") -> None:
         """A function whose text cannot be had, or is not the one in memory: its byte code, and what it names."""
         code = function.__code__
         where = Path(code.co_filename)
-        label = f"{self._label(where) if where.is_file() else code.co_filename.partition('-')[0]}::{code.co_qualname}"
+        label = f"{self._label(str(where)) if where.is_file() else code.co_filename.partition('-')[0]}::{code.co_qualname}"
         self._add("function", label, code_digest(code), code.co_firstlineno)
         label += of and f" around {of}"
         names = list(dict.fromkeys(_names(code)))
@@ -336,15 +357,15 @@ class _Walk:
         value = get()
         if isinstance(value, types.FunctionType | type) or hasattr(value, "__wrapped__"):
             self._follow(value)
-            self.values.append((lambda: str(id(unwrapped(get()))), str(id(unwrapped(value)))))
+            self.watched.same(lambda: unwrapped(get()), unwrapped(value))
             return True
         try:
             digest = fingerprint(value, self._follow, self.root)
         except Opaque:
             self._instance(value)
-            self.values.append((current, None))
+            self.watched.content(get, current, None)
             return False
-        self.values.append((current, current()))
+        self.watched.content(get, current, digest)
         self._add("value", name, digest)
         return True
 
@@ -374,25 +395,29 @@ class _Walk:
 
     def _is_current(self, module: ModuleSource, code: types.CodeType) -> bool:
         """Whether the text on disk is the one this code was made from."""
-        known = self.files[module.path]
-        if known[2] < _process_start_ns():
+        seen = self.files[module.file]
+        if seen.look[1] < _process_start_ns():
             return True
-        found = _compiled.get(module.path)
-        if found is None or found[0] != known:
+        found = _compiled.get(module.file)
+        if found is None or found[0] != seen.digest:
             by_name: dict[str, set[str]] = {}
             for name, each in code_names(module.text, module.path):
                 by_name.setdefault(name, set()).add(code_digest(each))  # type: ignore[arg-type]
-            found = _compiled[module.path] = (known, by_name)
+            found = _compiled[module.file] = (seen.digest, by_name)
         return code_digest(code) in found[1].get(code.co_qualname, ())
 
     # Text
 
-    def _read(self, path: Path, name: str, package: str) -> ModuleSource | None:
+    def _read(self, path: str, name: str, package: str) -> ModuleSource | None:
         try:
-            now = stamp(path)
             known = _modules.get(path)
-            if known is None or known[0] != now:
-                known = _modules[path] = (now, read_module(path, name, package))
+            seen = None if known is None else still(path, known[0], look_at(path))
+            if known is not None and seen is not None:
+                module = known[1]
+            else:
+                content, seen = read(path)
+                module = ModuleSource(path, name, package, content, self.kept.get(seen.digest))
+            _modules[path] = seen, module
         except OSError:
             return None
         except (SyntaxError, ValueError) as error:
@@ -401,8 +426,23 @@ class _Walk:
                 f"{path}{f', line {line}' if line else ''}: {getattr(error, 'msg', error)}",
                 hint="mend the file and try again",
             ) from None
-        self.files[path] = now
-        return known[1]
+        self.files[path] = seen
+        self.modules[path] = module
+        return module
+
+    def _resolved(self, path: str) -> str:
+        """The path without symbolic links. Folders are asked about once: modules of one folder are many."""
+        known = self.resolved.get(path)
+        if known is None:
+            folder, name = os.path.split(path)
+            real = self.resolved.get(f"{folder}{os.sep}")
+            if real is None:
+                real = self.resolved[f"{folder}{os.sep}"] = os.path.realpath(folder)
+            known = os.path.join(real, name)
+            if os.path.islink(known):
+                known = os.path.realpath(known)
+            self.resolved[path] = known
+        return known
 
     def _reach(self, module: ModuleSource, chain: tuple[str, ...], eager: bool, line: int) -> bool:
         """Reach what a dotted name of a module stands for; False when the module's text does not bind it."""
@@ -418,7 +458,7 @@ class _Walk:
                         self._check_memory(module, unit, name, live)
                     elif unit.kind == "constant":
                         self._files_of(module, unit)
-                for acting, unit, eagerly in self.acted.get((module.path, name), ()):
+                for acting, unit, eagerly in self.acted.get((module.file, name), ()):
                     self._unit(acting, unit, eagerly)
         if name in module.imports:
             found = True
@@ -435,17 +475,20 @@ class _Walk:
                 found = self._reach(source, chain, eager, line) or found
         if found:
             return True
-        if module.path.name == "__init__.py" and self._origin(f"{module.name}.{name}").kind == "project":
+        if (
+            os.path.basename(module.file) == "__init__.py"
+            and self._origin(f"{module.name}.{name}").kind == "project"
+        ):
             self._import(f"{module.name}.{name}", rest, eager, line)
             return True
         if "__getattr__" in module.bindings and name != "__getattr__":
             self._reach(module, ("__getattr__",), eager, line)
-            self._widen(f"{self._label(module.path)}: __getattr__ of the module, asked for {name}")
+            self._widen(f"{self._label(module.file)}: __getattr__ of the module, asked for {name}")
             return True
         live = self._live(module) if eager else None
         if live is not None and name in live and not (name.startswith("__") and name.endswith("__")):
             self._value(
-                f"{self._label(module.path)}::{name}", lambda: live.get(name)
+                f"{self._label(module.file)}::{name}", lambda: live.get(name)
             )  # put there from elsewhere
         return False
 
@@ -469,20 +512,20 @@ class _Walk:
         """Memory does not tell what a statement at the top level made, so the files that it names count."""
         for use in unit.uses:
             self._files(module, use.files)
-        self._files(module, tuple(texts_in(unit.node)))
+        self._files(module, unit.texts)
 
     def _files(self, module: ModuleSource, texts: tuple[str, ...]) -> None:
         self.named_files.update(dict.fromkeys(candidates(texts, module.path.parent, self.root)))
 
     def _is_reached(self, module: ModuleSource, name: str, eager: bool) -> bool:
-        before = self.reached.get((module.path, name))
+        before = self.reached.get((module.file, name))
         if before is None or (eager and not before):
-            self.reached[module.path, name] = eager
+            self.reached[module.file, name] = eager
             return False
         return True
 
     def _unit(self, module: ModuleSource, unit: Unit, eager: bool) -> None:
-        self._add(unit.kind, f"{self._label(module.path)}::{unit.label}", unit.digest, unit.line)
+        self._add(unit.kind, f"{self._label(module.file)}::{unit.label}", unit.digest, unit.line)
         for use in unit.uses:
             self._use(module, use, eager)
 
@@ -492,10 +535,13 @@ class _Walk:
         if unit.kind == "function":
             if isinstance(value, types.FunctionType):
                 code = value.__code__
-                same = code.co_filename == module.file or Path(code.co_filename).resolve() == module.path
+                same = code.co_filename == module.file or self._resolved(code.co_filename) == module.file
                 if not (same and code.co_name == name and self._is_current(module, code)):
                     self._function(value)
-                self.values.append((lambda: str(id(unwrapped(live.get(name)))), str(id(value))))
+                if value is live[name]:
+                    self.watched.named(live, name, value)
+                else:
+                    self.watched.same(lambda: unwrapped(live.get(name)), value)
         elif unit.kind == "class":
             if isinstance(value, type) and value.__module__ == module.name:
                 for member in vars(value).values():
@@ -505,23 +551,25 @@ class _Walk:
                     if isinstance(inner, types.FunctionType) and not self._is_own(module, name, inner):
                         self._function(inner)
         elif unit.kind == "constant" and not self._value(
-            f"{self._label(module.path)}::{name}", lambda: live.get(name)
+            f"{self._label(module.file)}::{name}", lambda: live.get(name)
         ):
             self._files_of(module, unit)
 
     def _is_own(self, module: ModuleSource, name: str, method: types.FunctionType) -> bool:
         """Whether a method is the one that its class's text says: not put there from elsewhere, not of an older text."""
         code = method.__code__
-        path = Path(code.co_filename)
-        if code.co_filename != module.file and path.resolve() != module.path:
-            return not path.is_file()  # dataclasses and the like generate theirs from what the text says
+        path = code.co_filename
+        if path != module.file and self._resolved(path) != module.file:
+            return not os.path.isfile(
+                path
+            )  # dataclasses and the like generate theirs from what the text says
         if code.co_qualname.partition(".")[0] != name and "<locals>" not in code.co_qualname:
             return False
         return self._is_current(module, code)
 
     def _use(self, module: ModuleSource, use: Use, eager: bool) -> None:
         if use.dynamic and not (use.chain and self._binds(module, use.chain[0])):
-            self._widen(f"{self._label(module.path)}, line {use.line}: {use.dynamic}")
+            self._widen(f"{self._label(module.file)}, line {use.line}: {use.dynamic}")
         if use.files:
             self._files(module, use.files)
         if use.variable is not None or use.read:
@@ -541,7 +589,7 @@ class _Walk:
         came += [each.module for each in module.imports.get(use.chain[0] if use.chain else "", ())]
         if use.variable is not None and "os" in came:
             if not use.variable:
-                where = f"{self._label(module.path)}, line {use.line}"
+                where = f"{self._label(module.file)}, line {use.line}"
                 self.notes[f"{where}: an environment variable with a computed name is no part of the key"] = (
                     None
                 )
@@ -576,9 +624,9 @@ class _Walk:
                 self.missing.add(name)
                 self._add("missing module", name, "missing", line)
         elif origin.kind == "project":
-            if origin.binary and origin.path is not None:
-                self.files[origin.path] = stamp(origin.path)
-                self._add("binary", self._label(origin.path), sha256(origin.path.read_bytes()))
+            if origin.binary and origin.file is not None:
+                seen = self.files[origin.file] = read(origin.file)[1]
+                self._add("binary", self._label(origin.file), seen.digest.hex())
                 return
             source = self._source(origin)
             if source is None:
@@ -599,10 +647,10 @@ class _Walk:
             self._import(source.resolve(star.level, star.module), (), eager, line)
 
     def _source(self, origin: Origin) -> ModuleSource | None:
-        if origin.kind != "project" or origin.binary or origin.path is None:
+        if origin.kind != "project" or origin.binary or origin.file is None:
             return None
         if origin.name not in self.sources:
-            self.sources[origin.name] = self._read(origin.path.resolve(), origin.name, origin.package)
+            self.sources[origin.name] = self._read(self._resolved(origin.file), origin.name, origin.package)
         return self.sources[origin.name]
 
     def _origin(self, name: str) -> Origin:
@@ -612,18 +660,18 @@ class _Walk:
 
     def _live(self, module: ModuleSource) -> dict[str, Any] | None:
         """What the names of a module stand for in this process, when it is loaded."""
-        if module.path not in self.lives:
+        if module.file not in self.lives:
             loaded = sys.modules.get(module.name)
             file = getattr(loaded, "__file__", None)
-            same = loaded is not None and file is not None and Path(file).resolve() == module.path
-            self.lives[module.path] = vars(loaded) if same else None
-        return self.lives[module.path]
+            same = loaded is not None and file is not None and self._resolved(file) == module.file
+            self.lives[module.file] = vars(loaded) if same else None
+        return self.lives[module.file]
 
     def _touch(self, module: ModuleSource, eager: bool) -> None:
         """Importing a module runs it: its effects count, and those of the project's modules it imports in turn."""
-        if self.touched.get(module.path) in {True, eager}:
+        if self.touched.get(module.file) in {True, eager}:
             return
-        self.touched[module.path] = eager
+        self.touched[module.file] = eager
         parts = module.name.split(".")
         for count in range(1, len(parts)):
             parent = self._source(self._origin(".".join(parts[:count])))
@@ -662,8 +710,9 @@ class _Walk:
         for owner in owners:
             for name, version in site(origin.site).closure(owner).items():
                 self._add("package", name, version)
-        if not owners and origin.path is not None and origin.path.is_file():
-            self._add("package", top, sha256(origin.path.read_bytes()))
+        file = None if owners else self._origin(top).file
+        if file is not None and os.path.isfile(file):
+            self._add("package", top, read(file)[1].digest.hex())
 
     def _widen(self, why: str) -> None:
         self.notes[f"{why} cannot be seen through, so any change of the project's code re-runs this step"] = (
@@ -674,18 +723,24 @@ class _Walk:
         self.widened = True
         for path in project_files(self.root):
             text = path.read_bytes()
-            self._add("project file", self._label(path), sha256(text))
+            self._add("project file", self._label(str(path)), sha256(text))
             for top in sorted({found.decode() for found in _IMPORT.findall(text)}):
                 origin = self._origin(top)
                 if origin.kind == "package":
                     self._package(origin)
 
-    def _label(self, path: Path) -> str:
+    def _label(self, path: str) -> str:
+        """The path within the project; of a file beside it, the path it would be imported by."""
         if path not in self.labels:
-            place: Path | str = self.root
-            if not path.is_relative_to(self.root):  # beside the project: as it would be imported
-                place = next((each for each in sys.path if each and path.is_relative_to(each)), path.parent)
-            self.labels[path] = path.relative_to(place).as_posix()
+            inside = f"{self.root}{os.sep}"
+            if path.startswith(inside):
+                self.labels[path] = path[len(inside) :].replace(os.sep, "/")
+            else:
+                beside = Path(path)
+                place = next(
+                    (each for each in sys.path if each and beside.is_relative_to(each)), beside.parent
+                )
+                self.labels[path] = beside.relative_to(place).as_posix()
         return self.labels[path]
 
 

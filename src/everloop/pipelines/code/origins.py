@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.machinery
+import os
+import re
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -10,21 +12,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_SITES = ("site-packages", "dist-packages")
+_SITES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
 @dataclass(frozen=True)
 class Origin:
     """kind: ``project``, ``package``, ``python`` or ``missing``.
 
-    path: the file, for project modules (None for a namespace package).
+    file: where it is (None for a namespace package, and for Python's own).
     site: the folder of installed packages, for packages.
     binary: a project module that is not Python text (an extension built in place).
     """
 
     kind: str
     name: str
-    path: Path | None = None
+    file: str | None = None
     site: Path | None = None
     is_package: bool = False
     binary: bool = False
@@ -55,21 +57,19 @@ def origin_of(name: str) -> Origin:
 
 
 def _of_file(name: str, file: str, is_package: bool) -> Origin:
-    path = Path(file)
-    for depth, part in enumerate(path.parts):
-        if part in _SITES:
-            return Origin("package", name, site=Path(*path.parts[: depth + 1]))
-    if any(path.is_relative_to(folder) for folder in _python_folders()):
+    site = _SITES.search(file)
+    if site is not None:
+        return Origin("package", name, file, site=Path(file[: site.end() - 1]))
+    if file.startswith(_python_folders()):
         return Origin("python", name)
-    return Origin("project", name, path=path, is_package=is_package, binary=path.suffix != ".py")
+    return Origin("project", name, file, is_package=is_package, binary=not file.endswith(".py"))
 
 
 @cache
-def _python_folders() -> tuple[Path, ...]:
-    return tuple(
-        {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
-        | {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
-    )
+def _python_folders() -> tuple[str, ...]:
+    """Where Python's own modules are, as the beginnings of their paths."""
+    known = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib")]
+    return tuple({f"{place}{os.sep}" for each in known for place in (each, os.path.realpath(each))})
 
 
 def _find(name: str) -> importlib.machinery.ModuleSpec | None:

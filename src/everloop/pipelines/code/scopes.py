@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import msgspec
+
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -42,8 +44,7 @@ _READS = ("read", "scan", "load")
 """What functions that read files are called like."""
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(msgspec.Struct, frozen=True, array_like=True):
     """A use of something that is bound outside.
 
     `chain` is the dotted path: ``helpers.fit`` is ``("helpers", "fit")``. Its first part is a name of the module the code stands
