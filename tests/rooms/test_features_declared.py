@@ -109,3 +109,19 @@ def test_a_definitions_module_still_declares_them() -> None:
     module = ModuleType("definitions")
     module.weather, module.recent = weather, recent  # type: ignore[attr-defined]
     assert declared(module, FeatureView) == [weather, recent]
+
+
+def test_columns_may_be_called_as_sql_calls_things(workspace: Workspace) -> None:
+    """Nothing but a name is said, so nobody knows that it would have to be quoted."""
+    rows = {"group": [1, 2], "order": [3.0, 4.0], "at": pa.array([NOON, NOON], INSTANT)}
+    workspace.data.add(pa.table(rows), "orders")
+    view = ev.feature_view(
+        "orders",
+        entity=ev.entity("group", keys=["group"]),
+        source="orders",
+        event_time="at",
+        available="at",
+        features=["order", ev.aggregate("sum", "order", over="1h", name="sum")],
+    )
+    asked = pa.table({"group": [2], "asked": pa.array([NOON], INSTANT)})
+    assert view.history(asked).select(["order", "sum"]).to_pylist() == [{"order": 4.0, "sum": 4.0}]

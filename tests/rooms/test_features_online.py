@@ -171,7 +171,6 @@ def test_a_kill_while_replacing_leaves_what_was_there(
 
 
 def test_a_damaged_store_says_so(workspace: LocalWorkspace) -> None:
-    workspace.folder.mkdir(parents=True)
     (workspace.folder / "online.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(StorageError, match="is damaged"):
         workspace.features.get("weather", [{"origin": "JFK"}])

@@ -88,6 +88,7 @@ class Dataset:
 
         filter: an SQL condition (``"month = 1 and origin = 'JFK'"``) or a `pyarrow.dataset.Expression`.
         """
+        from everloop.data.tables.native_parquet import offered
         from everloop.data.tables.scanning import connection, quoted, sql_errors
 
         wanted = None if columns is None else list(columns)
@@ -96,8 +97,7 @@ class Dataset:
         if not isinstance(filter, str):
             return source.to_table(columns=wanted, filter=filter)
         chosen = "*" if wanted is None else ", ".join(map(quoted, wanted))
-        with connection() as con, sql_errors(f"the filter {filter!r}"):
-            con.register("source", source)
+        with connection() as con, sql_errors(f"the filter {filter!r}"), offered(con, {"source": source}):
             table = con.sql(f"select {chosen} from source where {filter}").to_arrow_table()
         return table.cast(_typed_as(table.schema, source.schema))
 
@@ -108,6 +108,7 @@ class Dataset:
 
         columns: only these; of Parquet that is not on this machine yet, only their bytes are fetched, into memory.
         """
+        from everloop.data.tables import native_parquet
         from everloop.data.tables.scanning import quoted
 
         if con is None:
@@ -117,10 +118,12 @@ class Dataset:
             con.execute("set TimeZone = 'UTC'")
         self._require_columns(columns or ())
         if columns is None:
-            return con.from_arrow(self.scan())
+            return native_parquet.relation(con, self.scan())
         names = ", ".join(map(quoted, columns))
         pieces = self._pieces(list(columns), "")
-        return con.from_arrow(self.scan() if pieces is None else pieces).project(names)
+        if pieces is None:
+            return native_parquet.relation(con, self.scan()).project(names)
+        return con.from_arrow(pieces).project(names)
 
     def _pieces(self, columns: list[str] | None, filter: Any) -> Any:
         """The columns that are needed, in memory or as what Arrow can read piece by piece, where that is less than the files."""

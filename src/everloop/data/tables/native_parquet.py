@@ -56,6 +56,19 @@ def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str
     return kinds
 
 
+def relation(con: duckdb.DuckDBPyConnection, rows: pds.Dataset) -> duckdb.DuckDBPyRelation:
+    """A table as a relation of a connection, read as `offer` says."""
+    by_arrow = con.from_arrow(rows)
+    if files := files_of(rows):
+        try:
+            native = con.read_parquet(files)
+        except duckdb.Error:
+            return by_arrow
+        if (native.columns, native.types) == (by_arrow.columns, by_arrow.types):
+            return native
+    return by_arrow
+
+
 @contextmanager
 def offered(con: duckdb.DuckDBPyConnection, tables: Mapping[str, Any]) -> Iterator[None]:
     """Let a connection's SQL read tables by their names, as `offer` does, for a while."""

@@ -109,13 +109,24 @@ def transformed(view: FeatureView, tables: Mapping[str, Any]) -> pa.Table:
 def _require_expressions(con: duckdb.DuckDBPyConnection, view: FeatureView, what: str) -> None:
     """Raises InvalidInput that names the feature, where DuckDB would name the whole query."""
     source = _source(view)
-    expressions = ", ".join(f"({each.expression})" for each in view.features)
+    said = _Saying(con, source)
+    expressions = ", ".join(f"({said(each.expression)})" for each in view.features)
     try:
         con.sql(f"select {expressions} from {source} limit 0")
     except duckdb.Error:
         for each in view.features:
             with sql_errors(f"{what}: feature '{each.name}'"):
-                con.sql(f"select ({each.expression}) from {source} limit 0")
+                con.sql(f"select ({said(each.expression)}) from {source} limit 0")
+
+
+class _Saying:
+    """Expressions as SQL: the name of a column as it is, also one that SQL has other uses for, such as order or at."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, source: str) -> None:
+        self._columns = set(con.sql(f"select * from {source} limit 0").columns)
+
+    def __call__(self, expression: str) -> str:
+        return quoted(expression) if expression in self._columns else expression
 
 
 def _source(view: FeatureView) -> str:
@@ -124,9 +135,11 @@ def _source(view: FeatureView) -> str:
 
 def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, wanted: list[Aggregate], what: str) -> str:
     source = _source(view)
+    said = _Saying(con, source)
     times = {"the event time": view.event_time}
     if view.available:
         times["the availability"] = view.available
+    times = {name: said(expression) for name, expression in times.items()}
     bound = con.sql(f"select {', '.join(f'({each})' for each in times.values())} from {source} limit 0")
     for (name, expression), kind in zip(times.items(), bound.types, strict=True):
         if str(kind) != "TIMESTAMP WITH TIME ZONE":
@@ -136,10 +149,10 @@ def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, wanted: list[Aggre
             )
     selected = [f"epoch_us({each}) as {letter}" for letter, each in zip("ec", times.values(), strict=False)]
     selected += [f"{quoted(name)} as k{number}" for number, name in enumerate(view.entity.keys)]
-    selected += [f"({each.expression}) as f{number}" for number, each in enumerate(view.columns)]
+    selected += [f"({said(each.expression)}) as f{number}" for number, each in enumerate(view.columns)]
     for number, each in enumerate(wanted):
         cast = "" if each.function == "distinct" else "::double"
-        selected.append(f"({each.expression}){cast} as a{number}")
+        selected.append(f"({said(each.expression)}){cast} as a{number}")
     keep = f"where ({view.where})" if view.where else ""
     return f"select * from (select {', '.join(selected)} from {source} {keep}) where e is not null"
 
