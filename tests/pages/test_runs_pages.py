@@ -291,7 +291,7 @@ def test_a_state_is_filtered_by(table: Page) -> None:
 
 
 def test_a_view_is_saved_opened_and_forgotten(table: Page, many: LocalWorkspace) -> None:
-    table.goto("/runs?where=params.at+<+9&sort=params.at&column=params.at")
+    table.goto("/runs?where=params.at+<+9&sort=params.at&column=params.at&w=params.at:130")
     table.get_by_text("Views", exact=True).click()
     table.get_by_label("Name of this view").fill("the first ones")
     table.get_by_role("button", name="Save", exact=True).click()
@@ -302,6 +302,8 @@ def test_a_view_is_saved_opened_and_forgotten(table: Page, many: LocalWorkspace)
     table.get_by_role("link", name="the first ones").click()
     ready(table, 9)
     assert names(table)[0] == "run 000"
+    assert many.tracking.view("the first ones").widths == {"params.at": 130}
+    assert "w=params.at%3A130" in table.url
     table.get_by_text("View: the first ones").click()
     table.get_by_role("button", name="Delete the view the first ones").click()
     expect(table.get_by_text("Views", exact=True)).to_be_visible()

@@ -65,6 +65,22 @@ def test_list(shell: Shell) -> None:
     assert "1 matching run\n" in shell.text("runs", "list", "--where", "metrics.rmse < 1")
 
 
+def test_the_list_says_how_runs_that_were_cut_off_go_on(shell: Shell, workspace: LocalWorkspace) -> None:
+    tracking: Tracking = workspace.tracking
+    assert "everloop resume" not in shell.text("runs", "list")
+    cut = []
+    for number in range(5):
+        cut.append(tracking.start("flights", f"cut {number}"))
+        cut[-1].finish("interrupted")
+    with tracking.start(resume=cut[4].run_id):
+        pass
+    lines = shell.text("runs", "list").splitlines()
+    assert lines[-4:] == [
+        *(f"cut {at} was interrupted; to go on: everloop resume {cut[at].run_id}" for at in (3, 2, 1)),
+        "1 more cut off; everloop runs show RUN says how one goes on",
+    ]
+
+
 def test_a_filter_that_cannot_be_read(shell: Shell) -> None:
     assert "          ^\n" in shell.text("runs", "list", "--where", "metrics.rmse ~ 1", code=2)
     error = shell.json("runs", "list", "--where", "params.model = tree", code=2)["error"]

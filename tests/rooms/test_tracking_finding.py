@@ -97,10 +97,12 @@ def test_views_are_saved_replaced_and_forgotten(any_workspace: Workspace) -> Non
     tracking: Tracking = any_workspace.tracking
     tracking.save_view("good", where="metrics.auc > .8", columns=["auc"], group_by=["params.model"])
     tracking.save_view("all", state="all")
-    again = tracking.save_view("good", where="metrics.auc > .9", order_by=["metrics.auc desc"])
+    again = tracking.save_view(
+        "good", where="metrics.auc > .9", order_by=["metrics.auc desc"], nested=True, widths={"auc": 120}
+    )
     assert [view.name for view in tracking.views()] == ["all", "good"]
     assert tracking.view("good") == again
-    assert again.columns == []
+    assert (again.columns, again.nested, again.widths) == ([], True, {"auc": 120})
     with pytest.raises(InvalidInput, match="at column 13"):
         tracking.save_view("bad", where="metrics.auc ~ 1")
     with pytest.raises(NotFound) as caught:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 40
 """Parameters, and metrics, that are shown when no columns are named."""
+MOST_CUT_OFF = 3
+"""Runs that were cut off of which the list says how they go on."""
 MOST_KEYS = 20_000
 """How many keys of each kind a wrong name is compared with."""
 STATES = click.Choice(["active", "deleted", "all"])
@@ -79,14 +81,16 @@ def list_(
         columns=saved.columns if columns is None else _names(columns),
         order_by=list(order_by) or saved.order_by,
         group_by=saved.group_by if group_by is None else _names(group_by),
+        nested=saved.nested,
+        widths=saved.widths,
     )
     if wanted.group_by:
         _list_groups(tracking, wanted)
     else:
         _list_runs(tracking, wanted, limit, shown=columns is not None or bool(wanted.columns))
     if save_view:
-        given = {name: getattr(wanted, name) for name in ("where", "experiment", "state", "columns")}
-        tracking.save_view(save_view, **given, order_by=wanted.order_by, group_by=wanted.group_by)
+        kept = ("where", "experiment", "state", "columns", "order_by", "group_by", "nested", "widths")
+        tracking.save_view(save_view, **{name: getattr(wanted, name) for name in kept})
 
 
 @command()
@@ -282,8 +286,26 @@ def _listed(found: list[RunRecord], columns: list[Field] | None, total: int) -> 
     counted = f"{total} matching runs" if total != 1 else "1 matching run"
     more = "" if total == len(found) else f", the first {len(found)} of them shown"
     more += f"; {left_out} more columns can be named with --columns" if left_out else ""
-    _print(lines(heads, rows, right=right), counted + more)
+    _print(lines(heads, rows, right=right), "\n".join([counted + more, *_to_go_on_with(found)]))
     return None
+
+
+def _to_go_on_with(found: list[RunRecord]) -> list[str]:
+    """How those runs go on that were cut off, and that none went on from."""
+    from everloop.domain.runs import INTERRUPTED, KILLED
+
+    went_on = {run.resumed_from for run in found}
+    cut_off = [
+        run
+        for run in found
+        if run.status in {KILLED, INTERRUPTED} and not run.parent and run.run_id not in went_on
+    ]
+    said = [
+        f"{run.name} was {run.status}; to go on: everloop resume {run.run_id}"
+        for run in cut_off[:MOST_CUT_OFF]
+    ]
+    more = len(cut_off) - len(said)
+    return said + ([f"{more} more cut off; everloop runs show RUN says how one goes on"] if more else [])
 
 
 def _common_keys(found: list[RunRecord]) -> tuple[list[str], list[str], int]:

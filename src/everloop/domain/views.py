@@ -12,7 +12,7 @@ State = Literal["active", "deleted", "all"]
 
 class RunView(msgspec.Struct, frozen=True):
     """Which runs (`where`, `experiment`, `state`), which columns, in which order, grouped by what, under a name. Empty `columns`:
-    all there are."""
+    all there are. `nested`: runs stand below those that started them. `widths`: pixels of columns on the page, by name."""
 
     name: str
     where: str = ""
@@ -24,3 +24,5 @@ class RunView(msgspec.Struct, frozen=True):
     description: str = ""
     user: str = ""
     updated: datetime | None = None
+    nested: bool = False
+    widths: dict[str, int] = {}

@@ -68,18 +68,36 @@ class Finding(Room):
         order_by: list[str] = [],  # noqa: B006
         group_by: list[str] = [],  # noqa: B006
         description: str = "",
+        nested: bool = False,
+        widths: dict[str, int] = {},  # noqa: B006
     ) -> RunView:
-        """Keep a way to look at runs under a name; one of that name is replaced. It must be readable now."""
+        """Keep a way to look at runs under a name; one of that name is replaced. It must be readable now.
+
+        `nested` and `widths` (pixels of columns, by name) are for the page: how its table stands.
+        """
         if not name.strip():
             raise InvalidInput("the name of a view is blank", hint="name it, such as 'good ones'")
         checked_text(name, "the name of a view", 250)
         checked_text(description, "the description of a view", 5_000)
+        for column in widths:
+            checked_text(column, "the name of a column", 300)
         parse_filter(where)
         for each in (*order_by, *group_by):
             parse_order(each)
         with self.change() as tx:
             view = RunView(
-                name, where, experiment, state, columns, order_by, group_by, description, tx.actor, tx.now
+                name,
+                where,
+                experiment,
+                state,
+                columns,
+                order_by,
+                group_by,
+                description,
+                tx.actor,
+                tx.now,
+                nested,
+                widths,
             )
             tx.put(run_views, {"name": name, "view": view, "user": tx.actor, "updated": tx.now})
             tx.event("view.saved", f"view {name}", view)

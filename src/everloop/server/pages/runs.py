@@ -295,9 +295,25 @@ def view_address(view: RunView) -> str:
             "column": view.columns,
             "sort": view.order_by[0] if view.order_by else None,
             "group": view.group_by[0] if view.group_by else None,
+            "nest": "1" if view.nested else None,
+            "w": ",".join(f"{column}:{width}" for column, width in view.widths.items()) or None,
             "view": view.name,
         }
     )
+
+
+def widths_in(text: str) -> dict[str, int]:
+    """Widths of columns as the address has them; what is none is passed over.
+
+    >>> widths_in("params.a:b:120,Date:90,Name:wide")
+    {'params.a:b': 120, 'Date': 90}
+    """
+    pairs = (pair.rpartition(":") for pair in text.split(","))
+    return {
+        column: int(width)
+        for column, _, width in pairs
+        if column and len(column) <= 300 and width.isascii() and width.isdigit() and len(width) < 5
+    }
 
 
 def view_of(here: Address, saved: Sequence[RunView]) -> str:

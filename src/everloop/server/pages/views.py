@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
 from everloop.server.pages.run_columns import column_of
-from everloop.server.pages.runs import Wanted
+from everloop.server.pages.runs import Wanted, widths_in
 from everloop.workspace.workspace import Workspace
 
 
@@ -34,6 +34,8 @@ def save(request: Request, workspace: Workspace, form: dict[str, list[str]]) -> 
         [each for each in here.all("column") if column_of(each) is not None],
         wanted.order_by,
         [wanted.group_by] if wanted.group_by else [],
+        nested=wanted.nested,
+        widths=widths_in(here.get("w")),
     )
     return here.but({"view": name, "picked": None})
 
