@@ -1,8 +1,4 @@
-"""What starts a pipeline without anyone typing the command: times, events, files; and the rules that keep it from running away.
-
-Pure: what may be declared, which times are due, which of them are caught up. What sets a trigger off becomes a firing
-(`everloop.domain.firings`); `everloop.loop.triggers` acts.
-"""
+"""Declaring a trigger, and whether what was declared makes sense."""
 
 from __future__ import annotations
 
@@ -11,152 +7,36 @@ import string
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, overload
-from zoneinfo import ZoneInfo
-
-import msgspec
+from typing import Any, overload
 
 from everloop.domain import policies
 from everloop.domain.durations import Duration, duration
 from everloop.domain.monitors import Family
 from everloop.domain.names import checked_name
 from everloop.domain.references import Kind, Reference
-from everloop.domain.times import EPOCH, require_zone
-from everloop.errors import InvalidDefinition, InvalidInput, InvalidReference, nearest
+from everloop.domain.times import require_zone
+from everloop.domain.triggers.kinds import (
+    FACTS,
+    AlertFires,
+    AliasMoves,
+    ByHand,
+    CatchUp,
+    Cron,
+    Every,
+    FilesArrive,
+    NewData,
+    On,
+    Overlap,
+    PipelineEnds,
+    PipelineTrigger,
+)
+from everloop.domain.triggers.times import SHORTHANDS, cron_times
+from everloop.errors import InvalidDefinition, InvalidReference, nearest
 
-if TYPE_CHECKING:
-    from cronsim import CronSim
-
-Overlap = Literal["skip", "queue", "allow", "replace"]
-CatchUp = Literal["none", "latest", "all"]
 OVERLAPS: tuple[Overlap, ...] = ("skip", "queue", "allow", "replace")
 CATCH_UPS: tuple[CatchUp, ...] = ("none", "latest", "all")
 ENDS = ("finished", "failed", "interrupted", "any")
-
-ON_TIME = timedelta(minutes=5)
-"""A time that is looked at no later than this is on time: a busy machine misses nothing by a few seconds."""
-RECORDED = 100
-"""How many missed times are written down one by one; of older ones only their number."""
-COUNTED = 10_000
-"""How many of those older ones are counted before "at least" has to do."""
-MOST_IN_A_BACKFILL = 10_000
 SHORTEST_INTERVAL = timedelta(seconds=1)
-
-SHORTHANDS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-
-
-class Cron(msgspec.Struct, frozen=True, tag_field="kind", tag="cron"):
-    """Times by the clock of a place. Five fields, as cron has them."""
-
-    expression: str
-    zone: str = "UTC"
-
-
-class Every(msgspec.Struct, frozen=True, tag_field="kind", tag="interval"):
-    """Whole multiples of an interval since 1970 UTC: every process that looks finds the same times."""
-
-    seconds: float
-
-
-class NewData(msgspec.Struct, frozen=True, tag_field="kind", tag="data"):
-    """A new version of a dataset; of any below a folder when the name ends in ``/*``."""
-
-    name: str
-
-
-class AlertFires(msgspec.Struct, frozen=True, tag_field="kind", tag="alert"):
-    """An alert starts firing: of a family (``any``: of all), of an endpoint, with a finding of a monitor."""
-
-    family: str
-    endpoint: str = ""
-    monitor: str = ""
-
-
-class PipelineEnds(msgspec.Struct, frozen=True, tag_field="kind", tag="pipeline"):
-    """A run of another pipeline ended, with a status or with any."""
-
-    pipeline: str
-    status: str = "finished"
-
-
-class AliasMoves(msgspec.Struct, frozen=True, tag_field="kind", tag="alias"):
-    """An alias of a model means another version than before."""
-
-    model: str
-    alias: str
-
-
-class FilesArrive(msgspec.Struct, frozen=True, tag_field="kind", tag="files"):
-    """A file that a pattern names has arrived: its size stood still between two looks."""
-
-    pattern: str
-
-
-class ByHand(msgspec.Struct, frozen=True, tag_field="kind", tag="manual"):
-    """Only when somebody asks: a person, a script, CI after a push."""
-
-
-On = Cron | Every | NewData | AlertFires | PipelineEnds | AliasMoves | FilesArrive | ByHand
-
-FACTS: dict[type[msgspec.Struct], tuple[str, ...]] = {
-    Cron: ("scheduled",),
-    Every: ("scheduled",),
-    NewData: ("scheduled", "data", "name", "version"),
-    AlertFires: ("scheduled", "alert", "endpoint"),
-    PipelineEnds: ("scheduled", "run", "pipeline", "status"),
-    AliasMoves: ("scheduled", "model", "alias", "version"),
-    FilesArrive: ("scheduled", "file"),
-    ByHand: ("scheduled", "commit"),
-}
-"""What a firing knows, by what set it off: the fields of the templates in `params`."""
-
-
-class PipelineTrigger(msgspec.Struct, frozen=True):
-    """A declared trigger. It starts a pipeline (``module_or_file:name``), a retraining of a model by its policy, or a sweep of a
-    pipeline through the space that a file of the project declares."""
-
-    name: str
-    on: On
-    pipeline: str = ""
-    retrain: str = ""
-    params: dict[str, Any] = {}
-    executor: str = ""
-    overlap: Overlap = "skip"
-    catch_up: CatchUp = "latest"
-    catch_up_most: int = 10
-    debounce_seconds: float = 0.0
-    jitter_seconds: float = 0.0
-    start: datetime | None = None
-    end: datetime | None = None
-    sweep: str = ""
-    space: str = ""
-    trials: int = 0
-    jobs: int = 1
-
-    @property
-    def kind(self) -> str:
-        """``cron``, ``interval``, ``data``, ``alert``, ``pipeline``, ``alias``, ``files`` or ``manual``."""
-        return str(type(self.on).__struct_config__.tag)
-
-    @property
-    def is_timed(self) -> bool:
-        return isinstance(self.on, Cron | Every)
-
-    @property
-    def starts(self) -> str:
-        """What it starts, in words."""
-        if self.sweep:
-            return f"a sweep of {self.sweep}, {self.trials} trials"
-        return self.pipeline or f"a retraining of {self.retrain}"
 
 
 @overload
@@ -397,7 +277,7 @@ def _check_cron(name: str, on: Cron) -> None:
     if any(re.search(r"(?<![A-Za-z])[RH](?![A-Za-z])", field) for field in fields):
         raise _wrong(name, f"'{on.expression}' has a random field", "spread starts with jitter='10min'")
     try:
-        next(_cron(on, datetime(2000, 1, 1, tzinfo=UTC)))
+        next(cron_times(on, datetime(2000, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
         why = str(error) or "there is no such day"
         raise _wrong(
@@ -467,189 +347,8 @@ def _words(on: On) -> str:
     )
 
 
-def in_words(on: On) -> str:
-    """What sets it off, for people.
-
-    >>> in_words(Cron("30 2 * * *", "Europe/Paris")), in_words(Every(900)), in_words(NewData("raw/*"))
-    ('30 2 * * * Europe/Paris', 'every 15min', 'a new version of raw/*')
-    """
-    match on:
-        case Cron(expression, zone):
-            return f"{expression} {zone}"
-        case Every(seconds):
-            return f"every {_length(seconds)}"
-        case NewData(name):
-            return f"a new version of {name}"
-        case AlertFires(family, endpoint, monitor):
-            of = f" of {endpoint}" if endpoint else ""
-            return f"an alert ({family}){of}{f' by {monitor}' if monitor else ''}"
-        case PipelineEnds(pipeline, status):
-            return f"{pipeline} {'ended' if status == 'any' else status}"
-        case AliasMoves(model, alias):
-            return f"{model}@{alias} moved"
-        case FilesArrive(pattern):
-            return f"files {pattern}"
-        case ByHand():
-            return "by hand"
-
-
-def _length(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
-
-
-# Times
-
-
-def next_time(made: PipelineTrigger, after: datetime) -> datetime | None:
-    """The next time after an instant, in UTC; None for a trigger that is not about times, or that has ended.
-
-    >>> nightly = trigger("n", pipeline="a:b", cron="30 2 * * *", zone="Europe/Paris")
-    >>> next_time(nightly, datetime(2026, 3, 28, 12, tzinfo=UTC)).isoformat()  # 02:30 does not exist on the 29th
-    '2026-03-29T01:00:00+00:00'
-    """
-    if not made.is_timed:
-        return None
-    if made.start is not None and after < made.start:
-        after = made.start - timedelta(microseconds=1)
-    found = next(_forward(made.on, after))
-    return None if made.end is not None and found > made.end else found
-
-
-def times_between(made: PipelineTrigger, since: datetime, until: datetime) -> Iterator[datetime]:
-    """Its times from `since` to `until`, both included, in order. Whether the trigger rested then does not count."""
-    for each in _forward(made.on, since - timedelta(microseconds=1)):
-        if each > until:
-            return
-        yield each
-
-
-def _forward(on: On, after: datetime) -> Iterator[datetime]:
-    if isinstance(on, Every):
-        step = timedelta(seconds=on.seconds)
-        number = (after - EPOCH) // step + 1
-        while True:
-            yield EPOCH + number * step
-            number += 1
-    assert isinstance(on, Cron)
-    for each in _cron(on, after):
-        yield each.astimezone(UTC)
-
-
-def _backward(on: On, until: datetime) -> Iterator[datetime]:
-    """Times at or before an instant, the newest first."""
-    if isinstance(on, Every):
-        step = timedelta(seconds=on.seconds)
-        number = (until - EPOCH) // step
-        while True:
-            yield EPOCH + number * step
-            number -= 1
-    assert isinstance(on, Cron)
-    minute = until.replace(second=0, microsecond=0) + timedelta(
-        minutes=1
-    )  # cron's own reverse leaves `until` out
-    for each in _cron(on, minute, reverse=True):
-        yield each.astimezone(UTC)
-
-
-def _cron(on: Cron, moment: datetime, *, reverse: bool = False) -> CronSim:
-    from cronsim import CronSim
-
-    expression = SHORTHANDS.get(on.expression, on.expression)
-    return CronSim(expression, moment.astimezone(ZoneInfo(on.zone)), reverse=reverse)
-
-
 @cache
 def _zones() -> set[str]:
     from zoneinfo import available_timezones
 
     return available_timezones()
-
-
-class DueTime(msgspec.Struct, frozen=True):
-    """A time that has come. `missed`: why nothing starts for it; empty: something does. `late`: it is made up for."""
-
-    scheduled: datetime
-    missed: str = ""
-    late: bool = False
-
-
-def due_times(made: PipelineTrigger, since: datetime, now: datetime) -> list[DueTime]:
-    """The times after `since` and up to `now`, in order: which start something, and which are missed.
-
-    Whatever passed, at most one starts (`catch_up_most` with ``all``): a machine that was off for days does not start them all.
-
-    >>> hourly = trigger("h", pipeline="a:b", cron="@hourly")
-    >>> off = due_times(hourly, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
-    >>> len(off), [each.scheduled.hour for each in off if not each.missed]
-    (72, [0])
-    """
-    if not made.is_timed:
-        return []
-    first = since if made.start is None else max(since, made.start - timedelta(microseconds=1))
-    last = now if made.end is None else min(now, made.end)
-    if last <= first:
-        return []
-    most = max(RECORDED, made.catch_up_most)
-    backward = iter(_backward(made.on, last))
-    found: list[datetime] = []
-    earlier = 0
-    for each in backward:
-        if each <= first:
-            break
-        if len(found) < most:
-            found.append(each)
-        else:
-            earlier += 1
-            if earlier >= COUNTED:
-                break
-    found.reverse()
-    allowed = made.catch_up_most if made.catch_up == "all" else 1
-    if made.catch_up == "none" and found and now - found[-1] > ON_TIME:
-        allowed = 0
-    kept = set(found[len(found) - min(allowed, len(found)) :])
-    reasons = {
-        "none": "nobody looked in time, and it does not catch up",
-        "latest": "nobody looked in time; only the latest is made up for",
-        "all": f"nobody looked in time; no more than {made.catch_up_most} are made up for",
-    }
-    told = [
-        DueTime(each, "" if each in kept else reasons[made.catch_up], late=now - each > ON_TIME)
-        for each in found
-    ]
-    if earlier and told:
-        number = f"at least {earlier:,}" if earlier >= COUNTED else f"{earlier:,}"
-        told[0] = msgspec.structs.replace(told[0], missed=f"{told[0].missed}; and {number} before it")
-    return told
-
-
-def is_active(made: PipelineTrigger, moment: datetime) -> bool:
-    """Whether a moment is within a trigger's start and end.
-
-    >>> is_active(trigger("t", pipeline="a:b", end=datetime(2026, 1, 1, tzinfo=UTC)), datetime(2026, 1, 2, tzinfo=UTC))
-    False
-    """
-    return (made.start is None or moment >= made.start) and (made.end is None or moment <= made.end)
-
-
-def backfill_times(made: PipelineTrigger, since: datetime, until: datetime) -> list[datetime]:
-    """The times of a backfill. Raises InvalidInput where there are none, or more than 10,000."""
-    if not made.is_timed:
-        raise InvalidInput(
-            f"trigger '{made.name}' has no times to go through: it is set off by {in_words(made.on)}",
-            hint="a backfill needs a trigger with cron or every",
-        )
-    found = list(islice(times_between(made, since, until), MOST_IN_A_BACKFILL + 1))
-    if len(found) > MOST_IN_A_BACKFILL:
-        raise InvalidInput(
-            f"trigger '{made.name}' has more than {MOST_IN_A_BACKFILL:,} times from {since} to {until}",
-            hint="take a shorter range",
-        )
-    if not found:
-        raise InvalidInput(
-            f"trigger '{made.name}' has no time from {since} to {until}",
-            hint=f"it comes at {in_words(made.on)}",
-        )
-    return found
