@@ -187,7 +187,6 @@ def test_rows_that_pandera_drops_go_into_quarantine(workspace: LocalWorkspace) -
     st.sampled_from(["a", "^a", "a$", r"a\.", "[ab]+", "(?:a|b){2}", "a|b$", "^[^a]*$", "."]),
     st.text("ab.\n", max_size=4),
 )
-@settings(max_examples=300)
 def test_a_pattern_for_re2_matches_what_pythons_does(given_pattern: str, text: str) -> None:
     written, dialect = pattern(given_pattern)
     assert dialect == "re2"

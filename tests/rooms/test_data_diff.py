@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from everloop.cli.main import main
@@ -238,7 +238,6 @@ def plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple("NaN" if cell != cell else cell + 0.0 if isinstance(cell, float) else cell for cell in row)
 
 
-@settings(max_examples=120)
 @given(tables, tables, tables)
 def test_content_differs_as_multisets(first: list[Any], second: list[Any], both: list[Any]) -> None:
     with connection() as con:
@@ -251,7 +250,6 @@ def test_content_differs_as_multisets(first: list[Any], second: list[Any], both:
         )
 
 
-@settings(max_examples=200)
 @given(tables, tables, tables)
 def test_keys_differ_as_a_plain_comparison_says(first: list[Any], second: list[Any], both: list[Any]) -> None:
     def rows_by_key(rows: list[Any]) -> dict[Any, list[tuple[Any, ...]]]:

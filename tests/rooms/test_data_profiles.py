@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import everloop as ev
@@ -307,7 +307,6 @@ rows = st.fixed_dictionaries(
 SCHEMA = pa.schema([("x", pa.float64()), ("n", pa.int64()), ("t", pa.string())])
 
 
-@settings(max_examples=60)
 @given(st.lists(st.lists(rows, max_size=12), min_size=1, max_size=4))
 def test_profiles_of_parts_add_up(parts: list[list[dict[str, object]]]) -> None:
     def of(some: list[dict[str, object]]) -> TableSketch:

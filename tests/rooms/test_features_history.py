@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import everloop as ev
@@ -144,7 +144,6 @@ views = st.builds(
 
 
 @given(views, some_rows, some_questions, st.integers(0, 40), st.integers(0, 40))
-@settings(max_examples=120)
 def test_history_is_what_a_slow_loop_says(
     declared: FeatureView,
     rows: list[dict[str, Any]],
@@ -169,7 +168,6 @@ def test_history_is_what_a_slow_loop_says(
 
 
 @given(views, some_rows, some_questions, st.integers(0, 1000))
-@settings(max_examples=60)
 def test_no_row_sees_its_future(
     declared: FeatureView, rows: list[dict[str, Any]], questions: list[dict[str, Any]], seed: int
 ) -> None:

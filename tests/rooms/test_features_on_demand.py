@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import everloop as ev
@@ -95,7 +95,6 @@ SCHEMA = pa.schema([(each.column, ARROW[each.type]) for each in by_sql.columns])
 
 
 @given(rows)
-@settings(max_examples=60)
 def test_a_row_alone_and_among_others_in_sql_and_in_python_is_one_thing(listed: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(listed, SCHEMA)
     answers = ready(by_sql).compute(table)

@@ -40,7 +40,6 @@ def everloop(
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Everloop]:
     """Runs a command: its JSON (with the exit code, when that is not 0), or with `text` what it prints."""
-    workspace.project.mkdir(parents=True)
     (workspace.project / "typed_flow.py").write_text(DEFINITIONS)
     monkeypatch.chdir(workspace.project)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from everloop.data.tables.row_digests import combined, row_digest
@@ -127,13 +127,11 @@ def by_the_book(table: pa.Table) -> str:
     return "".join(f"{each:016x}" for each in parts)
 
 
-@settings(max_examples=150)
 @given(table=tables())
 def test_it_is_the_documented_formula(table: pa.Table) -> None:
     assert row_digest(table) == by_the_book(table)
 
 
-@settings(max_examples=100)
 @given(table=tables(), data=st.data())
 def test_neither_order_nor_layout_matters(table: pa.Table, data: st.DataObject) -> None:
     digest = row_digest(table)
@@ -146,7 +144,6 @@ def test_neither_order_nor_layout_matters(table: pa.Table, data: st.DataObject) 
     assert combined(row_digest(table.slice(0, cut)), row_digest(table.slice(cut))) == digest
 
 
-@settings(max_examples=100)
 @given(table=tables(), other=tables())
 def test_other_rows_have_another_digest(table: pa.Table, other: pa.Table) -> None:
     def plain(each: pa.Table) -> tuple[Any, ...]:
