@@ -272,7 +272,7 @@ class SearchAgrees:
         seen = filled(tracking)
         everything = {each.detail.run.run_id for each in seen}
 
-        @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+        @settings(suppress_health_check=[HealthCheck.too_slow])
         @given(filters)
         @example("metrics.model - metrics.lr != 0")
         @example("metrics.model / metrics.lr != 1 or not metrics.lr * 2 <= metrics.model")
