@@ -61,18 +61,29 @@ class Story:
 
     def months_arrive(self) -> None:
         what = """Flights from New York come month by month. Each month is appended as a new version of a dataset; what was there
-        is not stored again. February comes from a careless export: the checks put its bad rows aside, by name."""
+        is not stored again. A contract says which checks every version must pass: February comes from a careless export, and its
+        bad rows are put aside, by name."""
         command = (
-            "everloop data add arriving/2013-02.parquet --name flights --append --checks definitions/data.py"
+            "everloop data contract bind flights --checks definitions/data.py && "
+            "everloop data add arriving/2013-02.parquet --name flights --append"
         )
         with self.tell.step("Months arrive", what, command) as step:
             subprocess.run([sys.executable, "months.py", ARRIVING], check=True)
             data = self.ws.data
-            data.add(ARRIVING / "airports.parquet", "airports", checks=checks.airports)
-            weather = data.add(ARRIVING / "weather.parquet", "weather", checks=checks.weather)
+            bound = [data.bind(suite) for suite in (checks.airports, checks.weather, checks.flights)]
+            promised = ", ".join(f"{each.pattern} ({len(each.suite.checks)} checks)" for each in bound)
+            step.saw(f"under contract: {promised}")
+            data.add(ARRIVING / "airports.parquet", "airports")
+            weather = data.add(ARRIVING / "weather.parquet", "weather")
             wind = ev.data(weather.quarantine).to_arrow()
             step.saw(
                 f"weather: {weather.rows:,} hours; {weather.quarantined_rows} set aside: a wind of {wind['wind_speed'][0].as_py():,.0f} mph"
+            )
+            profile = data.profile(weather.reference)
+            holes = max(profile.columns, key=lambda each: each.missing)
+            step.saw(
+                f"profile: {len(profile.columns)} columns; {holes.name} is missing in {holes.missing:.0%}; "
+                "everloop data datasheet weather"
             )
             for name in FIRST_QUARTER:
                 self._arrives(name, step)
@@ -90,7 +101,7 @@ class Story:
 
     def _add(self, month: str):
         file, message = ARRIVING / f"{month}.parquet", f"flights of {month}"
-        return self.ws.data.add(file, "flights", message=message, append=True, checks=checks.flights)
+        return self.ws.data.add(file, "flights", message=message, append=True)
 
     # 2
 
