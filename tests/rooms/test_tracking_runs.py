@@ -8,6 +8,7 @@ import sys
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.support.workspaces import FakeClock
 from everloop.client import runs as ev
 from everloop.domain.consumption import note
 from everloop.domain.runs import Owner, Shipped
-from everloop.errors import Conflict, Corrupted, PermissionDenied, Unavailable
+from everloop.errors import Conflict, Corrupted, InvalidInput, PermissionDenied, Unavailable
 from everloop.governance.identity import Actor, Role, acting_as
 from everloop.tracking import checkpoints, places, records
 from everloop.tracking.blocks import Points, Summary, decode, encode
@@ -397,3 +398,30 @@ def test_workspace_folder_holds_no_journal_after_a_run(
     with tracking.start():
         pass
     assert workspace.governance.verify().ok
+
+
+def test_what_is_of_the_wrong_kind_is_said_so_and_logs_nothing(workspace: LocalWorkspace) -> None:
+    tracking: Tracking = workspace.tracking
+    anything: Any = object()
+    with tracking.start() as run:
+        for call in (
+            lambda: run.log_metrics([1.0]),  # type: ignore[arg-type]
+            lambda: run.log_params("alpha"),  # type: ignore[arg-type]
+            lambda: run.set_tags(["owner"]),  # type: ignore[arg-type]
+            lambda: run.log_params({"a.b": 1, "a": {"b": 2}}),
+            lambda: run.log_metric("loss", 1.0, step=1.5),  # type: ignore[arg-type]
+            lambda: run.log_metric("loss", 1.0, timestamp=5),  # type: ignore[arg-type]
+            lambda: run.log_points("loss", ["a"]),  # type: ignore[list-item]
+            lambda: run.log_points("loss", [1.0, 2.0], steps=[0.5, 1.5]),  # type: ignore[list-item]
+            lambda: run.log_dict({"a": anything}, "a.json"),
+            lambda: tracking.start(name=anything),
+            lambda: tracking.start(experiment=anything),
+        ):
+            with pytest.raises(InvalidInput):
+                call()
+        run.log_metric("loss", 1.0, step=3.0)  # type: ignore[arg-type]
+    record = tracking.run(run.run_id)
+    assert (record.params, record.tags, record.metrics) == ({}, {}, {"loss": 1.0})
+    assert run.history("loss")["step"].to_pylist() == [3]
+    assert not run.artifacts()
+    assert len(tracking.search().runs) == 1

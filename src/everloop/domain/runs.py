@@ -281,7 +281,9 @@ def checked_key(key: str, what: str) -> str:
 
 
 def checked_text(value: str, what: str, limit: int) -> str:
-    """Return `value` if a ledger can keep it: not too long, no NUL, whole characters."""
+    """Return `value` if a ledger can keep it: a text, not too long, no NUL, whole characters."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} is not a text: {value!r}", hint="give it in quotes")
     if len(value) > limit:
         raise TooLarge(f"{what} has {len(value)} characters", hint=f"at most {limit}; log it as an artifact")
     if "\0" in value:
@@ -313,17 +315,24 @@ def checked_artifact_path(path: str) -> str:
 
 
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Parameters as text, nested mappings as ``outer.inner``.
+    """Parameters as text, nested mappings as ``outer.inner``. Raises InvalidInput where two of them have one name.
 
     >>> flat_params({"alpha": 0.5, "model": {"depth": 3, "kind": None}})
     {'alpha': '0.5', 'model.depth': '3', 'model.kind': 'None'}
     """
     flat: dict[str, str] = {}
     for key, value in params.items():
-        if isinstance(value, Mapping):
-            flat |= flat_params(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
+        inner = (
+            flat_params(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": str(value)}
+        )
+        for name, text in inner.items():
+            if flat.setdefault(name, text) != text:
+                raise InvalidInput(
+                    f"the parameter {name} is given twice, as '{flat[name]}' and '{text}'",
+                    hint="rename one of them",
+                )
     return flat
 
 

@@ -7,7 +7,6 @@ import sys
 import threading
 import time as system_time
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -22,23 +21,29 @@ from everloop.domain.runs import (
     FAILED,
     FINISHED,
     INTERRUPTED,
-    MAX_PARAM,
-    MAX_TAG,
     CheckpointRecord,
     RunRecord,
     checked_key,
-    checked_text,
-    flat_params,
 )
-from everloop.domain.times import from_micros, micros, require_zone, system_clock
+from everloop.domain.times import from_micros, micros, system_clock
 from everloop.errors import Conflict, EverloopError, InvalidInput, NotFound, StorageError, Unavailable
 from everloop.governance.audit import Governance
 from everloop.tracking import checkpoints, machine, output, records, showing
 from everloop.tracking.errands import Errand
+from everloop.tracking.given import (
+    LEAST_STEP,
+    MOST_STEP,
+    column_of,
+    moment_of,
+    named,
+    number_of,
+    param_texts,
+    step_of,
+    tag_texts,
+)
 from everloop.tracking.leftbehind import journal_folder
 from everloop.tracking.places import place
 from everloop.tracking.runfiles import RunFiles
-from everloop.tracking.secrets import MASK, masked_params
 from everloop.tracking.shipping import RunJournal
 
 if TYPE_CHECKING:
@@ -48,8 +53,6 @@ if TYPE_CHECKING:
 
 _POINTS_IN_A_RECORD = 100_000
 _encode, _POINT = records.encode, records.POINT
-_LEAST, _MOST = -(2**63), 2**63 - 1
-"""Steps are 64-bit integers, and the one after any step must be one too."""
 
 _active: ContextVar[tuple["Run", ...]] = ContextVar("everloop_runs", default=())
 
@@ -159,26 +162,27 @@ class Run(RunFiles):
         The last point sent once more (same step, time and value) is one point."""
         if step is None or key not in self._steps:
             step = self._step(key, step)
-        elif type(step) is not int or not _LEAST <= step < _MOST:
-            step = _whole(key, step)
+        elif type(step) is not int or not LEAST_STEP <= step < MOST_STEP:
+            step = step_of(key, step)
         if type(value) is not float:
-            value = _number(key, value)
-        time = self._now() if timestamp is None else micros(require_zone(timestamp, "the timestamp"))
+            value = number_of(key, value)
+        time = self._now() if timestamp is None else moment_of(timestamp)
         (self._journal or self._open()).append(_encode((_POINT, key, value, step, time)))
 
     def log_metrics(
         self, metrics: Mapping[str, float], step: int | None = None, timestamp: datetime | None = None
     ) -> None:
         """One point of each of several metrics, in one record: all of them are kept or none."""
+        given = named(metrics, "metrics")
         values = {
-            key: value if type(value) is float else _number(key, value) for key, value in metrics.items()
+            key: value if type(value) is float else number_of(key, value) for key, value in given.items()
         }
         known = self._steps
         if step is None or not known.keys() >= values.keys():
             steps: Any = [self._step(key, step) for key in values]
         if step is not None:
-            steps = _whole("", step)
-        time = self._now() if timestamp is None else micros(require_zone(timestamp, "the timestamp"))
+            steps = step_of("", step)
+        time = self._now() if timestamp is None else moment_of(timestamp)
         if values:
             self._append(records.encode((records.POINTS, values, steps, time)))
 
@@ -196,17 +200,17 @@ class Run(RunFiles):
         if count == 0:
             return
         start = self._step(key, None if steps is None else int(max(steps)))
-        numbers = np.asarray(values, "<f8")
+        numbers = column_of(key, values, "<f8")
         if steps is None:
             with self._next:
                 self._steps[key] = start + count
         step_column = (
-            np.arange(start, start + count, dtype="<i8") if steps is None else np.asarray(steps, "<i8")
+            np.arange(start, start + count, dtype="<i8") if steps is None else column_of(key, steps, "<i8")
         )
         if times is None:
             time_column = np.full(count, self._now(), "<i8")
         else:
-            time_column = np.asarray([micros(require_zone(each, "the timestamp")) for each in times], "<i8")
+            time_column = np.asarray([moment_of(each) for each in times], "<i8")
         if not numbers.shape == step_column.shape == time_column.shape == (count,):
             raise InvalidInput(
                 "values, steps and times differ in length", hint="give one step and one time for each value"
@@ -494,7 +498,7 @@ class Run(RunFiles):
         with self._next:
             if key not in self._steps:
                 self._steps[checked_key(key, "metric")] = 0
-            step = self._steps[key] if given is None else _whole(key, given)
+            step = self._steps[key] if given is None else step_of(key, given)
             self._steps[key] = step + 1
             return step
 
@@ -517,56 +521,6 @@ os.register_at_fork(after_in_child=_let_go_after_fork)
 def _outputs_here() -> list[output.Listener]:
     """Of the runs that are open in this thread or task, those that record what is printed."""
     return [run._output for run in _active.get() if run._output is not None]
-
-
-def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as they are kept: as text, nested ones by their path, secrets masked, what is too long cut with a warning.
-    Raises InvalidInput for a key or a text that cannot be kept."""
-    given = {key: _cut(value, MAX_PARAM, f"parameter {key}") for key, value in flat_params(params).items()}
-    texts = masked_params(given)
-    for key, value in texts.items():
-        checked_text(value, f"the parameter {checked_key(key, 'parameter')}", MAX_PARAM)
-        if value != given[key]:
-            warnings.warn(
-                f"the parameter {key} is a secret by its name, or holds one: {MASK} is kept",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-    return texts
-
-
-def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as they are kept: as text, what is too long cut with a warning. Raises InvalidInput as `param_texts` does."""
-    texts = {key: _cut(str(value), MAX_TAG, f"tag {key}") for key, value in tags.items()}
-    for key, value in texts.items():
-        checked_text(value, f"the tag {checked_key(key, 'tag')}", MAX_TAG)
-    return texts
-
-
-def _number(key: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(
-            f"the metric {key} is {value!r}, which is not a number", hint="log text with set_tags or log_text"
-        ) from None
-
-
-def _whole(key: str, step: Any) -> int:
-    try:
-        number = int(step)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(f"the step {step!r} of the metric {key} is not a whole number") from None
-    if not _LEAST <= number < _MOST:
-        raise InvalidInput(f"the step {step!r} of the metric {key} does not fit in 64 bits")
-    return number
-
-
-def _cut(text: str, limit: int, what: str) -> str:
-    if len(text) <= limit:
-        return text
-    warnings.warn(f"the {what} has {len(text)} characters; {limit} are kept", RuntimeWarning, stacklevel=4)
-    return text[:limit]
 
 
 def _system_micros() -> int:

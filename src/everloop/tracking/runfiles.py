@@ -65,7 +65,14 @@ class RunFiles:
         """Keep a dict, a list or a msgspec Struct as a JSON file."""
         import msgspec
 
-        return self.log_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2), path)
+        try:
+            text = msgspec.json.encode(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidInput(
+                f"{path} cannot be written as JSON: {error}",
+                hint="keep it with log_text, log_table or log_bytes",
+            ) from None
+        return self.log_bytes(msgspec.json.format(text, indent=2), path)
 
     def log_table(self, table: Any, path: str, *, append: bool = False) -> ArtifactRecord:
         """Keep a table: an Arrow table, a pandas frame, or a dict of columns. `path` ends in ``.parquet``, or in ``.json`` for

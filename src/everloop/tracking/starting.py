@@ -19,9 +19,10 @@ from everloop.errors import Conflict, EverloopError, StorageError, Unavailable
 from everloop.governance.identity import current_actor
 from everloop.tracking.capture import capture, forget_stored
 from everloop.tracking.errands import BEGIN, Errand, Spool
+from everloop.tracking.given import param_texts, tag_texts
 from everloop.tracking.leftbehind import journal_folder
 from everloop.tracking.places import this_process
-from everloop.tracking.run import Run, active_run, param_texts, tag_texts
+from everloop.tracking.run import Run, active_run
 
 if TYPE_CHECKING:
     from everloop.store.objects import Objects

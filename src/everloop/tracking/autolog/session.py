@@ -11,7 +11,8 @@ from everloop.errors import InvalidInput
 from everloop.tracking import records
 from everloop.tracking.autolog.options import Options
 from everloop.tracking.autolog.patches import inside, safely
-from everloop.tracking.run import Run, active_run, param_texts
+from everloop.tracking.given import param_texts
+from everloop.tracking.run import Run, active_run
 
 if TYPE_CHECKING:
     from everloop.tracking.tracking import Tracking
