@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import random
 import subprocess
@@ -108,6 +109,37 @@ class TestScikit:
         assert {each.path for each in run.artifacts()} >= {"estimator.html", "training_confusion_matrix.json"}
         assert not run.artifacts("model")
         assert tracking.datasets_of([run.run_id]) == {}
+
+    def test_what_the_features_count_is_kept_as_tables(self, tracking: Tracking) -> None:
+        def table(run: Run, path: str) -> dict[str, list[Any]]:
+            found = json.loads(run.read_artifact(path))
+            return dict(zip(found["columns"], map(list, zip(*found["data"], strict=True)), strict=True))
+
+        import pyarrow as pa
+
+        ev.autolog(log_models=False)
+        forest = GridSearchCV(
+            RandomForestClassifier(n_estimators=5, random_state=0), {"max_depth": [2]}, cv=2
+        )
+        with ev.start_run() as run:
+            forest.fit(X, Y)
+        importance = table(run, "feature_importance.json")
+        expected = forest.best_estimator_.feature_importances_
+        assert importance["importance"] == sorted(expected.tolist(), reverse=True)
+        assert importance["feature"][0] == f"x{expected.argmax()}"
+        frame = pa.table({name: X[:, at] for at, name in enumerate("abcde")}).to_pandas()
+        with ev.start_run() as run:
+            model = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, Y % 3)
+        linear = table(run, "coefficients.json")
+        named = dict(zip("abcde", model[-1].coef_[0].tolist(), strict=True))
+        assert dict(zip(linear["feature"], linear["coefficient"], strict=True)) == named
+        assert linear["feature"][0] == max(named, key=lambda name: abs(named[name]))
+        with ev.start_run() as run:
+            SGDClassifier(random_state=0).fit(X, np.arange(len(X)) % 3)
+        assert list(table(run, "coefficients.json"))[1:] == [f"coefficient of {each}" for each in range(3)]
+        with ev.start_run() as run:
+            KMeans(2, n_init=1).fit(X)
+        assert not [each for each in run.artifacts() if each.path.endswith((".json", ".png"))]
 
     def test_what_is_done_with_predictions_goes_to_the_run_of_their_model(self, tracking: Tracking) -> None:
         ev.autolog(log_models=False)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from everloop.tracking.autolog.boosting import measured_by_fit
+from everloop.tracking.autolog.importance import keep_importance
 from everloop.tracking.autolog.options import Options, wanted
 from everloop.tracking.autolog.patches import inside, on_undo, replace, safely, when_imported, within
 from everloop.tracking.autolog.scikit_results import confusion, search_results, training_metrics
@@ -127,6 +128,7 @@ def _after(session: Session, estimator: Any, data: Any, labels: Any, weights: An
     for key, values in (safely(lambda: measured_by_fit(estimator), "reading the rounds") or {}).items():
         session.run.log_points(key, values)
     safely(lambda: confusion(session.run, estimator, data, labels), "the confusion matrix")
+    safely(lambda: keep_importance(session.run, estimator, data), "what the features count")
     safely(lambda: _keep_html(session.run, estimator), "the estimator's diagram")
     example = safely(lambda: _head(data), "taking an example")
     kept = estimator
