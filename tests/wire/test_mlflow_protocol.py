@@ -388,3 +388,71 @@ class TestFiles:
         assert wire.get("/api/2.0/mlflow/artifacts/list", run_id=run) == {
             "root_uri": f"mlflow-artifacts:/0/{run}/artifacts"
         }
+
+
+class TestAsMlflowsServer:
+    """Answers that a walk through every method of MLflow's client, against `mlflow server` beside us, showed to differ."""
+
+    def test_in_tracking(self, wire: Wire) -> None:
+        api = "/api/2.0/mlflow"
+        for path, asked in (
+            ("experiments/get-by-name", {"experiment_name": ""}),
+            ("metrics/get-history", {"run_id": wire.run(), "metric_key": ""}),
+        ):
+            status, code, message = wire.refused("GET", f"{api}/{path}", params=asked)
+            assert (status, code) == (400, "INVALID_PARAMETER_VALUE")
+            assert "Missing value for required parameter" in message
+        found = wire.refused("POST", f"{RUNS}/search", json={"experiment_ids": ["0", "abc"]})
+        assert found[:2] == (400, "INVALID_PARAMETER_VALUE")
+        found = wire.refused("GET", f"{api}/experiments/get", params={"experiment_id": "-1"})
+        assert found[:2] == (404, "RESOURCE_DOES_NOT_EXIST")
+        # What `MlflowClient.create_run` sends: its user is no tag, so no column of a table of runs.
+        run = wire.run(user_id="unknown", run_name="by hand")
+        wire.post(f"{RUNS}/log-batch", run_id=run, tags=[{"key": "t", "value": v} for v in ("first", "last")])
+        data = wire.get(f"{RUNS}/get", run_id=run)["run"]["data"]
+        assert {each["key"]: each["value"] for each in data["tags"]} == {
+            "mlflow.runName": "by hand",
+            "t": "last",
+        }
+        point = {"run_id": run, "key": "m", "value": 1, "timestamp": 1, "model_id": f"m-{'0' * 32}"}
+        assert wire.refused("POST", f"{RUNS}/log-metric", json=point)[0] == 404
+        assert wire.get(f"{api}/metrics/get-history", run_id=run, metric_key="m") == {}
+
+    def test_in_the_registry(self, wire: Wire) -> None:
+        api = "/api/2.0/mlflow"
+        wire.post(f"{api}/registered-models/create", name="delay")
+        newest = {"name": "delay", "alias": "latest"}
+        refused = wire.refused("GET", f"{api}/registered-models/alias", params=newest)
+        assert refused == (400, "INVALID_PARAMETER_VALUE", "Registered model alias latest not found.")
+        for _ in range(3):
+            made = wire.post(f"{api}/model-versions/create", name="delay", source="s3://bucket/model")
+            assert made["model_version"]["description"] == ""  # a client would make None of what is left out
+        wire.http.request("DELETE", f"{api}/model-versions/delete", json={"name": "delay", "version": "3"})
+        found = wire.get(f"{api}/registered-models/alias", **newest)
+        assert found["model_version"]["version"] == "2"
+
+    def test_traces_of_mlflow_2(self, wire: Wire) -> None:
+        api = "/api/2.0/mlflow/traces"
+        begun = wire.post(
+            api,
+            experiment_id="0",
+            timestamp_ms=1_700_000_000_000,
+            request_metadata=[{"key": "mlflow.traceInputs", "value": '{"x": 1}'}],
+            tags=[{"key": "mlflow.traceName", "value": "answer"}],
+        )["trace_info"]
+        assert begun["status"] == "IN_PROGRESS"
+        assert "execution_time_ms" not in begun
+        named = f"{api}/{begun['request_id']}"
+        ended = {"status": "OK", "tags": [{"key": "more", "value": "yes"}]}
+        early = wire.refused("PATCH", named, json=ended | {"timestamp_ms": 1})
+        assert early[:2] == (400, "INVALID_PARAMETER_VALUE")
+        assert wire.http.patch(named, json=ended | {"timestamp_ms": 1_700_000_000_250}).status_code == 200
+        found = wire.get(f"{named}/info")["trace_info"]
+        assert (found["status"], found["execution_time_ms"]) == ("OK", 250)
+        tags = {each["key"]: each["value"] for each in found["tags"]}
+        where = f"mlflow-artifacts:/0/traces/{begun['request_id']}/artifacts"
+        assert tags == {"mlflow.artifactLocation": where, "mlflow.traceName": "answer", "more": "yes"}
+        assert wire.get(api, experiment_ids=["0"], filter="name = 'answer'")["traces"] == [found]
+        (trace,) = wire.workspace.tracking.search_traces(["0"]).traces  # as on our pages
+        assert (trace.duration, trace.request) == (250_000, '{"x": 1}')
+        assert wire.refused("GET", f"{api}/tr-{'0' * 32}/info")[:2] == (404, "RESOURCE_DOES_NOT_EXIST")

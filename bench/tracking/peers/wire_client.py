@@ -1,4 +1,4 @@
-"""The calls that `bench_wire` times, through MLflow's own client. Prints one JSON object of operations a second.
+"""The calls that `bench_wire` times, through MLflow's own client. Prints a line of JSON for each operation when it is done.
 
 python wire_client.py URL SECONDS
 """
@@ -15,17 +15,21 @@ import mlflow
 from mlflow.entities import Metric, Param
 
 
-def rate(seconds, operation, weight=1):
-    """How often an operation runs in a second, and the client's own processor time for one, in milliseconds."""
+def rate(name, seconds, operation, weight=1):
+    """How often an operation runs in a second, how many calls that were, and the client's own processor time for one, in
+    milliseconds."""
     operation(0)  # the connection, and what is imported on first use
     done, begin, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - begin < seconds:
         done += 1
         operation(done)
-    return {
+    told = {
+        "name": name,
+        "calls": done + 1,
         "rate": done * weight / (time.perf_counter() - begin),
         "client_ms": (time.process_time() - cpu) / done * 1000,
     }
+    print(json.dumps(told), flush=True)
 
 
 def main(url, seconds):
@@ -48,20 +52,14 @@ def main(url, seconds):
         )
         client.set_terminated(made)
 
-    told = {
-        "log_metric, calls": rate(seconds, lambda step: client.log_metric(run, "loss", 0.5, step=step)),
-        "log_param, calls": rate(seconds, lambda number: client.log_param(run, f"p{number}", number)),
-        "log_batch of 1,000, metrics": rate(seconds, batch, 1000),
-        "run with 10 params and 10 metrics": rate(seconds, whole_run),
-        "get_run": rate(seconds, lambda _: client.get_run(run)),
-        "search_runs, 100 by a metric": rate(
-            seconds,
-            lambda _: client.search_runs(
-                [experiment], "metrics.m1 > 3", order_by=["metrics.m1"], max_results=100
-            ),
-        ),
-    }
-    print(json.dumps(told))
+    print(json.dumps({"name": "ready"}), flush=True)
+    rate("log_metric, calls", seconds, lambda step: client.log_metric(run, "loss", 0.5, step=step))
+    rate("log_param, calls", seconds, lambda number: client.log_param(run, f"p{number}", number))
+    rate("log_batch of 1,000, metrics", seconds, batch, 1000)
+    rate("run with 10 params and 10 metrics", seconds, whole_run)
+    rate("get_run", seconds, lambda _: client.get_run(run))
+    best = {"filter_string": "metrics.m1 > 3", "order_by": ["metrics.m1"], "max_results": 100}
+    rate("search_runs, 100 by a metric", seconds, lambda _: client.search_runs([experiment], **best))
 
 
 if __name__ == "__main__":

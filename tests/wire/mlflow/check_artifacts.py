@@ -1,5 +1,6 @@
 """Artifacts: files, folders, text, dictionaries, figures, images, tables; their names; what may not be reached."""
 
+import base64
 import http.client
 import json
 import os
@@ -14,9 +15,12 @@ NAMES = ["plain.txt", "with space.txt", "ünïcödé ☃.txt", "100%.txt", "رح
 
 
 def ask(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """A request as it stands, with nothing made neat on the way."""
+    """A request as it stands, with nothing made neat on the way; with the login that the client has."""
     parts = urlsplit(os.environ["MLFLOW_TRACKING_URI"])
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    if secret := os.environ.get("MLFLOW_TRACKING_PASSWORD"):
+        pair = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{secret}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     try:
         connection.request(method, parts.path.rstrip("/") + path, body, headers)
         answer = connection.getresponse()
@@ -209,3 +213,14 @@ def test_the_list_of_the_pages(client: Any, run: Any) -> None:
         "root_uri": run.info.artifact_uri,
         "files": [{"path": "a/b.txt", "is_dir": False, "file_size": 1}],
     }
+
+
+def test_a_client_that_is_set_to_send_parts_sends_the_file_whole(
+    client: Any, run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
+    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1000")
+    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", "1000")
+    (folder / "large.bin").write_bytes(bytes(5_000))
+    client.log_artifact(run.info.run_id, str(folder / "large.bin"))
+    assert [each.file_size for each in client.list_artifacts(run.info.run_id)] == [5_000]

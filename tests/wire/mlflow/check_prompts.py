@@ -18,6 +18,7 @@ def test_a_prompt_is_registered_loaded_and_kept_apart_from_models(client: Any, e
     loaded = mlflow.genai.load_prompt(f"prompts:/{name}/1")
     assert (loaded.template, loaded.commit_message) == ("Hello {{name}}", "first")
     assert loaded.format(name="Ann") == "Hello Ann"
+    assert mlflow.genai.load_prompt(name).template == "Good day {{name}}"  # the newest, asked for as an alias
     mlflow.genai.set_prompt_alias(name, "live", 2)
     assert mlflow.genai.load_prompt(f"prompts:/{name}@live").version == 2
     assert [each.name for each in mlflow.genai.search_prompts(f"name = '{name}'")] == [name]
