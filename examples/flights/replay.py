@@ -53,7 +53,7 @@ class Traffic:
         columns = {
             name: known[name].to_pylist() for name in known.column_names if name not in ("key", "sched_dep")
         }
-        times = [moment.isoformat() for moment in known["sched_dep"].to_pylist()]
+        times = pc.strftime(known["sched_dep"], "%Y-%m-%dT%H:%M:%SZ").to_pylist()
         body = {"columns": columns, "keys": known["key"].to_pylist(), "time": times}
         answer = self._client.post(f"{self._address()}/predict", json=body)
         self.requests += 1

@@ -18,7 +18,7 @@ from everloop.domain.ids import uuid7
 from everloop.domain.monitors import DAY, monitor, outcome
 from everloop.domain.times import EPOCH
 from everloop.errors import InvalidInput, NotFound
-from everloop.monitoring.actuals import INSTANT, latest, normalised
+from everloop.monitoring.actuals import INSTANT, latest, matched, normalised
 from everloop.monitoring.matching import match
 from everloop.workspace.local import LocalWorkspace
 
@@ -91,6 +91,48 @@ def test_labels_by_key_and_time_mean_that_prediction(room: FedMonitoring) -> Non
         room.labels("delay", FIRST, FIRST + DAY)["prediction_id"].to_pylist()
         == log["prediction_id"][5:6].to_pylist()
     )
+
+
+MINUTES = st.integers(0, 5).map(lambda minute: FIRST + timedelta(minutes=minute))
+KEYS = st.sampled_from(["a", "b", None])
+
+
+@given(
+    st.lists(st.tuples(KEYS, MINUTES), min_size=1, max_size=8),
+    st.lists(st.tuples(KEYS, st.none() | MINUTES, st.none() | MINUTES), min_size=1, max_size=6),
+)
+def test_a_key_means_one_prediction_whatever_else_was_asked(
+    made: list[tuple[str | None, datetime]], given: list[tuple[str | None, datetime | None, datetime | None]]
+) -> None:
+    """With a time the first of that moment, else the last made before the truth was seen."""
+    predictions = pa.table(
+        {
+            "prediction_id": [str(number) for number in range(len(made))],
+            "key": pa.array([key for key, _ in made], pa.string()),
+            "time": pa.array([time for _, time in made], INSTANT),
+        }
+    )
+    keys, times, seen = zip(*given, strict=True)
+    labels = normalised(
+        pa.table(
+            {
+                "key": pa.array(keys, pa.string()),
+                "time": pa.array(times, INSTANT),
+                "observed": pa.array(seen, INSTANT),
+                "label": [1.0] * len(given),
+            }
+        )
+    )
+    expected = []
+    for key, time, observed in given:
+        of_key = [(when, number) for number, (known, when) in enumerate(made) if key and known == key]
+        if time is not None:
+            expected.append(next((str(number) for when, number in of_key if when == time), None))
+        else:
+            before = sorted(each for each in of_key if observed is None or each[0] <= observed)
+            expected.append(str(before[-1][1]) if before else None)
+    found = matched(labels, predictions, predictions["time"].combine_chunks())
+    assert found["prediction_id"].to_pylist() == expected
 
 
 def test_a_label_that_came_before_its_prediction_is_kept_and_matched_later(room: FedMonitoring) -> None:

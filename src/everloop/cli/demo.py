@@ -58,7 +58,7 @@ def flights(fast: bool, folder: Path) -> None:
             raise MissingExtra(
                 f"the demo needs {module}, which is not installed", hint=f"pip install 'everloop[{extra}]'"
             )
-    folder = folder.resolve()
+    folder, begun_in = folder.resolve(), Path.cwd()
     narrator = Narrator(quiet=as_json())
     told = _told_before(folder, fast)
     if told is None:
@@ -67,7 +67,7 @@ def flights(fast: bool, folder: Path) -> None:
         narrator.say(
             f"This story was told before, in {folder}; nothing was done again. Another --dir tells it anew."
         )
-    emit({"steps": told.steps, "answers": told.answers}, lambda _: _ending(told, folder))
+    emit({"steps": told.steps, "answers": told.answers}, lambda _: _ending(told, folder, begun_in))
 
 
 def _told_before(folder: Path, fast: bool) -> Told | None:
@@ -129,8 +129,9 @@ def _commit(folder: Path) -> None:
         subprocess.run([git, *arguments], cwd=folder, check=False, capture_output=True)
 
 
-def _ending(told: Told, folder: Path) -> str:
-    shown = os.path.relpath(folder) if len(os.path.relpath(folder)) < len(str(folder)) else str(folder)
+def _ending(told: Told, folder: Path, begun_in: Path) -> str:
+    """The answers, and how to see more from the folder in which the command was given."""
+    shown = min(os.path.relpath(folder, begun_in), str(folder), key=len)
     lines = ["", f"Told in {told.seconds:.0f} s.", ""]
     for answer in told.answers.values():
         lines += [f"  {answer['question']}", f"    {answer['answer']}", f"    $ {answer['command']}"]

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from everloop.errors import InvalidInput, NotFound, nearest
 
@@ -36,6 +37,8 @@ SCHEMA = pa.schema(
 )
 """A batch as it is kept. `time` is the prediction's time where the giver knew it; `day` the start of the
 window of the prediction found, null while none is."""
+
+Ints = NDArray[np.int64]
 
 LABEL_NAMES = ("label", "actual", "value", "target", "y")
 OBSERVED_NAMES = ("observed", "observed_at")
@@ -177,26 +180,39 @@ def as_datetimes(days: pa.Array) -> list[datetime]:
 
 
 def _by_key(actuals: pa.Table, predictions: pa.Table) -> pa.Array:
-    newest: dict[str, list[tuple[int, int]]] = {}
-    exact: dict[tuple[str, int], int] = {}
-    keys = predictions["key"].to_pylist()
-    times = predictions["time"].cast(INSTANT).cast(pa.int64()).to_pylist()
-    for index, (key, time) in enumerate(zip(keys, times, strict=True)):
-        if key is not None:
-            newest.setdefault(key, []).append((time, index))
-            exact.setdefault((key, time), index)
-    for entries in newest.values():
-        entries.sort()
-    found: list[int | None] = []
-    asked = actuals["time"].cast(pa.int64()).to_pylist()
-    seen = actuals["observed"].cast(pa.int64()).to_pylist()
-    for key, time, observed in zip(actuals["key"].to_pylist(), asked, seen, strict=True):
-        if time is not None:
-            found.append(exact.get((key, time)))
-            continue
-        before = [index for made, index in newest.get(key, []) if observed is None or made <= observed]
-        found.append(before[-1] if before else None)
-    return pa.array(found, pa.int32())
+    """The position of the prediction that each row means by its key, null where there is none.
+
+    Predictions lie sorted by key, time and position, each a number: what a row means is found by one search for its own.
+    """
+    keys = pc.unique(predictions["key"])
+    moments = _micros(predictions["time"])
+    instants = np.unique(moments)
+
+    def numbered(table: pa.Table, rank: Ints) -> Ints:
+        key = pc.fill_null(pc.index_in(table["key"], value_set=keys, skip_nulls=True), -1).to_numpy()
+        return np.where(key < 0, -1, key.astype(np.int64) * (len(instants) + 1) + rank)
+
+    made = numbered(predictions, np.searchsorted(instants, moments))
+    order = np.argsort(made, kind="stable")
+    made = made[order]
+    # With a time, the first of that very moment; without one, the last that was made before the truth was seen.
+    exact = actuals["time"].is_valid().to_numpy()
+    asked, seen = _micros(actuals["time"]), _micros(actuals["observed"])
+    seen = np.where(actuals["observed"].is_valid().to_numpy(), seen, np.iinfo(np.int64).max)
+    at = np.searchsorted(instants, asked)
+    there = instants[np.minimum(at, len(instants) - 1)] == asked
+    first = numbered(actuals, at)
+    last = numbered(actuals, np.searchsorted(instants, seen, side="right") - 1)
+    begin = np.searchsorted(made, numbered(actuals, np.zeros_like(at)))
+    place = np.where(exact, np.searchsorted(made, first), np.searchsorted(made, last, side="right") - 1)
+    inside = np.minimum(place, len(made) - 1)
+    found = (first >= 0) & np.where(exact, there & (made[inside] == first), place >= begin)
+    return pa.array(order[inside], pa.int32(), mask=~found)
+
+
+def _micros(column: pa.ChunkedArray) -> Ints:
+    """Instants as whole numbers of microseconds, 0 where there is none."""
+    return np.asarray(pc.fill_null(column.cast(INSTANT).cast(pa.int64()), 0).to_numpy(), dtype=np.int64)
 
 
 def _text(table: pa.Table, name: str, rows: int) -> Any:
@@ -269,9 +285,13 @@ def row_digest(table: pa.Table) -> str:
         column = table[name]
         values = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         digest.update(name.encode() + b"\0")
-        digest.update(
-            "\0".join("" if value is None else repr(value) for value in values.to_pylist()).encode()
-        )
+        if column.null_count == len(column):
+            digest.update(b"\0" * max(len(column) - 1, 0))
+        elif column.null_count == 0:
+            digest.update("\0".join(map(repr, values.to_pylist())).encode())
+        else:
+            given = ("" if value is None else repr(value) for value in values.to_pylist())
+            digest.update("\0".join(given).encode())
     return digest.hexdigest()
 
 

@@ -108,11 +108,14 @@ class Look:
         self._notes: list[Note] = []
 
     def run(self) -> Evaluation:
+        judged = None
         for start in self._days_over():
             if self._close(start):
                 self._waiting.append(start)
             self._judge_waiting(as_of=start + DAY)
-        self._judge_waiting(as_of=self._until)
+            judged = start + DAY
+        if judged != self._until:
+            self._judge_waiting(as_of=self._until)
         return Evaluation(
             tuple(self._windows.values()), tuple(self._results), tuple(self._steps), tuple(self._notes)
         )

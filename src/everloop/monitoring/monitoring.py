@@ -46,6 +46,8 @@ HISTORY = 120
 
 BATCHES_HELD = 32
 """Batches of labels that are kept decoded: a day is judged several times while its labels come in."""
+BATCHES_OF_A_DAY = 10_000
+"""Batches of labels that are read to judge a day: its own, and those that wait for their predictions."""
 
 
 class Monitoring(Room):
@@ -287,8 +289,8 @@ class Monitoring(Room):
         unmatched_since: datetime | None = None,
         limit: int = 1000,
     ) -> list[ActualsBatch]:
-        """Batches of labels in the order they were received: those that touch some days, or those received
-        since a time that have rows without a prediction, or the newest."""
+        """Batches of labels in the order they were received: those that touch some days and those received
+        since a time that have rows without a prediction, as far as asked for; else the newest."""
 
         import sqlalchemy as sa
 
@@ -297,27 +299,32 @@ class Monitoring(Room):
         from everloop.store.schema.monitoring import actuals_days
 
         query = sa.select(table).where(table.c.endpoint == endpoint)
+        asked: list[sa.ColumnElement[bool]] = []
         if days is not None:
             touching = sa.select(actuals_days.c.batch).where(
                 actuals_days.c.endpoint == endpoint, actuals_days.c.day.in_(days)
             )
-            query = query.where(table.c.id.in_(touching))
+            asked.append(table.c.id.in_(touching))
         if unmatched_since is not None:
-            query = query.where(table.c.unmatched > 0, table.c.received >= unmatched_since)
+            asked.append(sa.and_(table.c.unmatched > 0, table.c.received >= unmatched_since))
+        if asked:
+            query = query.where(sa.or_(*asked))
         with self.look() as look:
             rows = look.all(query.order_by(table.c.received.desc(), table.c.id.desc()).limit(limit))
         return [batch_of(row) for row in reversed(rows)]
 
-    def labels(self, endpoint: str, since: datetime, until: datetime) -> "pa.Table":
+    def labels(
+        self, endpoint: str, since: datetime, until: datetime, rows: "pa.Table | None" = None
+    ) -> "pa.Table":
         """One final label (prediction_id, label, observed) for each prediction made in [since, until) that
-        has one."""
+        has one. rows: these predictions, where the caller has them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         from everloop.domain.monitors import window_start
 
         outcome = self.outcome(endpoint=endpoint)
-        rows = self._predictions(endpoint, since, until)
+        rows = self._predictions(endpoint, since, until) if rows is None else rows
         parts = []
         start = window_start(since, outcome.day_starts_at)
         while start < until:
@@ -690,13 +697,12 @@ class Monitoring(Room):
 
         from everloop.monitoring import actuals
 
-        batches = {batch.id: batch for batch in self.actuals_batches(endpoint=endpoint, days=[start])}
         early = start - timedelta(days=1)
-        batches |= {
-            batch.id: batch for batch in self.actuals_batches(endpoint=endpoint, unmatched_since=early)
-        }
         parts = []
-        for batch in batches.values():
+        found = self.actuals_batches(
+            endpoint=endpoint, days=[start], unmatched_since=early, limit=BATCHES_OF_A_DAY
+        )
+        for batch in found:
             table = self._batch(batch.object)
             if batch.unmatched and rows.num_rows:
                 starts = actuals.window_starts(rows["time"], outcome.day_starts_at)

@@ -45,18 +45,20 @@ def judge(
         told = {
             id(gate): bench.ask(gate) for gate in declared.gates if not isinstance(gate, ELSEWHERE | COSTLY)
         }
+        told |= {gate: answer.result() for gate, answer in answers.items() if answer.done()}
+        failed = [each.name for each in told.values() if not each.passed]
+        for gate in declared.gates:
+            if isinstance(gate, COSTLY):
+                told[id(gate)] = bench.ask(gate) if not failed else _not_asked(gate, failed)
         told |= {gate: answer.result() for gate, answer in answers.items()}
-    failed = [each.name for each in told.values() if not each.passed]
-    for gate in declared.gates:
-        if id(gate) not in told:
-            told[id(gate)] = bench.ask(gate) if not failed else _not_asked(gate, failed)
     return [told[id(gate)] for gate in declared.gates]
 
 
 ELSEWHERE = AnswersInFreshProcess
 """Gates that mostly wait for another process: asked while the others are decided."""
 COSTLY = Reproduces
-"""Gates that cost about as much as a training: not asked of a version that another gate has refused already."""
+"""Gates that cost about as much as a training: not asked of a version that another gate has refused already. Nobody waits for
+another process before they are: most of its work is loading libraries, and so is most of theirs."""
 
 
 def _not_asked(gate: Gate, failed: list[str]) -> GateResult:

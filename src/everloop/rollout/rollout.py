@@ -491,7 +491,7 @@ class Rollouts(Room):
             rows = serving.predictions(
                 record.endpoint, since=max(start, record.started), until=start + DAY, settle=False
             )
-            labels = monitoring.labels(record.endpoint, start, start + DAY)
+            labels = monitoring.labels(record.endpoint, start, start + DAY, rows)
             paired, gain = paired_gain(rows, labels, record.plan.loss)
             progress = msgspec.structs.replace(progress, judged=start)
             if gain is not None and paired >= record.plan.minimum_rows:

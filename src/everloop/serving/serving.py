@@ -244,8 +244,11 @@ class Serving(Room):
             table = prediction_segments
             query = sa.select(table).order_by(table.c.received_first, table.c.segment)
             if endpoint:
-                query = query.where(table.c.endpoint == _existing(look, endpoint).name)
-            return [SegmentRecord(**row._mapping) for row in look.all(query)]
+                query = query.where(table.c.endpoint == Reference.parse(endpoint, Kind.ENDPOINT).name)
+            found = [SegmentRecord(**row._mapping) for row in look.all(query)]
+            if endpoint and not found:
+                _existing(look, endpoint)
+            return found
 
     def predictions(
         self,
@@ -349,7 +352,7 @@ class Serving(Room):
         from everloop.serving.predictions import Segment
         from everloop.serving.process import control
 
-        folder = self.folder(self.endpoint(endpoint).name)
+        folder = self.folder(Reference.parse(endpoint, Kind.ENDPOINT).name)
         if settle:
             control(folder, "settle")
         found = {}

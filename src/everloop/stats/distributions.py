@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 _TINY = 1e-300
 _EPS = 1e-15
+_DIGIT = 2.0**-52
 _NORMAL = NormalDist()
 
 
@@ -133,14 +134,14 @@ def _nonzero(value: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = p, by bisection.
+    """The x with I_x(a, b) = p, by bracketing.
 
     >>> round(beta_quantile(0.5, 2, 2), 10)
     0.5
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p must lie in [0, 1], not {p}")
-    return _bisect(lambda x: beta_cdf(x, a, b) - p, 0.0, 1.0)
+    return _root(lambda x: beta_cdf(x, a, b) - p, 0.0, 1.0)
 
 
 def chi2_sf(x: float, df: float) -> float:
@@ -186,7 +187,7 @@ def t_quantile(p: float, df: float) -> float:
     high = 1.0
     while t_sf(high, df) > tail:
         high *= 2
-    value = _bisect(lambda t: tail - t_sf(t, df), 0.0, high)
+    value = _root(lambda t: tail - t_sf(t, df), 0.0, high)
     return value if p > 0.5 else -value
 
 
@@ -205,14 +206,35 @@ def kolmogorov_sf(x: float) -> float:
     return 2.0 * sum(math.copysign(math.exp(-2 * k * k * x * x), k % 2 - 0.5) for k in range(1, 6))
 
 
-def _bisect(rising: Callable[[float], float], low: float, high: float) -> float:
-    """The root of a rising function between ``low`` and ``high``, to the last representable digit."""
-    for _ in range(1100):
-        middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
-        if rising(middle) < 0:
-            low = middle
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """The root of a rising function between ``low`` and ``high``, to about the last digit.
+
+    Bisection that interpolates where the last three points look smooth enough (Chandrupatla 1997): about ten calls instead of
+    fifty.
+    """
+    near, at_near = low, rising(low)
+    far, at_far = high, rising(high)
+    if 0 in (at_near, at_far):
+        return low if at_near == 0 else high
+    share = 0.5
+    while True:
+        x = near + share * (far - near)
+        at_x = rising(x)
+        if (at_x < 0) == (at_near < 0):
+            third, at_third = near, at_near
         else:
-            high = middle
-    return 0.5 * (low + high)
+            third, at_third = far, at_far
+            far, at_far = near, at_near
+        near, at_near = x, at_x
+        best, at_best = (near, at_near) if abs(at_near) < abs(at_far) else (far, at_far)
+        limit = (_DIGIT * abs(best) + _TINY) / abs(far - near)
+        if limit > 0.5 or at_best == 0:
+            return best
+        across = (near - far) / (third - far)
+        up = (at_near - at_far) / (at_third - at_far)
+        share = 0.5
+        if up * up < across and (1 - up) ** 2 < 1 - across:
+            share = at_near / (at_far - at_near) * at_third / (at_far - at_third) + (third - near) / (
+                far - near
+            ) * at_near / (at_third - at_near) * at_far / (at_third - at_far)
+        share = min(1 - limit, max(limit, share))
