@@ -88,3 +88,19 @@ def test_a_module_that_waits_is_whole_when_it_is_used(monkeypatch: pytest.Monkey
     assert colorsys.hls_to_rgb is sys.modules["colorsys"].hls_to_rgb
     assert wsgiref.util.guess_scheme({"HTTPS": "on"}) == "https"
     assert not isinstance(sys.modules["wsgiref.util"], deferred.Waiting)
+
+
+CASCADE = """
+from everloop.store.schema.tracking import runs
+from everloop.store.ledger.changes import _cascading
+from everloop.store.schema.base import metadata
+known = set(metadata.tables)
+print(*sorted(child.name for child, _ in _cascading(runs) if child.name not in known))
+"""
+
+
+def test_rows_of_rooms_that_were_not_imported_are_deleted_along() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CASCADE], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["run_comments", "run_models"]

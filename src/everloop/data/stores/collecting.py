@@ -21,7 +21,8 @@ from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.objects.collecting import WORTH
-from everloop.store.schema.base import CHAINED, edges, metadata, objects_freed, objects_held
+from everloop.store.schema import complete
+from everloop.store.schema.base import CHAINED, edges, objects_freed, objects_held
 from everloop.store.schema.data import dataset_pins, dataset_versions
 from everloop.store.schema.labels import label_projects
 from everloop.store.schema.pipelines import pipeline_runs, pipeline_steps, step_results
@@ -305,7 +306,7 @@ def _mentioned(look: "Reader", candidates: set[str], released: set[str]) -> set[
     """Candidates whose digest stands in a row of the ledger's state. Nothing should be needed that is not held; should a room
     forget to hold something, this keeps it all the same."""
     found: set[str] = set()
-    for table in metadata.sorted_tables:
+    for table in complete().sorted_tables:
         texts = [column for column in table.columns if isinstance(column.type, sa.String | sa.TypeDecorator)]
         texts = [column for column in texts if _may_hold_digest(column)]
         if table.name in CHAINED or table in (objects_held, objects_freed) or not texts or not candidates:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from everloop.store.ledger.rows import Digests, is_state, quoted, shape_of
+from everloop.store.schema import complete
 
 STORED_AS: list[tuple[type[sa.types.TypeEngine[Any]], set[type]]] = [
     (sa.Boolean, {int, bool}),  # the one as SQLite keeps it, the other as Postgres does
@@ -215,7 +216,7 @@ def _distinct(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> bool:
 def _cascading(table: sa.Table) -> list[tuple[sa.Table, sa.ForeignKeyConstraint]]:
     return [
         (child, constraint)
-        for child in table.metadata.tables.values()
+        for child in complete().tables.values()
         for constraint in child.foreign_key_constraints
         if constraint.referred_table is table and constraint.ondelete == "CASCADE"
     ]

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.store.ledger.rows import Digests, Shape, is_state, shape_of, unpacked
-from everloop.store.schema import metadata
+from everloop.store.schema import complete
 from everloop.store.schema.base import changes, changes_waiting
 
 FAULTS_A_TABLE = 100
@@ -44,7 +44,7 @@ class Differences(msgspec.Struct):
 def state_faults(connection: sa.Connection) -> tuple[int, list[Fault]]:
     """Compare every row of every table with the digest that its last change left. Returns how many rows there are, and faults."""
     count, faults = 0, []
-    for table in _bound(metadata, connection.dialect):
+    for table in _bound(complete(), connection.dialect):
         try:
             found = differences(connection, table)
         except sa.exc.DBAPIError as error:
@@ -85,7 +85,7 @@ def expected_rows(connection: sa.Connection, table: str) -> Digests:
 
 def created(connection: sa.Connection) -> Iterator[tuple[str, Digests]]:
     """What has to be noted of a new ledger. Nearly all of its tables are empty: one query says which are not."""
-    tables = {table.name: table for table in _bound(metadata, connection.dialect)}
+    tables = {table.name: table for table in _bound(complete(), connection.dialect)}
     quote = connection.dialect.identifier_preparer.quote
     filled = (f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {quote(name)})" for name in tables)
     names = connection.exec_driver_sql(" UNION ALL ".join(filled)).scalars().all()
@@ -95,7 +95,7 @@ def created(connection: sa.Connection) -> Iterator[tuple[str, Digests]]:
 def carried_over(connection: sa.Connection, doubtful: dict[str, set[bytes]]) -> Iterator[tuple[str, Digests]]:
     """What has to be noted after a migration, which writes rows by other means: the digests of all rows as they are now, except
     of those that were not as written before it. These stay faults."""
-    yield from _not_as_noted(connection, _bound(metadata, connection.dialect), doubtful)
+    yield from _not_as_noted(connection, _bound(complete(), connection.dialect), doubtful)
 
 
 def _not_as_noted(

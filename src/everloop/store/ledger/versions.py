@@ -18,7 +18,7 @@ from everloop.store.ledger.engines import BUSY_SECONDS, begin_write
 from everloop.store.ledger.rows import Digests
 from everloop.store.ledger.state import carried_over, created, doubtful_rows
 from everloop.store.ledger.transaction import Transaction
-from everloop.store.schema import metadata
+from everloop.store.schema import complete
 from everloop.store.schema.base import chain
 
 HEAD = "0020"
@@ -84,7 +84,7 @@ def _create(engine: sa.Engine, clock: Clock, ids: Ids) -> None:
     with engine.connect() as connection:
         _begin_alone(connection)
         if not sa.inspect(connection).has_table("alembic_version"):  # another process may have been first
-            metadata.create_all(connection, checkfirst=False)
+            complete().create_all(connection, checkfirst=False)
             _stamp.create(connection)
             connection.execute(sa.insert(chain).values(id=1, seq=0, digest=GENESIS))
             connection.execute(sa.insert(_stamp).values(version_num=HEAD))

@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from everloop.store.schema import metadata
+from everloop.store.schema import complete
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True
+    connection=context.config.attributes["connection"], target_metadata=complete(), render_as_batch=True
 )
 with context.begin_transaction():
     context.run_migrations()

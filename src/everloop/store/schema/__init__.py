@@ -1,45 +1,22 @@
-"""The ledger's tables: `base` holds what all share, the other modules one room each. Importing this package loads them all."""
+"""The ledger's tables: `base` holds what all share, the other modules one room each. A room imports its own, `complete` all.
 
-from everloop.store.schema import (
-    base,
-    comments,
-    data,
-    feature_records,
-    features,
-    labels,
-    logged_models,
-    loop,
-    monitoring,
-    pipeline_work,
-    pipelines,
-    registry,
-    rollout,
-    serving,
-    sweeps,
-    traces,
-    tracking,
-    triggers,
-)
-from everloop.store.schema.base import metadata
+Making the tables of all rooms takes a twentieth of what a short command takes.
+"""
 
-__all__ = [
-    "base",
-    "comments",
-    "data",
-    "feature_records",
-    "features",
-    "labels",
-    "logged_models",
-    "loop",
-    "metadata",
-    "monitoring",
-    "pipeline_work",
-    "pipelines",
-    "registry",
-    "rollout",
-    "serving",
-    "sweeps",
-    "traces",
-    "tracking",
-    "triggers",
-]
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+import sqlalchemy as sa
+
+
+@cache
+def complete() -> sa.MetaData:
+    """The tables of all rooms, whichever of them this process has imported so far."""
+    from everloop.store.schema.base import metadata
+
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return metadata

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from everloop.store.schema.base import Digest, Identifier, Moment, metadata
+from everloop.store.schema.tracking import experiments, runs
 
 ModelId = sa.String(64)
 Key = sa.String(255)
@@ -19,7 +20,7 @@ logged_models = sa.Table(
     "logged_models",
     metadata,
     sa.Column("id", ModelId, primary_key=True),
-    sa.Column("experiment", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("experiment", sa.ForeignKey(experiments.c.id), nullable=False),
     sa.Column("name", sa.String(500), nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("status", State, nullable=False),
@@ -81,7 +82,7 @@ logged_model_files = sa.Table(
 run_models = sa.Table(
     "run_models",
     metadata,
-    sa.Column("run", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("run", sa.ForeignKey(runs.c.id, ondelete="CASCADE"), primary_key=True),
     sa.Column("model", ModelId, primary_key=True),
     sa.Column("role", State, primary_key=True),
     sa.Column("step", sa.BigInteger, nullable=False),

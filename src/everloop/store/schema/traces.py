@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from everloop.store.schema.base import Digest, Json, Moment, metadata
+from everloop.store.schema.tracking import experiments
 
 TraceId = sa.String(64)
 
@@ -17,7 +18,7 @@ traces = sa.Table(
     "traces",
     metadata,
     sa.Column("id", TraceId, primary_key=True),
-    sa.Column("experiment", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("experiment", sa.ForeignKey(experiments.c.id), nullable=False),
     sa.Column("time", Moment, nullable=False),
     sa.Column("duration", sa.BigInteger),
     sa.Column("state", sa.String(32), nullable=False),
