@@ -162,3 +162,21 @@ def test_comments_go_with_a_purged_run(workspace: LocalWorkspace) -> None:
     with pytest.raises(NotFound):
         workspace.tracking.comments(run.run_id)
     assert [event.action for event in workspace.governance.log(subject=run.reference)][-1] == "run.purged"
+
+
+def test_a_filter_offers_the_newest_experiments_and_the_chosen_one(
+    workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from everloop.server.pages import experiments
+
+    tracking = workspace.tracking
+    for name in ("first", "second", "third"):
+        tracking.create_experiment(name)
+    few = experiments.offered(workspace, "first")
+    assert [each.name for each in few.experiments] == ["Default", "first", "second", "third"]
+    assert (few.has_more, few.anything) == (False, False)
+    monkeypatch.setattr(experiments, "MOST_OFFERED", 2)
+    for chosen, extra in (("first", ["first"]), ("third", []), ("nowhere", []), ("", [])):
+        found = experiments.offered(workspace, chosen)
+        assert [each.name for each in found.experiments] == ["Default", *extra, "third"]  # made last of all
+        assert (found.has_more, found.anything) == (True, True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.domain.runs import DEFAULT_EXPERIMENT_ID, Experiment
+from everloop.errors import NotFound
 from everloop.server.pages import markdown
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
@@ -16,6 +19,7 @@ from everloop.server.pages.run import NOTE
 from everloop.workspace.workspace import Workspace
 
 MOST_SHOWN = 500
+MOST_OFFERED = 200
 STATES = ("active", "deleted", "all")
 
 
@@ -49,6 +53,28 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
         "runs_of": lambda each: f"/runs?experiment={quote(each.name, safe='')}",
         "command": "everloop runs list" + (f" --state {state}" if state != "active" else ""),
     }
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """The experiments that a filter offers: the newest, and the one it has. `has_more`: there are older ones."""
+
+    experiments: list[Experiment]
+    has_more: bool
+
+    @property
+    def anything(self) -> bool:
+        """Whether there may be runs at all."""
+        return self.has_more or any(each.runs for each in self.experiments)
+
+
+def offered(workspace: Workspace, chosen: str) -> Offered:
+    newest = workspace.tracking.search_experiments(limit=MOST_OFFERED)
+    found = {each.id: each for each in newest.experiments}
+    if chosen and newest.next_page and chosen not in {each.name for each in found.values()}:
+        with suppress(NotFound):  # said where its runs are searched
+            one = workspace.tracking.experiment(chosen)
+            found[one.id] = one
+    return Offered([found[number] for number in sorted(found)], newest.next_page is not None)
 
 
 def folder_of(name: str) -> str:

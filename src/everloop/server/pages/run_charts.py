@@ -13,6 +13,7 @@ from everloop.domain.runs import OF_THE_MACHINE, STATUSES, RunRecord
 from everloop.errors import InvalidInput, NotFound
 from everloop.server.pages import run_plots
 from everloop.server.pages.addresses import Address
+from everloop.server.pages.experiments import offered
 from everloop.server.pages.rendering import Pages
 from everloop.server.pages.run_columns import (
     RunColumn,
@@ -40,7 +41,7 @@ def charts(request: Request, workspace: Workspace) -> dict[str, Any]:
     here = Address.of(request)
     wanted, said, status = Wanted.of(here), None, 200
     context: dict[str, Any] = {}
-    experiments = workspace.tracking.experiments()
+    experiments = offered(workspace, here.get("experiment"))
     try:
         context = drawn(workspace, here, wanted)
     except (InvalidInput, NotFound) as error:
@@ -51,7 +52,8 @@ def charts(request: Request, workspace: Workspace) -> dict[str, Any]:
         "here": here,
         "where": here.get("where").strip(),
         "experiment": here.get("experiment"),
-        "experiments": experiments,
+        "experiments": experiments.experiments,
+        "older_experiments": experiments.has_more,
         "status": here.get("status"),
         "statuses": STATUSES,
         "momentary": MOMENTARY,

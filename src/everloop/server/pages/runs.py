@@ -23,6 +23,7 @@ from everloop.domain.views import RunView
 from everloop.errors import InvalidInput, NotFound
 from everloop.governance.identity import Permission, current_actor, permits
 from everloop.server.pages.addresses import Address
+from everloop.server.pages.experiments import offered
 from everloop.server.pages.rendering import Pages
 from everloop.server.pages.run_columns import (
     RunColumn,
@@ -129,7 +130,7 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
     known = known_columns(sample[:SAMPLED])
     columns = chosen_columns(here.all("column"), known) or usual_columns(known, sample[:SAMPLED])
     rows = with_cells(workspace, ids, columns) if ids else []
-    experiments = workspace.tracking.experiments()
+    experiments = offered(workspace, here.get("experiment"))
     where, experiment = here.get("where").strip(), here.get("experiment")
     return {
         "http_status": status,
@@ -137,7 +138,8 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
         "here": here,
         "where": where,
         "experiment": experiment,
-        "experiments": experiments,
+        "experiments": experiments.experiments,
+        "older_experiments": experiments.has_more,
         "state": wanted.state,
         "status": here.get("status"),
         "statuses": STATUSES,
@@ -159,7 +161,7 @@ def table(request: Request, workspace: Workspace) -> dict[str, Any]:
         "window_address": window_address(columns),
         "numeric": numeric,
         "command": list_command(wanted, here.get("sort")),
-        "anything": bool(ids) or any(each.runs for each in experiments) or wanted.state != "active",
+        "anything": bool(ids) or experiments.anything or wanted.state != "active",
         "deleted": [each for each in here.get("deleted").split(",") if each],
         "restored": here.number("restored"),
         "purged": here.number("purged"),
