@@ -7,12 +7,14 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import everloop as ev
 from everloop.cli.main import main
 from everloop.data.incoming import stat_index
-from everloop.data.tables import file_cache
+from everloop.data.tables import file_cache, parquet
 from everloop.errors import InvalidInput, Refused
 from everloop.store.objects import packs
 from everloop.workspace.local import LocalWorkspace
@@ -40,7 +42,9 @@ BAD = {
     "picture.csv": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 3 holds a zero byte: it is no text"),
     "empty.csv": (b"", "it is empty"),
     "blank.csv": (b"\n\n", "it is empty"),
-    "twice.csv": (b"a,a\n1,2\n", "its header has two columns called 'a'"),
+    "twice.csv": (b"a,a\n1,2\n", "it has two columns called 'a'"),
+    "index.csv": (b",a\n0,1\n", "it has a column without a name"),
+    "capital.csv": (b"a,A\n1,2\n", "it has the columns 'a' and 'A', which are one name in SQL"),
     "bad.parquet": (b"PAR1 and then nothing", "is not readable Parquet"),
     "bad.json": (b'{"a": 1,\n "b": }\n', "line 2: "),
     "empty.json": (b"", "it is empty"),
@@ -64,6 +68,40 @@ def test_it_is_refused_with_the_line_and_nothing_is_kept(
     assert not (tmp_path / ".everloop").exists()
     assert main(["data", "add", name, "--name", "given", "--as-file", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] is None
+
+
+def test_parquet_that_is_damaged_between_its_ends(workspace: LocalWorkspace, tmp_path: Path) -> None:
+    """Its footer is sound, so that its schema and rows can be told."""
+    file = tmp_path / "page.parquet"
+    pq.write_table(pa.table({"a": range(1000)}), file)
+    content = bytearray(file.read_bytes())
+    content[4:20] = b"\xff" * 16
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"page\.parquet cannot be read to its end: ") as refused:
+        workspace.data.add(file, "given")
+    assert "--as-file" in refused.value.hint
+    assert workspace.data.datasets() == []
+    assert workspace.data.add(file, "given", as_file=True).rows is None
+
+
+def test_names_that_sql_takes_for_one_another_are_never_mixed_up(
+    workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a version can be of a time before they were refused: what was asked of one column was answered with the other."""
+    monkeypatch.setattr(parquet, "unfit", lambda names: "")
+    for big in (100, 300):
+        workspace.data.add(pa.table({"a": [1], "A": [big]}), "old")
+    old = ev.data("old")
+    for ask in (
+        lambda: old.to_arrow(columns=["A"], filter="a = 1"),
+        lambda: old.relation(columns=["A"]),
+        lambda: workspace.data.diff("old@v1", "old@v2", key=["a"]),
+        lambda: workspace.data.check("old", [ev.check.in_range("A", high=1)]),
+        lambda: workspace.data.infer("old"),
+    ):
+        with pytest.raises(InvalidInput, match="'a' and 'A', which are one name in SQL"):
+            ask()
+    assert old.to_arrow(columns=["A"])["A"].to_pylist() == [300]
 
 
 def test_one_bad_file_keeps_its_whole_folder_out(workspace: LocalWorkspace, tmp_path: Path) -> None:
@@ -113,6 +151,7 @@ def test_values_of_several_lines_are_read_and_checked_whatever_the_size(
         ("mixed.json", '[{"a": 1}, 2]'),
         ("kinds.jsonl", '{"a": 1}\n{"a": "x"}\n'),
         ("none.jsonl", ""),
+        ("capitals.jsonl", '{"a": 1, "A": 2}\n'),
     ],
 )
 def test_json_that_is_no_table_is_kept(

@@ -230,7 +230,7 @@ def _version(record: VersionRecord, reports: list[CheckReport]) -> Any:
 
 def _status(found: FolderStatus) -> str:
     lines = [
-        f"{sign} {path}"
+        f"{sign} {path if path.isprintable() else repr(path)}"
         for sign, paths in (("+", found.added), ("-", found.removed), ("~", found.changed))
         for path in paths
     ]

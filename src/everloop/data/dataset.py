@@ -121,9 +121,7 @@ class Dataset:
             return native_parquet.relation(con, self.scan())
         names = ", ".join(map(quoted, columns))
         pieces = self._pieces(list(columns), "")
-        if pieces is None:
-            return native_parquet.relation(con, self.scan()).project(names)
-        return con.from_arrow(pieces).project(names)
+        return native_parquet.relation(con, self.scan() if pieces is None else pieces).project(names)
 
     def _pieces(self, columns: list[str] | None, filter: Any) -> Any:
         """The columns that are needed, in memory or as what Arrow can read piece by piece, where that is less than the files."""

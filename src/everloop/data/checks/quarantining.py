@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from everloop.data.incoming.sources import PARQUET, Part
 from everloop.data.tables.scanning import table_of, with_partitions
 from everloop.domain import partitions
+from everloop.errors import InvalidInput
 
 FAILED = "failed_checks"
 
@@ -64,7 +65,17 @@ def content_of(parts: list[Part], columns: list[str]) -> str | None:
     if not readers:
         return None
     digest = RowDigest(readers[0].schema)
-    for reader in readers:
-        for batch in reader:
-            digest.add(batch)
+    try:
+        for reader in readers:
+            for batch in reader:
+                digest.add(batch)
+    except (
+        pa.ArrowInvalid,
+        OSError,
+    ) as error:  # its beginning and end are sound, something between them is not
+        said = next(iter(str(error).splitlines()), "")
+        raise InvalidInput(
+            f"{files[0].path if len(files) == 1 else 'one of the files'} cannot be read to its end: {said}",
+            hint="write it again; or keep its bytes as they are with --as-file (as_file=True)",
+        ) from None
     return digest.hex

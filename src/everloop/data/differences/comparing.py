@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.types as pt
 
+from everloop.data.tables.column_names import require_fit
 from everloop.data.tables.scanning import connection, literal, quoted, sql_errors
 from everloop.domain.dataset_diffs import CellChange, ChangedRow, RowSample
 from everloop.errors import InvalidInput
@@ -55,6 +56,7 @@ class Tables:
         self._places = {name: f"c{place}" for place, name in enumerate(self.columns)}
         self._nullable: set[str] = set()
         for name, rows in tables.items():
+            require_fit(rows)
             schema = schemas.get(name, every[0])
             con.register(f"{name}_rows", rows if rows is not None else schema.empty_table())
             listed = ", ".join(

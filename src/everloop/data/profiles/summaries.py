@@ -79,7 +79,8 @@ def column_profile(name: str, type_: str, sketch: ColumnSketch) -> ColumnProfile
         nans=sketch.nans,
         distinct=distinct.distinct,
         distinct_error=distinct.relative_error,
-        constant=distinct.exact
+        constant=sketch.rows > 0
+        and distinct.exact
         and distinct.distinct <= 1
         and (distinct.distinct == 0 or not _missing(sketch)),
         unique=sketch.values > 1 and distinct.repeated == 0,

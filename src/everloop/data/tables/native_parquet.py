@@ -14,6 +14,7 @@ import duckdb
 import pyarrow.dataset as pds
 from pyarrow.fs import LocalFileSystem
 
+from everloop.data.tables.column_names import require_fit
 from everloop.data.tables.scanning import literal, quoted
 
 
@@ -42,6 +43,7 @@ def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str
     Types decide how: where the two readers disagree (a duration, say, is a number to DuckDB's own), and where the connection may
     not read the files, the table comes by way of Arrow.
     """
+    require_fit(rows)
     con.register(name, rows)
     kinds = _described(con, quoted(name))
     if files := files_of(rows):
@@ -58,6 +60,7 @@ def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str
 
 def relation(con: duckdb.DuckDBPyConnection, rows: pds.Dataset) -> duckdb.DuckDBPyRelation:
     """A table as a relation of a connection, read as `offer` says."""
+    require_fit(rows)
     by_arrow = con.from_arrow(rows)
     if files := files_of(rows):
         try:

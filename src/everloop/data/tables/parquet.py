@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from everloop.data.tables.column_names import unfit
 from everloop.data.tables.csv_files import PARSING, inspect_csv, require_json
 from everloop.data.tables.formats import Format, format_of
 from everloop.data.tables.json_files import json_table
 from everloop.domain.datasets import Column
-from everloop.domain.names import shown
 from everloop.errors import InvalidInput, NotFound, StorageError
 
 PARQUET = ".parquet"
@@ -48,11 +48,8 @@ def arrow_table(source: Any) -> pa.Table:
     table = source if isinstance(source, pa.Table) else pa.table(source)
     if not table.num_columns:
         raise InvalidInput("the table has no columns")
-    repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
-    if repeated:
-        raise InvalidInput(
-            f"the table has two columns called {shown(repeated[0])}", hint="rename one of them"
-        )
+    if wrong := unfit(table.column_names):
+        raise InvalidInput(f"the table has {wrong}", hint="name its columns otherwise")
     return table
 
 
@@ -81,7 +78,19 @@ def columns_of(schema: pa.Schema) -> list[Column]:
 
 def inspect(name: str, file: Path) -> tuple[pa.Schema, int] | None:
     """Schema and rows of a file that will be called `name`, or None when it is no table by its ending. A Parquet, CSV or
-    JSON file that is not what its ending says is refused: InvalidInput."""
+    JSON file that is not what its ending says is refused: InvalidInput; so is one whose columns cannot be told apart."""
+    found = _inspected(name, file)
+    if found is not None and (wrong := unfit(found[0].names)):
+        if format_of(name) in (Format.JSON, Format.LINES):
+            return None  # objects may have any keys
+        raise InvalidInput(
+            f"{name} cannot be read as a table: it has {wrong}",
+            hint="name its columns otherwise; or keep its bytes as they are with --as-file (as_file=True)",
+        )
+    return found
+
+
+def _inspected(name: str, file: Path) -> tuple[pa.Schema, int] | None:
     match format_of(name):
         case Format.PARQUET:
             with _readable(name, "Parquet"), pq.ParquetFile(file) as found:
