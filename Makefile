@@ -86,8 +86,8 @@ soak: setup     ## contracts and crash tests again and again with new random exa
 	@end=$$(( $$(date +%s) + $(MINUTES) * 60 )); round=0; \
 	while test $$(date +%s) -lt $$end; do round=$$(( round + 1 )); echo "== round $$round"; \
 	HYPOTHESIS_PROFILE=soak $(PYTEST) tests/contracts tests/crash tests/unit -n $(JOBS) --dist loadfile -q; done
-soak-pipelines: setup    ## KILLS=100 times kill -9 while pipelines run, a Ray cluster that loses a node, the demo on every executor
-	@EVERLOOP_TEST_KILLS=$(or $(KILLS),100) $(PYTEST) tests/crash/test_pipelines_harness.py $(addprefix tests/crash/test_pipelines_,ray_nodes.py flights_ray.py) -s $(ARGS)
+soak-pipelines: setup    ## KILLS=100 times kill -9 while pipelines run, a cluster that loses a node, a store that goes away, the demo on every executor
+	@EVERLOOP_TEST_KILLS=$(or $(KILLS),100) $(PYTEST) tests/crash/test_pipelines_harness.py $(addprefix tests/crash/test_pipelines_,ray_nodes.py flights_ray.py store_away.py) -s $(ARGS)
 
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 # --upgrade, or old pins would be kept as preferences. The files hold versions and hashes, never an address.

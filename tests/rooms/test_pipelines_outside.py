@@ -48,6 +48,16 @@ FLOW = """
         return pq.read_table(HERE / "tables" / "big.parquet").num_rows
 
     @step
+    def queries():
+        import duckdb
+        return duckdb.sql("select count(*) from 'tables/big.parquet'").fetchall()[0][0]
+
+    @step
+    def packed():
+        import pkgutil
+        return pkgutil.get_data("outside_lazy", "packed.bin").decode()
+
+    @step
     def asks():
         return [os.environ.get("OUTSIDE_RATE", "1"), os.environ.get("OUTSIDE_TOKEN")]
 
@@ -58,7 +68,7 @@ FLOW = """
 
     @pipeline
     def main():
-        return [opens(), lists(), tries(), names(), asks(), late()]
+        return [opens(), lists(), tries(), names(), queries(), packed(), asks(), late()]
     """
 LAZY = """
     from pathlib import Path
@@ -79,9 +89,11 @@ def folder(workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch) -> Iterat
     (made / "outside_lazy.py").write_text(textwrap.dedent(LAZY))
     (made / "rates.json").write_text("1")
     (made / "rate.txt").write_text("1")
+    (made / "packed.bin").write_text("1")
     (made / "tables" / "a.csv").touch()
     pq.write_table(pa.table({"x": [1]}), made / "tables" / "big.parquet")
     monkeypatch.delenv("OUTSIDE_RATE", raising=False)
+    monkeypatch.chdir(made)  # which is what a query's names are relative to
     yield made
     _forget()
 
@@ -111,6 +123,7 @@ def test_a_step_is_executed_again_when_a_file_or_variable_it_used_changed_and_sa
     (folder / "tables" / "b.csv").touch()
     (folder / "override.json").write_text("3")
     (folder / "rate.txt").write_text("4")
+    (folder / "packed.bin").write_text("6")
     pq.write_table(pa.table({"x": [1, 2]}), folder / "tables" / "big.parquet")
     monkeypatch.setenv("OUTSIDE_RATE", "5")
     planned = {each.name: each.reason for each in _run(workspace, dry_run=True).steps}
@@ -119,10 +132,12 @@ def test_a_step_is_executed_again_when_a_file_or_variable_it_used_changed_and_sa
         "lists": "would run: file tables/ changed",
         "tries": "would run: file override.json changed",
         "names": "would run: file tables/big.parquet changed",
+        "queries": "would run: file tables/big.parquet changed",
+        "packed": "would run: file packed.bin changed; file rate.txt changed",  # it imports outside_lazy
         "asks": "would run: environment variable OUTSIDE_RATE changed",
         "late": "would run: file rate.txt changed",
     }
-    assert _run(workspace).value() == ["x2", ["a.csv", "b.csv"], "3", 2, ["5", "who I am"], 4]
+    assert _run(workspace).value() == ["x2", ["a.csv", "b.csv"], "3", 2, 2, "6", ["5", "who I am"], 4]
 
     (folder / "rates.json").write_text("1")  # going back finds the first result
     assert [each.name for each in _run(workspace).steps if each.status == "executed"] == []

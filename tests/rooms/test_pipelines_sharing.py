@@ -249,3 +249,29 @@ def test_what_never_comes_back_is_an_error_in_the_end(monkeypatch: pytest.Monkey
     with pytest.raises(Unavailable):
         patient(Gone(), pause=pauses.append).ask()
     assert 5.0 <= sum(pauses) < 20
+
+
+def test_a_step_that_its_store_did_not_answer_begins_again(workspace: LocalWorkspace) -> None:
+    text = """
+        import everloop as ev
+        from everloop.errors import Unavailable
+        from pathlib import Path
+
+        @ev.step
+        def ask(notes: str) -> int:
+            with open(notes, "a") as file:
+                print("asked", file=file)
+            tries = len(Path(notes).read_text().splitlines())
+            if tries < 3:
+                raise Unavailable("the store does not answer")
+            return tries
+
+        @ev.pipeline
+        def work(notes: str):
+            return ask(notes)
+        """
+    workspace.project.mkdir(parents=True, exist_ok=True)
+    (workspace.project / "asking.py").write_text(textwrap.dedent(text))
+    notes = str(workspace.project / "notes")
+    done = workspace.room(Pipelines).run("asking.py:work", {"notes": notes}, executor="inline")
+    assert (done.status, done.value(), done.step("ask").attempts) == ("finished", 3, 1)

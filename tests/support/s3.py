@@ -35,24 +35,42 @@ class S3Server:
         return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}"
 
 
+class RestartableS3:
+    """A server that can be stopped and started again, with what it holds and at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port, *self._others = _free_ports(10)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.server = S3Server(f"http://127.0.0.1:{self._port}", "everloop-key", "everloop-secret")
+        (folder / "s3.json").write_text(json.dumps(_identities(self.server)))
+
+    def start(self) -> None:
+        self._process = _start(self._folder, self._port, self._others)
+        _wait_until_ready(self._process, self.server, self._folder)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """The server. It starts when the first test asks for it (1 to 2 s) and ends with the session."""
     folder = Path(tempfile.mkdtemp(prefix="everloop-s3-"))
-    port, *others = _free_ports(10)
-    server = S3Server(f"http://127.0.0.1:{port}", "everloop-key", "everloop-secret")
-    (folder / "s3.json").write_text(json.dumps(_identities(server)))
-    process = _start(folder, port, others)
+    s3 = RestartableS3(folder)
     try:
-        _wait_until_ready(process, server, folder)
-        yield server
+        s3.start()
+        yield s3.server
     finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        s3.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -38,6 +38,7 @@ class Node:
     previous: str | None = None
     attempts: int = 0
     losses: int = 0
+    waited: float = 0.0
     log: str = ""
     python: str = ""
     asked_again_at: float = 0.0

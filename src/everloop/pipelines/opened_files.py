@@ -29,6 +29,7 @@ _MISSING = "missing"
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
 _OWN = str(Path(__file__).resolve().parents[1]) + os.sep
+_IMPORTING = "<frozen importlib"
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _FRESH_NS = 1_000_000_000
 """A file modified less than this before it was read may change again within one tick of the clock: its look says nothing."""
@@ -213,14 +214,23 @@ _EVENTS = frozenset(
 )
 
 
+def _asked_for_data(frame: FrameType) -> FrameType | None:
+    """Who asked a loader for a file of data (`pkgutil.get_data`); None where a module is imported."""
+    if frame.f_code.co_name != "get_data":
+        return None
+    return frame.f_back
+
+
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     """Called by Python for whatever happens; imports and what Everloop itself opens are none of the step's doing."""
     if not _watchers or event not in _EVENTS:
         return
     frame: FrameType | None = sys._getframe(1)
+    if frame is not None and frame.f_code.co_filename.startswith(_IMPORTING):
+        frame = _asked_for_data(frame)
     while frame is not None and frame.f_code.co_filename.startswith(_STDLIB):
         frame = frame.f_back
-    if frame is None or frame.f_code.co_filename.startswith((_OWN, "<frozen importlib")):
+    if frame is None or frame.f_code.co_filename.startswith((_OWN, _IMPORTING)):
         return
     for each in _watchers:
         each.note(event, arguments)

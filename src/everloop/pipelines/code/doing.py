@@ -31,6 +31,9 @@ def acts_of(node: ast.stmt, is_declaration: Callable[[ast.expr], bool]) -> Acts:
     if isinstance(node, ast.ClassDef):
         bases = [dotted(each) or () for each in node.bases]
         metas = [dotted(each.value) or () for each in node.keywords if each.arg == "metaclass"]
+        run = [each for each in node.body if isinstance(each, ast.Assign | ast.AnnAssign | ast.Expr)]
+        # A descriptor that is made in a class is told its name, and may write itself down with it.
+        calls = [_called(each.func) for one in run for each in ast.walk(one) if isinstance(each, ast.Call)]
     elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         calls = [_called(each.func) for each in ast.walk(node.value) if isinstance(each, ast.Call)]
     value = getattr(node, "value", None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from everloop.domain.pipelines import Component
 
 _SECRET = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|_KEY$", re.IGNORECASE)
+_QUOTED = re.compile(r"'([^'\n]+\.\w+)'")
 _UNSET = "unset"
 
 _digests: dict[Path, tuple[tuple[int, int, int, int], str]] = {}
@@ -72,11 +73,17 @@ def digest_of_file(path: Path) -> str | None:
 
 def candidates(texts: tuple[str, ...], folder: Path, root: Path) -> Iterator[Path]:
     """The files that texts in code may name, each alone or joined with those after it, from the project's folder, from that of
-    the code and from those between; files of Python are code, and not meant here.
+    the code and from those between; also those that a query names in quotes. Files of Python are code, and not meant here.
 
     >>> [path.as_posix() for path in candidates(("data", "prices.csv"), Path("/p/src"), Path("/p"))]
     ['/p/data/prices.csv', '/p/src/data/prices.csv', '/p/prices.csv', '/p/src/prices.csv']
+    >>> [path.as_posix() for path in candidates(("from 'a.parquet' join 'b.csv'",), Path("/p"), Path("/p"))]
+    ['/p/a.parquet', '/p/b.csv']
     """
+    queries = [text for text in texts if "'" in text and _QUOTED.search(text)]
+    for name in [name for text in queries for name in _QUOTED.findall(text)]:
+        yield from candidates((name,), folder, root)
+    texts = tuple(text for text in texts if text not in queries) if queries else texts
     places = [root]
     if folder.is_relative_to(root):
         places += [

@@ -42,6 +42,8 @@ _UNSEEN = {
 
 _READS = ("read", "scan", "load")
 """What functions that read files are called like."""
+_QUERIES = frozenset({"execute", "from_query", "query", "sql"})
+"""What functions are called that take SQL, in which DuckDB and polars read files by their names."""
 
 
 class Use(msgspec.Struct, frozen=True, array_like=True):
@@ -216,7 +218,7 @@ class _Finder(ast.NodeVisitor):
             self._unseen("vars()", node.lineno)
         elif called[-1:] == ("getenv",) or called[-2:-1] == ("environ",):
             self._use(called, node.lineno, variable=_text(first) or "")
-        elif called and called[-1].startswith(_READS):
+        elif called and (called[-1].startswith(_READS) or called[-1] in _QUERIES):
             self._reading(node, called)
         self._maybe_unseen(node, called)
         self.generic_visit(node)
