@@ -4,10 +4,11 @@ It stands before the doors for people and for our own client, since a script tha
 page needs is done for it.
 """
 
+import asyncio
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -66,6 +67,9 @@ ENDPOINTS = [
 BODY_LIMIT = 64 << 20
 """Bytes of a message. Files travel through the artifact endpoints, which have no such limit."""
 
+AT_ONCE = 40
+"""Requests that are worked on at the same time; each waits for the ledger most of that time."""
+
 _ADDRESS = re.compile(r"/(?:ajax-)?api/([23]\.0)/(?:preview/)?(mlflow(?:-artifacts)?/.*)", re.DOTALL)
 """MLflow's own pages say /ajax-api, clients before 2.0 /preview/mlflow. What stands before is whatever prefix the tracking URI
 has: one server may be reached at several."""
@@ -90,6 +94,8 @@ class MlflowWire:
         self._app, self._workspace, self._keeper = app, workspace, keeper
         self._actors = Recognised(keeper.actor)
         self._table = Table(ENDPOINTS)
+        # Threads of its own: Starlette's cost a sixth more of processor time for a call of log_metric.
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mlflow")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = address(scope["path"]) if scope["type"] == "http" else None
@@ -120,11 +126,12 @@ class MlflowWire:
             raise WireError(ENDPOINT_NOT_FOUND, f"{request.url.path} takes {allowed}, not {method}", 405)
         try:
             self._keeper.check_origin(request, method)
+            run = asyncio.get_running_loop().run_in_executor
             if endpoint.stream is not None:
-                request.state.actor = await run_in_threadpool(self._actors.of, request)
+                request.state.actor = await run(self._threads, self._actors.of, request)
                 return await endpoint.stream(self._workspace, request, found.parameters)
             body = await _body(request)
-            return await run_in_threadpool(self._run, request, endpoint, found, body)
+            return await run(self._threads, self._run, request, endpoint, found, body)
         except EverloopError as error:
             raise as_wire_error(error, endpoint.conflict) from error
 
