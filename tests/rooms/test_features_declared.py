@@ -125,3 +125,31 @@ def test_columns_may_be_called_as_sql_calls_things(workspace: Workspace) -> None
     )
     asked = pa.table({"group": [2], "asked": pa.array([NOON], INSTANT)})
     assert view.history(asked).select(["order", "sum"]).to_pylist() == [{"order": 4.0, "sum": 4.0}]
+
+
+def test_what_cannot_be_a_key_or_a_frame_is_refused(any_workspace: Workspace, frame: pa.Table) -> None:
+    """Through a server too, where anything else would be its failure."""
+    room = any_workspace.features
+    rows = {"id": [1], "time": pa.array([NOON], INSTANT), "x": [1.0]}
+    any_workspace.data.add(pa.table(rows), "numbers")
+    view = ev.feature_view(
+        "numbers",
+        entity=ev.entity("number", keys=["id"]),
+        source="numbers",
+        event_time="time",
+        features=["x"],
+    )
+    room.apply([view])
+    room.materialize(["numbers"], until=NOON)
+    big = {"id": 2**70}
+    for ask in (
+        lambda: room.get("numbers", [big]),
+        lambda: room.get("numbers", [big, {"id": 1}]),
+        lambda: room.look_up(["numbers"], [big]),
+    ):
+        with pytest.raises(InvalidInput, match="can have no such key"):
+            ask()
+    with pytest.raises(InvalidInput, match="'id' does not fit"):
+        room.push_rows("numbers", [big | {"time": "2013-06-01T12:00:00Z", "x": 1.0}])
+    with pytest.raises(InvalidInput, match="a list is no frame"):
+        view.history([1, 2])

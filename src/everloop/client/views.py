@@ -247,7 +247,12 @@ def _time_of(frame: Any) -> str:
     """The one column of instants that a frame has."""
     import pyarrow as pa
 
-    schema = frame.schema if isinstance(frame, pa.Table) else pa.schema(frame)
+    if not hasattr(frame, "__arrow_c_schema__") and not hasattr(frame, "__arrow_c_stream__"):
+        raise InvalidInput(
+            f"a {type(frame).__name__} is no frame",
+            hint="give an Arrow table, or a frame of pandas or polars",
+        )
+    schema = frame.schema if isinstance(frame, pa.Table) else pa.table(frame).schema
     names = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     if len(names) != 1:
         has = f"columns of instants: {', '.join(names)}" if names else "no column of instants"

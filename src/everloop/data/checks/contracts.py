@@ -194,6 +194,10 @@ class Contracts(Room):
     def _wanted(self, name: str, checks: Suite | Iterable[AnyCheck] | None) -> Terms:
         suite = self._suite(name, checks)
         if suite is not None:
+            if not suite.checks:
+                raise InvalidInput(
+                    "no checks are given", hint="a verdict that nothing was looked at for says nothing"
+                )
             return Terms(name=suite.name, checks=suite.checks)
         contract = self.contract(name)
         if contract is None:

@@ -123,6 +123,8 @@ def _sqlite(sql: str, file: Path) -> Iterator[pa.RecordBatch]:
         if "locked" in str(error) or "unable to open" in str(error):
             raise Unavailable(f"{file}: {error}", hint="try again") from None
         raise InvalidInput(f"the query: {error}") from None
+    except (sqlite3.ProgrammingError, sqlite3.Warning) as error:  # more than one statement, or one with a gap
+        raise InvalidInput(f"the query: {error}") from None
     except sqlite3.DatabaseError as error:
         raise InvalidInput(f"{file}: {error}", hint="is it a SQLite database?") from None
 

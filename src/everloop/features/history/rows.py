@@ -139,15 +139,16 @@ def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, wanted: list[Aggre
     times = {"the event time": view.event_time}
     if view.available:
         times["the availability"] = view.available
-    times = {name: said(expression) for name, expression in times.items()}
-    bound = con.sql(f"select {', '.join(f'({each})' for each in times.values())} from {source} limit 0")
+    bound = con.sql(f"select {', '.join(f'({said(each)})' for each in times.values())} from {source} limit 0")
     for (name, expression), kind in zip(times.items(), bound.types, strict=True):
         if str(kind) != "TIMESTAMP WITH TIME ZONE":
             raise InvalidInput(
                 f"{what}: {name} '{expression}' is {kind}, not an instant with a time zone",
                 hint="store instants in UTC, or say which: … at time zone 'UTC'",
             )
-    selected = [f"epoch_us({each}) as {letter}" for letter, each in zip("ec", times.values(), strict=False)]
+    selected = [
+        f"epoch_us({said(each)}) as {letter}" for letter, each in zip("ec", times.values(), strict=False)
+    ]
     selected += [f"{quoted(name)} as k{number}" for number, name in enumerate(view.entity.keys)]
     selected += [f"({said(each.expression)}) as f{number}" for number, each in enumerate(view.columns)]
     for number, each in enumerate(wanted):

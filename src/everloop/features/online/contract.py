@@ -224,9 +224,10 @@ def encoded_keys(view: str, layout: Layout, columns: Mapping[str, Sequence[Any]]
             listed.append(values)
         else:
             listed.append([_as_kind(value, kind, name) for value in values])
-    if len(listed) == 1:
-        return [_encode((value,)) for value in listed[0]]
-    return [_encode(key) for key in zip(*listed, strict=True)]
+    try:
+        return [_encode(key) for key in zip(*listed, strict=True)]
+    except (OverflowError, UnicodeEncodeError):
+        raise _no_key(view) from None
 
 
 def encoded_key(view: str, layout: Layout, entity: Mapping[str, Any]) -> bytes:
@@ -237,7 +238,17 @@ def encoded_key(view: str, layout: Layout, entity: Mapping[str, Any]) -> bytes:
             raise _missing_key(view, name, entity)
         value = entity[name]
         values.append(value if type(value) is _EXACT.get(kind) else _as_kind(value, kind, name))
-    return _encode(values)
+    try:
+        return _encode(values)
+    except (OverflowError, UnicodeEncodeError):
+        raise _no_key(view) from None
+
+
+def _no_key(view: str) -> InvalidInput:
+    return InvalidInput(
+        f"feature view '{view}' can have no such key",
+        hint="whole numbers have 64 bits at most, and texts are UTF-8",
+    )
 
 
 def _missing_key(view: str, name: str, given: Iterable[str]) -> InvalidInput:

@@ -225,7 +225,13 @@ def _typed(values: Any, field: Any) -> Any:
         return pa.chunked_array(
             [column.cast(field.type)] if is_list else column.cast(field.type).chunks, field.type
         )
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+        ValueError,
+        OverflowError,
+    ) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(
             f"'{field.name}' does not fit: {reason}", hint=f"the dataset has it as {field.type}"

@@ -154,7 +154,7 @@ def _requested(name: str, kind: Any, view: str, keys: Sequence[Mapping[str, Any]
         if any(isinstance(value, str) for value in values) and kind != "string":
             return pa.array([None if value is None else str(value) for value in values]).cast(ARROW[kind])
         return pa.array(values, ARROW[kind])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise InvalidInput(
             f"'{name}' does not fit: {str(error).splitlines()[0]}", hint=f"'{view}' takes it as {kind}"
         ) from None
