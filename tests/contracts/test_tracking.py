@@ -68,14 +68,18 @@ class TestRuns:
         assert tracking.run(run.run_id).status == "interrupted"
 
     def test_runs_nest(self, tracking: Tracking) -> None:
-        with tracking.start(name="outer") as outer:
+        with tracking.start("flights", "outer") as outer:
             with tracking.start(name="inner") as inner, tracking.start(name="innermost") as innermost:
                 pass
-            with tracking.start(name="second") as second:
+            with tracking.start("elsewhere", "second") as second:
                 pass
         assert inner.record.parent == second.record.parent == outer.run_id
         assert innermost.record.parent == inner.run_id
         assert outer.record.parent is None
+        assert (
+            inner.experiment == innermost.experiment == "flights"
+        )  # where its parent is, unless it names another
+        assert second.experiment == "elsewhere"
         assert tracking.describe(outer.run_id).children == [inner.run_id, second.run_id]
 
     def test_asking_twice_with_one_identifier_starts_one_run(self, tracking: Tracking) -> None:

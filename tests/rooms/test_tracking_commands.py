@@ -83,6 +83,8 @@ def test_the_list_says_how_runs_that_were_cut_off_go_on(shell: Shell, workspace:
 
 def test_a_filter_that_cannot_be_read(shell: Shell) -> None:
     assert "          ^\n" in shell.text("runs", "list", "--where", "metrics.rmse ~ 1", code=2)
+    one_name = shell.text("runs", "list", "--where", "metrics.rmse-metrics.mae > 0", code=2)
+    assert "put spaces round a minus sign" in one_name
     error = shell.json("runs", "list", "--where", "params.model = tree", code=2)["error"]
     assert error["code"] == "invalid_input"
     assert "column 16" in error["message"]

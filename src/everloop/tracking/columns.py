@@ -1,5 +1,6 @@
 """Which columns of a table of runs are meant by what people type, and what stands in them."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from everloop.domain.listing import RunKeys
@@ -7,6 +8,8 @@ from everloop.domain.runs import RunRecord, metric_text
 from everloop.domain.search import RUNS, Field, Node, fields_of, parse_order
 from everloop.errors import InvalidInput, nearest
 
+_MINUS = re.compile(r"-(metrics?|params?|tags?)\.")
+"""A difference written without spaces, which reads as one name."""
 _GROUPS = {"param": "params", "metric": "metrics", "tag": "tags"}
 
 Keys = Callable[[], RunKeys]
@@ -107,5 +110,7 @@ def _known(keys: RunKeys, entity: str) -> list[str]:
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
+    if _MINUS.search(name):
+        return "a '-' belongs to the name: put spaces round a minus sign"
     listed = list(dict.fromkeys(known))
     return nearest(name, listed) or (f"there are: {', '.join(listed[:12])}" if listed else "no run has any")

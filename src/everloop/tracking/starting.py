@@ -109,7 +109,8 @@ def _alone(
         arguments["captured"] = Captured(seeds=dict(seeds))
     record = RunRecord(
         run_id=run_id,
-        experiment=arguments["experiment"] or DEFAULT_EXPERIMENT,
+        experiment=arguments["experiment"]
+        or (within.experiment if isinstance(within, Run) else DEFAULT_EXPERIMENT),
         experiment_id=-1,
         name=arguments["name"],
         user=current_actor().user,

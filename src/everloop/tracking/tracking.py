@@ -256,7 +256,8 @@ class Tracking(
         resumed_from: str | None = None,
         checkpoint: int | None = None,
     ) -> RunRecord:
-        """Start a run. An experiment that does not exist is made; a name that is missing is drawn at random.
+        """Start a run. An experiment that does not exist is made; without one it is the parent's, else the default one. A name
+        that is missing is drawn at random.
 
         `run_id`: chosen by the caller, so that asking twice starts one run. `resumed_from`: a run that this one goes on with; it
         begins with what that one had at `checkpoint` (by number; none: with its parameters and tags).
@@ -270,11 +271,14 @@ class Tracking(
             if run_id and tx.first(sa.select(runs.c.id).where(runs.c.id == run_id)) is not None:
                 return reading.records_of(tx, tx.now, [run_id])[0]
             source = writing.existing_run(tx, resumed_from) if resumed_from else None
+            above = writing.writable(tx, parent) if parent and source is None else None
             entropy = bytes.fromhex(identifier[-8:])
             process = owner or Owner("", 0, 0.0)
             row = {
                 "id": identifier,
-                "experiment": self._experiment_for(tx, experiment) if source is None else source.experiment,
+                "experiment": self._experiment_for(tx, experiment, above)
+                if source is None
+                else source.experiment,
                 "name": checked_text(name, "the name of the run", 5_000)
                 or (source.name if source is not None else random_name(entropy)),
                 "user": user or tx.actor,
@@ -283,7 +287,7 @@ class Tracking(
                 "status": RUNNING,
                 "start_time": require_zone(start_time, "the start time") if start_time else tx.now,
                 "state": ACTIVE,
-                "parent": source.parent if source is not None else self._parent_for(tx, parent),
+                "parent": source.parent if source is not None else above.id if above is not None else None,
                 "resumed_from": resumed_from,
                 "records": 0,
                 "place": process.place,
@@ -309,13 +313,12 @@ class Tracking(
                 key: row[key] for key in ("experiment", "name", "source", "version", "parent", "resumed_from")
             }
             tx.event("run.started", reference, facts | {"params": params})
-            if source is not None:
-                return reading.records_of(tx, tx.now, [identifier])[0]
-            return writing.new_record(tx, row, params, tags)
+            written = writing.new_record(tx, row, params, tags)
+            return written if source is None else reading.records_of(tx, tx.now, [identifier])[0]
 
-    def _experiment_for(self, tx: Transaction, given: str) -> int:
-        if not given:
-            return DEFAULT_EXPERIMENT_ID
+    def _experiment_for(self, tx: Transaction, given: str, above: sa.Row[Any] | None) -> int:
+        if not given:  # a child belongs where its parent does
+            return DEFAULT_EXPERIMENT_ID if above is None else int(above.experiment)
         try:
             row = writing.find_experiment(tx, given)
         except NotFound:
@@ -328,9 +331,6 @@ class Tracking(
                 hint="restore it, or name another",
             )
         return writing.add_experiment(tx, given, self.context.ids(), {})
-
-    def _parent_for(self, tx: Transaction, parent: str | None) -> str | None:
-        return str(writing.writable(tx, parent).id) if parent else None
 
     def _checkpoint_for(
         self, tx: Transaction, run_id: str, number: int | None

@@ -28,7 +28,7 @@ def keep_importance(run: Run, estimator: Any, data: Any) -> None:
             run.log_bytes(picture, "feature_importance.png")
         return
     weights = getattr(last, "coef_", None)
-    if hasattr(weights, "toarray"):  # sparse
+    if weights is not None and hasattr(weights, "toarray"):  # sparse
         weights = weights.toarray()
     if weights is None or getattr(weights, "ndim", 0) not in (1, 2):
         return
