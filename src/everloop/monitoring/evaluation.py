@@ -182,14 +182,14 @@ class Look:
             groups = by_model(rows)
             champion = champion_of(groups)
             labels = self._sources.labels(start, rows)
-            live = groups.get((champion, LIVE)) if champion is not None else None
-            known = len(labelled(live, labels)[0]) if live is not None else 0
-            answered = live.num_rows if live is not None else 0
+            truths = {key: labelled(part, labels) for key, part in groups.items()}
+            live = (champion, LIVE) if champion is not None else None
+            known, answered = (len(truths[live][0]), groups[live].num_rows) if live else (0, 0)
             ready = answered > 0 and known >= self._outcome.coverage * answered
             overdue = as_of >= start + DAY + timedelta(days=self._outcome.wait_days)
             status = "final" if ready or overdue else "provisional"
             for (model, mode), part in groups.items():
-                y, scores, kept = labelled(part, labels)
+                y, scores = truths[model, mode]
                 reference = self._sources.reference(model)
                 kind = reference.kind if reference is not None else kind_of(y, scores)
                 before = self._windows.get((model, mode, start)) or self._sources.window(model, mode, start)
@@ -204,7 +204,7 @@ class Look:
                         start + DAY,
                         status,
                         part.num_rows,
-                        kept.num_rows,
+                        y.size,
                         values,
                         before.state if before else None,
                         before.state_size if before else 0,

@@ -76,18 +76,15 @@ def performance_values(labels: Floats, scores: Floats, kind: str) -> dict[str, f
     }
 
 
-def labelled(rows: pa.Table, labels: pa.Table) -> tuple[Floats, Floats, pa.Table]:
-    """(labels, scores, rows) of the rows whose label has come and whose score is a number, in the rows'
-    order.
+def labelled(rows: pa.Table, labels: pa.Table) -> tuple[Floats, Floats]:
+    """(labels, scores) of the rows whose label has come and whose score is a number, in the rows' order.
 
     labels: columns prediction_id and label, one row a prediction.
     """
     position = pc.index_in(rows["prediction_id"], value_set=labels["prediction_id"].combine_chunks())
     scores = numbers_of(rows[SCORE])
     known = np.asarray(pc.is_valid(position).to_numpy(zero_copy_only=False), dtype=bool) & np.isfinite(scores)
-    kept = rows.filter(pa.array(known))
-    values = numbers_of(pc.take(labels["label"], position))[known]
-    return values, scores[known], kept
+    return numbers_of(pc.take(labels["label"], position))[known], scores[known]
 
 
 def numbers_of(column: pa.ChunkedArray | pa.Array) -> Floats:
