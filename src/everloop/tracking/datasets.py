@@ -1,5 +1,6 @@
 """Data that a run used, described: rows, columns and a digest of the content."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 
 from everloop.domain.run_inputs import LoggedDataset
 from everloop.errors import InvalidInput
+from everloop.tracking.tables import arrow_table
 
 _DIGEST_CHARACTERS = 16
 _DIGESTED_ROWS = 10_000
@@ -14,14 +16,18 @@ _DIGESTED_ROWS = 10_000
 
 
 def described(data: Any, name: str, *, context: str = "", source: str = "") -> LoggedDataset:
-    """A description of an array, a frame, an Arrow table, or a list of rows. Its digest is that of shape, columns and up to
-    10,000 rows, so that equal data have equal ones. Raises InvalidInput for what has no rows.
+    """A description of an array, a frame, an Arrow table, a dict of columns, or a list of rows. Its digest is that of shape,
+    columns and up to 10,000 rows, so that equal data have equal ones. Raises InvalidInput for what has no rows.
 
     >>> described([[1.0, 2.0], [3.0, 4.0]], "points", context="train").profile
     '{"num_rows":2,"num_columns":2}'
+    >>> described({"x": [1.0, 3.0, 5.0]}, "points").profile
+    '{"num_rows":3,"num_columns":1}'
     """
     import numpy as np
 
+    if isinstance(data, Mapping):
+        data = arrow_table(data)
     columns = _columns(data)
     try:
         content = data.to_pylist() if hasattr(data, "to_pylist") else data
@@ -30,7 +36,8 @@ def described(data: Any, name: str, *, context: str = "", source: str = "") -> L
         raise InvalidInput(f"a {type(data).__name__} is not a table: {error}") from None
     if not shape:
         raise InvalidInput(
-            f"a {type(data).__name__} has no rows", hint="give an array, a frame, an Arrow table or a list"
+            f"a {type(data).__name__} has no rows",
+            hint="give an array, a frame, an Arrow table, a dict of columns or a list",
         )
     digest = sha256(msgspec.json.encode([list(shape), columns]))
     digest.update(_sample(content, shape[0]))
