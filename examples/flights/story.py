@@ -111,7 +111,10 @@ class Story:
     def features_know_no_future(self) -> None:
         what = """Weather as it was known before the scheduled departure, and how late flights were lately, counting only those that
         had landed. The same definitions serve training and predictions."""
-        command = "everloop features apply && everloop features history --in february.parquet --time sched_dep weather airport_recent"
+        command = (
+            "everloop features apply && everloop features history --in february.parquet --out known.parquet "
+            "--time sched_dep --feature weather --feature airport_recent"
+        )
         with self.tell.step("Features that know no future", what, command) as step:
             features = self.ws.features
             applied = features.apply(
