@@ -60,7 +60,7 @@ class StepMoment(msgspec.Struct, frozen=True):
     of: the pipeline's run. run: the step's own, where it was computed in one. began and ended: of its own run where it has
     one, else reckoned from when it was recorded and how long it took (`exact` is false then, and right to a second or so); a
     step whose result was taken from the cache has only `ended`. status: ``running`` for one that is at work and has a run of
-    its own. inputs: names of the steps whose results went in. log: the object that holds what it printed.
+    its own, or takes a while. inputs: names of the steps whose results went in. log: the object that holds what it printed.
     """
 
     of: str

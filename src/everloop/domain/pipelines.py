@@ -10,7 +10,7 @@ import msgspec
 
 from everloop.domain.canonical import digest_of
 
-StepStatus = Literal["executed", "cached", "failed", "skipped"]
+StepStatus = Literal["executed", "cached", "failed", "skipped", "running"]
 Grade = Literal["bits", "predictions", "tolerance", "failed"]
 SHORT = 48
 """A plain parameter of up to this many characters stands in its component as it is, not as a digest."""
@@ -101,7 +101,8 @@ class StepRecord(msgspec.Struct, frozen=True):
     position: from 0, in the order the pipeline called them; parts of a map have one each.
     step: what names it in its project, ``train.py::fit``; name: what people call it, ``fit`` or ``fit[3]``.
     run: the tracking run in which it was computed; for a cached step that of the run that computed it.
-    reason: why it was executed, or why not.
+    reason: why it was executed, or why not. A step is recorded as running when it has no run of its own to tell of it, and takes
+    a while.
     """
 
     position: int

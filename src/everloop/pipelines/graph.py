@@ -39,6 +39,8 @@ class Node:
     attempts: int = 0
     losses: int = 0
     waited: float = 0.0
+    begun_at: float = 0.0
+    is_shown: bool = False
     log: str = ""
     python: str = ""
     asked_again_at: float = 0.0

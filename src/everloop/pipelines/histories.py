@@ -112,8 +112,11 @@ class Histories(Room):
         their own."""
         query = _MOMENTS.where(pipeline_steps.c.run == run).order_by(pipeline_steps.c.position).limit(limit)
         with self.look() as look:
-            found = [_moment(row) for row in look.all(query)]
-            known = {each.run for each in found}
+            now = self.context.clock()
+            rows = look.all(query)
+            whole = look.first(sa.select(tracked_runs).where(tracked_runs.c.id == run))
+            found = [_at_work(row, whole, now) if row.status == RUNNING else _moment(row) for row in rows]
+            known = {each.run for each in found if each.run}
             begun = look.all(
                 sa.select(tracked_runs)
                 .join(run_tags, run_tags.c.run == tracked_runs.c.id)
@@ -125,7 +128,6 @@ class Histories(Room):
                 .order_by(tracked_runs.c.start_time)
                 .limit(limit)
             )
-        now = self.context.clock()
         last = max((each.position for each in found), default=-1)
         for number, row in enumerate(row for row in begun if row.id not in known):
             status = _status(row, now)
@@ -151,7 +153,7 @@ class Histories(Room):
     @operation(Permission.READ)
     def step_history(self, step: str, name: str = "", limit: int = 200) -> list[StepMoment]:
         """What a step (``train.py::fit``) did in all runs, newest first; `name`: only where it was called so."""
-        query = _MOMENTS.where(pipeline_steps.c.step == step)
+        query = _MOMENTS.where(pipeline_steps.c.step == step, pipeline_steps.c.status != RUNNING)
         if name:
             query = query.where(pipeline_steps.c.name == name)
         newest_first = (
@@ -261,4 +263,25 @@ def _moment(row: sa.Row[Any]) -> StepMoment:
         inputs=tuple(row.inputs),
         error=row.error,
         log=row.log or "",
+    )
+
+
+def _at_work(row: sa.Row[Any], whole: sa.Row[Any] | None, now: datetime) -> StepMoment:
+    """A step without a run of its own that was at work when the run it is in was last heard of."""
+    began = row.time - timedelta(seconds=row.seconds)
+    status = RUNNING if whole is None else _status(whole, now)
+    until = now if whole is None or status == RUNNING else whole.heartbeat
+    return StepMoment(
+        of=row.run,
+        position=row.position,
+        name=row.name,
+        step=row.step,
+        status=status,
+        seconds=max(0.0, (until - began).total_seconds()),
+        ended=None if status == RUNNING else until,
+        began=began,
+        reason=row.reason,
+        key=row.key,
+        attempts=row.attempts,
+        inputs=tuple(row.inputs),
     )

@@ -136,6 +136,7 @@ class Pipelines(Sweeps, Histories, Sharing, Handover, Room):
         with self.change() as tx:
             of_run = pipeline_runs.c.run == run
             tx.execute(sa.update(pipeline_runs).where(of_run).values(status=status, output=output))
+            recording.forget_at_work(tx, [run])
             count = sa.func.count().label("steps")
             query = sa.select(pipeline_steps.c.status, count).where(pipeline_steps.c.run == run)
             counts = {row.status: row.steps for row in tx.all(query.group_by(pipeline_steps.c.status))}
@@ -154,6 +155,7 @@ class Pipelines(Sweeps, Histories, Sharing, Handover, Room):
                 return []
         with self.change() as tx:
             runs = [row.run for row in tx.all(silent.with_for_update(of=pipeline_runs))]
+            recording.forget_at_work(tx, runs)
             for run in runs:
                 tx.execute(
                     sa.update(pipeline_runs).where(pipeline_runs.c.run == run).values(status=INTERRUPTED)
@@ -326,6 +328,14 @@ class Pipelines(Sweeps, Histories, Sharing, Handover, Room):
                 for each in finished[:200]
             ]
             tx.event("pipeline.steps", f"run:{run}", {"count": len(finished), "first": facts})
+
+    @operation(Permission.WRITE)
+    def show_at_work(self, run: str, steps: list[StepRecord]) -> None:
+        """Steps of a run that are at work, until they are recorded as over, or the run is."""
+        with self.change() as tx:
+            recording.put_at_work(tx, run, steps)
+            facts = [{"name": each.name, "status": each.status} for each in steps[:200]]
+            tx.event("pipeline.steps", f"run:{run}", {"count": len(steps), "first": facts})
 
     # Reproductions
 

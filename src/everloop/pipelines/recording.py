@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from everloop.domain.canonical import digest_of
-from everloop.domain.pipelines import CachedResult, Claim, FinishedStep
-from everloop.domain.runs import Owner
+from everloop.domain.pipelines import CachedResult, Claim, FinishedStep, StepRecord
+from everloop.domain.runs import RUNNING, Owner
 from everloop.pipelines.opened_files import is_file
 from everloop.store.ledger import Transaction, insert_for
 from everloop.store.schema.pipelines import pipeline_steps, step_claims, step_code, step_keys, step_results
@@ -42,6 +42,17 @@ def record(tx: Transaction, run: str, finished: Sequence[FinishedStep]) -> None:
         tx.hold(digest, size, holder)
     for source, target, role in dict.fromkeys(_edges(run, finished)):
         tx.edge(source, target, role)
+
+
+def put_at_work(tx: Transaction, run: str, steps: Sequence[StepRecord]) -> None:
+    """Steps that are at work, as rows that their records take the place of."""
+    tx.put(pipeline_steps, [_step_row(tx, run, FinishedStep(each)) for each in steps])
+
+
+def forget_at_work(tx: Transaction, runs: Sequence[str]) -> None:
+    """These runs are over: what was at work in them has come to nothing."""
+    left = pipeline_steps.c.run.in_(runs) & (pipeline_steps.c.status == RUNNING)
+    tx.execute(sa.delete(pipeline_steps).where(left))
 
 
 def claims(

@@ -18,6 +18,8 @@ from everloop.tracking.secrets import without
 
 BATCH = 256
 FLUSH_SECONDS = 0.1
+SHOWN_AFTER = 2.0
+"""Seconds after which a step at work is told of before it is over: most are over by then, and cost nothing."""
 
 
 class Records:
@@ -28,6 +30,7 @@ class Records:
         self._finished: list[FinishedStep] = []
         self._unrecorded: set[int] = set()
         self._flushed_at, self._flush_after = time.monotonic(), FLUSH_SECONDS
+        self._looked_at = self._flushed_at
 
     def executed(self, node: Node, answer: StepAnswer, reads: tuple[Read, ...], given: Iterable[str]) -> None:
         """It was computed. `given`: the dataset versions among its arguments; `reads`: those it read by itself."""
@@ -92,6 +95,25 @@ class Records:
         """Write what has come together, when it is much or has waited long."""
         if len(self._finished) >= BATCH or time.monotonic() - self._flushed_at > self._flush_after:
             self.flush()
+
+    def show_at_work(self) -> None:
+        """Tell of steps that take a while and have no run of their own, which would tell of them. Cheap to call often."""
+        now = time.monotonic()
+        if now - self._looked_at < SHOWN_AFTER or self._state.dry_run:
+            return
+        self._looked_at = now
+        late = [
+            node
+            for node in self._state.running.values()
+            if node.run is None and not node.is_shown and now - node.begun_at >= SHOWN_AFTER
+        ]
+        if late:
+            records = [
+                self._record(node, "running", now - node.begun_at, node.why, log=None) for node in late
+            ]
+            self._state.room.show_at_work(self._state.run_id, records)
+            for node in late:
+                node.is_shown = True
 
     def flush(self) -> None:
         """Write what has come together; nothing in a dry run."""

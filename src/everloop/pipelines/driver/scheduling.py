@@ -72,6 +72,7 @@ class Scheduler:
             for outcome in outcomes:
                 self._take(outcome)
             self.records.flush_when_due()
+            self.records.show_at_work()
             if claims.elsewhere:
                 if not moved and not outcomes and not state.running:
                     time.sleep(ASK_AGAIN_SECONDS)
@@ -154,6 +155,7 @@ class Scheduler:
     def _submit(self, node: Node) -> None:
         node.attempts += 1
         node.state = "running"
+        node.begun_at = time.monotonic()
         job = self.jobs.of(node)
         node.log = job.log
         self._state.running[job.id] = node

@@ -79,7 +79,9 @@ def at_work(request: Request, workspace: Workspace) -> dict[str, Any]:
     going = [each for each in workspace.pipelines.timeline(run.run_id) if each.status == RUNNING]
     return {
         "run": run,
-        "going": [AtWork(each, tail_of(workspace, each.run)) for each in going[:MOST_AT_WORK]],
+        "going": [
+            AtWork(each, tail_of(workspace, each.run) if each.run else "") for each in going[:MOST_AT_WORK]
+        ],
         "more": max(0, len(going) - MOST_AT_WORK),
     }
 

@@ -127,7 +127,11 @@ def _node(name: str, some: Sequence[StepMoment], column: int, run: str) -> dict[
 
 def step_address(moment: StepMoment, run: str) -> str:
     """Where a record is told of; one that is at work is told of by its own run."""
-    return f"/runs/{moment.run}" if moment.status == "running" else f"/runs/{run}/steps/{moment.position}"
+    return (
+        f"/runs/{moment.run}"
+        if moment.status == "running" and moment.run
+        else f"/runs/{run}/steps/{moment.position}"
+    )
 
 
 def brief(seconds: float) -> str:
