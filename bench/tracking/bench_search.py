@@ -163,6 +163,7 @@ def measure(folder: Path, count: int, repeat: int) -> dict[str, tuple[float, flo
 def by_hand(folder: Path) -> Callable[[], object]:
     """The first question as three statements over the bare driver: what the indexes allow, without a record being made."""
     ledger = sqlite3.connect(folder / ".everloop" / "ledger.db")
+    ledger.execute("pragma cache_size = -8000")  # as the ledger has it
     found = """
         select runs.id, walked.last from run_metrics walked join runs on runs.id = walked.run
         where walked.key = 'rmse' and walked.last < 1 and runs.state || '' = 'active' and exists (
