@@ -237,6 +237,7 @@ class TestWithoutGitAndOldFormats:
         [
             ("outs: [", "is not plain YAML"),
             ("- just\n- a list\n", "holds no mapping"),
+            ("outs: 3\n", "its outs are no list"),
             ("outs:\n- md5: nonsense\n  hash: md5\n  path: x\n", "is no MD5"),
             ("outs:\n- md5: aa\n  hash: md5\n  path: ../../etc/passwd\n", "not below the repository"),
             ("outs:\n- md5: aa\n  hash: md5\n  path: 'a@b'\n", "a@b"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from everloop.cli.frame import answer_no, command, emit, facts, table, workspace
-from everloop.errors import InvalidInput, NotFound
+from everloop.errors import InvalidInput, NotFound, StorageError
 
 if TYPE_CHECKING:
     from everloop.domain.checks import CheckReport, CheckResult, Suite
@@ -53,7 +53,12 @@ def infer(reference: str, name: str, as_python: bool, out: Path | None) -> None:
     if out is not None:
         if out.exists():
             raise InvalidInput(f"there is a file {out} already", hint="name another, or remove it")
-        out.write_text(text, encoding="utf-8")
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(
+                f"{out} cannot be written: {error.strerror}", hint="may you write there?"
+            ) from None
     said = {"suite": suite, "text": text, "path": str(out) if out else None}
     emit(said, lambda _: f"{len(suite.checks)} checks are in {out}" if out else click.echo(text, nl=False))
 

@@ -126,7 +126,10 @@ def _mapping(path: str, text: str) -> Mapping[str, Any]:
 
 def _outs(path: str, said: Mapping[str, Any], wdir: str) -> Iterator[Output]:
     folder = posixpath.join(posixpath.dirname(path), wdir)
-    for out in said.get("outs") or ():
+    listed = said.get("outs") or []
+    if not isinstance(listed, list):
+        raise InvalidInput(f"{path}: its outs are no list")
+    for out in listed:
         # Without an MD5 an output is not cached, or its content is known by the version of a cloud.
         if isinstance(out, Mapping) and isinstance(out.get("md5"), str) and isinstance(out.get("path"), str):
             place = posixpath.normpath(posixpath.join(folder, out["path"]))

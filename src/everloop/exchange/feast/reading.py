@@ -75,7 +75,8 @@ def read_repository(config: Config) -> Repository:
             raise Failed(f"the files of {config.folder} ran for more than {SECONDS} seconds") from None
         if not answer.is_file():
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise Failed(f"the files of {config.folder} could not be run: {lines[-1] if lines else done}")
+            why = lines[-1] if lines else f"they ended the process with {done.returncode}"
+            raise Failed(f"the files of {config.folder} could not be run: {why}")
         return msgspec.json.decode(answer.read_bytes(), type=Repository)
 
 
