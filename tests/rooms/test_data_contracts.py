@@ -122,6 +122,9 @@ class TestNames:
     def test_wrong_ones_are_refused(self, workspace: LocalWorkspace) -> None:
         with pytest.raises(InvalidInput, match="not at its end"):
             workspace.data.bind(TRIPS, "*/trips")
+        workspace.data.add(TWICE, "trips")
+        with pytest.raises(InvalidInput, match="no checks are given"):
+            workspace.data.check("trips", [])
         with pytest.raises(InvalidInput, match="promises nothing"):
             workspace.data.bind(Suite("s", "d", ()))
         with pytest.raises(NotFound, match="was ever bound"):
@@ -209,6 +212,7 @@ class TestCommands:
         code, inferred = run("infer", "trips", "--out", "trips.toml")
         assert (code, inferred["path"]) == (0, "trips.toml")
         assert run("infer", "trips", "--out", "trips.toml")[0] == 2, "a file is not overwritten"
+        assert run("infer", "trips", "--out", "nowhere/trips.toml")[0] == 2, "nor a folder made"
         code, bound = run("contract", "bind", "trips", "--checks", "trips.toml")
         assert (code, bound["pattern"], bound["version"]) == (0, "trips", 1)
         code, refused = run("add", "far.parquet", "--name", "trips")
