@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from everloop.pipelines import opened_files
 from everloop.pipelines.opened_files import asked, unchanged, watched
 from everloop.pipelines.outcome import PipelineRun
 from everloop.pipelines.pipelines import Pipelines
@@ -164,3 +165,23 @@ def test_what_is_written_hidden_or_the_systems_is_no_input(tmp_path: Path) -> No
     assert not unchanged(reference, tmp_path)
     (tmp_path / "in.txt").unlink()
     assert not unchanged(reference, tmp_path)
+
+
+def test_what_another_thread_opens_meanwhile_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").touch()
+    opened = opened_files.Opened(tmp_path)
+    content = opened_files._content
+
+    def slow(path: Path) -> str:
+        opened.note("open", (str(tmp_path / f"of a thread {path.name}"), "r", 0))
+        opened.note("os.listdir", (str(tmp_path / f"of a thread {path.name}"),))
+        return content(path)
+
+    monkeypatch.setattr(opened_files, "_content", slow)
+    monkeypatch.setattr(opened_files, "_system_folders", lambda: ("/nowhere/",))
+    for name in ("a", "b"):
+        opened.note("open", (str(tmp_path / f"{name}.txt"), "r", 0))
+    assert [each.partition("@")[0] for each in opened.references()][:2] == ["file:a.txt", "file:b.txt"]

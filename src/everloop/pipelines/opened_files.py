@@ -76,15 +76,16 @@ class Opened:
 
     def references(self) -> list[str]:
         """What was read and not written, with its content, as texts that `unchanged` understands."""
+        # Copies: threads of the step, and of what watches the machine, open files meanwhile.
         found = [
             f"{PREFIX}{label_of(Path(name), self._root)}@{_content(Path(name))}"
-            for name in self._read
+            for name in list(self._read)
             if name not in self._written and self._counts(name) and not os.path.isdir(name)
         ]
-        filled = {os.path.dirname(name) for name in self._written}
+        filled = {os.path.dirname(name) for name in list(self._written)}
         found += [
             f"{PREFIX}{label_of(Path(name), self._root)}/@{_names(Path(name))}"
-            for name in self._listed
+            for name in list(self._listed)
             if name not in filled and self._counts(name + os.sep)
         ]
         return found
