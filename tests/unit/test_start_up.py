@@ -68,8 +68,10 @@ def test_what_is_compared_with_files_alone_needs_no_database(project: Path) -> N
     assert loaded(project, "data", "status", "letters") == set()
 
 
-@pytest.mark.parametrize("command", ["runs list", "data list", "models list", "audit log"])
-def test_lists_need_the_database_alone(project: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", ["runs list", "models list", "audit log", "why data:letters@v1", "status"]
+)
+def test_what_is_known_is_told_with_the_database_alone(project: Path, command: str) -> None:
     assert loaded(project, *command.split()) == {"sqlalchemy"}
 
 

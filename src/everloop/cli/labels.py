@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from everloop.data.labels.judging import LabelErrorReport, QuestionAgreement
     from everloop.domain.labels import Entry, LabelItem, LabelProject, Progress, Question
     from everloop.exchange.labelstudio.config import Skipped
-    from everloop.stats.agreement import Coefficient
+    from everloop.stats.findings import Coefficient
 
 HERE = "everloop.cli.labels"
 COMMANDS: dict[str, tuple[str, str]] = {

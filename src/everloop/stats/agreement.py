@@ -9,7 +9,7 @@ resample is one multinomial draw over distinct patterns, and 100,000 items cost 
 - `fleiss`         the same number of answers for each item (Fleiss 1971)
 - `krippendorff`   any number of annotators, missing answers; nominal, ordinal, interval (Krippendorff 2011)
 - `by_class`       Krippendorff's alpha of each class against all others
-- `matched`        boxes and spans: pairs that overlap enough (`iou`, `overlap`) and carry the same label
+- `region_agreement`  boxes and spans, by those that overlap enough (`regions`) and carry the same label
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from everloop.stats.intervals import Interval
+from everloop.stats.findings import Coefficient, Interval
+from everloop.stats.regions import matched
 
 Answer = Hashable | None
 Table = Sequence[Sequence[Answer]]
@@ -30,16 +30,6 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 ROUNDS = 1000
-
-
-class Coefficient(msgspec.Struct, frozen=True):
-    """An agreement with its interval. estimate: None where it cannot be told, as when everybody always gave the same answer.
-    items: how many it is computed from (those with two answers at least)."""
-
-    name: str
-    estimate: float | None
-    interval: Interval | None
-    items: int
 
 
 def percent(table: Table, *, rounds: int = ROUNDS, seed: int = 0) -> Coefficient:
@@ -187,59 +177,6 @@ def by_class(
     }
 
 
-def iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two boxes ``(x, y, width, height)`` with sides along the axes. It does not change when an axis
-    is stretched, so percent of a picture do as well as pixels.
-
-    >>> round(iou((0, 0, 10, 10), (5, 0, 10, 10)), 4), iou((0, 0, 1, 1), (5, 5, 1, 1))
-    (0.3333, 0.0)
-    """
-    wide = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
-    high = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
-    if wide <= 0 or high <= 0:
-        return 0.0
-    shared = wide * high
-    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
-
-
-def overlap(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two spans ``(start, end)``.
-
-    >>> overlap((0, 10), (5, 15)), overlap((0, 2), (2, 4))
-    (0.3333333333333333, 0.0)
-    """
-    shared = min(first[1], second[1]) - max(first[0], second[0])
-    return max(0.0, shared / (max(first[1], second[1]) - min(first[0], second[0])))
-
-
-def matched(
-    first: Sequence[T],
-    second: Sequence[T],
-    likeness: Callable[[T, T], float],
-    *,
-    least: float = 0.5,
-) -> list[tuple[int, int, float]]:
-    """Pairs of regions that mean the same thing, as ``(index, index, likeness)``: the most alike first, each region once, none
-    below `least` (0.5 as in PASCAL VOC, Everingham et al. 2010). `likeness` is 0 where labels differ.
-
-    >>> matched([(0, 0, 10, 10)], [(50, 50, 5, 5), (1, 0, 10, 10)], iou)
-    [(0, 1, 0.8181818181818182)]
-    """
-    all_pairs = ((likeness(a, b), i, j) for i, a in enumerate(first) for j, b in enumerate(second))
-    ranked = sorted(
-        (each for each in all_pairs if each[0] >= least), key=lambda each: (-each[0], each[1], each[2])
-    )
-    found: list[tuple[int, int, float]] = []
-    taken_first: set[int] = set()
-    taken_second: set[int] = set()
-    for alike, i, j in ranked:
-        if i not in taken_first and j not in taken_second:
-            found.append((i, j, alike))
-            taken_first.add(i)
-            taken_second.add(j)
-    return found
-
-
 def region_agreement(
     items: Sequence[Sequence[Sequence[T]]],
     likeness: Callable[[T, T], float],
@@ -252,6 +189,7 @@ def region_agreement(
     drew nothing agree. `items`: for each item, the regions of each of its annotators.
 
     >>> box = (0.0, 0.0, 10.0, 10.0)
+    >>> from everloop.stats.regions import iou
     >>> region_agreement([[[box], [box]], [[box], []], [[], []]], iou).estimate
     0.6666666666666666
     """

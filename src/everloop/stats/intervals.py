@@ -1,30 +1,15 @@
-"""Confidence intervals for rates, differences of rates and means of blocks."""
+"""Confidence intervals for rates, differences of rates and means of blocks. Only the means need numpy."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
-from numpy.typing import ArrayLike
-
-from everloop.stats.arrays import numbers
 from everloop.stats.distributions import beta_quantile, normal_quantile, t_quantile
+from everloop.stats.findings import Interval as Interval
 
-
-class Interval(msgspec.Struct, frozen=True):
-    """An estimate with the ends of its confidence interval, all in the unit of the estimate."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float
-
-    def contains(self, value: float) -> bool:
-        """Whether ``value`` lies in the closed interval.
-
-        >>> wilson(5, 10).contains(0.5)
-        True
-        """
-        return self.low <= value <= self.high
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
@@ -90,12 +75,14 @@ def mean_of_blocks(block_means: ArrayLike, *, level: float = 0.95) -> Interval |
     >>> mean_of_blocks([1.0]) is None
     True
     """
+    from everloop.stats.arrays import numbers
+
     means = numbers("block_means", block_means)
     _check_level(level)
     if means.size < 2:
         return None
     centre = float(means.mean())
-    half = t_quantile(0.5 + level / 2, means.size - 1) * float(means.std(ddof=1)) / float(np.sqrt(means.size))
+    half = t_quantile(0.5 + level / 2, means.size - 1) * float(means.std(ddof=1)) / math.sqrt(means.size)
     return Interval(centre, centre - half, centre + half, level)
 
 

@@ -11,39 +11,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
-class LabelErrors(msgspec.Struct, frozen=True):
-    """What was found.
-
-    thresholds: of each class; None for one that nobody gave.
-    joint: how many items are given class i (row) and confidently of class j (column).
-    estimated: the same scaled to the given classes' counts, as shares of all items: what was estimated of given x true class.
-    candidates: items that are probably wrong, worst first.
-    """
-
-    thresholds: list[float | None]
-    joint: list[list[int]]
-    estimated: list[list[float]]
-    candidates: list[Candidate]
-
-    @property
-    def share(self) -> float:
-        """The estimated share of wrong labels."""
-        return 1 - sum(row[at] for at, row in enumerate(self.estimated)) if self.estimated else 0.0
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """An item whose label is probably wrong: its row, the class given, the one it is confidently of, and the score it is ranked
-    by (low is worse)."""
-
-    row: int
-    given: int
-    suggested: int
-    score: float
+from everloop.stats.findings import Candidate, LabelErrors
 
 
 def find_label_errors(

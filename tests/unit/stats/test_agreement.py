@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from everloop.stats.agreement import (
     cohen,
     fleiss,
-    iou,
     krippendorff,
-    matched,
-    overlap,
     percent,
     region_agreement,
 )
+from everloop.stats.regions import iou, matched, overlap
 
 answers = st.sampled_from([None, 1, 2, 3, 4])
 tables = st.integers(2, 5).flatmap(

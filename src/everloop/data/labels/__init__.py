@@ -6,7 +6,7 @@
 - `ordering`: in which order items are asked about
 - `reviewing`: another person accepts, sends back or corrects
 - `suggesting`: what models say of the items
-- `judging`: agreement, and answers that are probably wrong
+- `judging`: agreement, and answers that are probably wrong; `agreeing`: the coefficients of each kind of question
 - `finishing`: answers as a dataset version; augmented versions
 - `contents`: what annotators see of the items of a version
 - `probabilities`: tables of probabilities, and cross-validated ones

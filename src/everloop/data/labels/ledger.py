@@ -23,7 +23,7 @@ from everloop.domain.labels import (
 )
 from everloop.domain.names import shown
 from everloop.errors import Conflict, NotFound, nearest
-from everloop.stats.agreement import iou, matched, overlap
+from everloop.stats.regions import iou, matched, overlap
 from everloop.store.ledger import Reader, Transaction
 from everloop.store.schema.labels import (
     label_entries,

@@ -1,14 +1,18 @@
 """A confidence sequence: bounds of a mean that hold at every moment at once."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
-from everloop.stats.arrays import Floats
-from everloop.stats.intervals import Interval
+from everloop.stats.findings import Interval
 from everloop.stats.sequential.betting import STAKES
+
+if TYPE_CHECKING:
+    from everloop.stats.arrays import Floats
 
 
 class MeanSequence(msgspec.Struct, frozen=True):
@@ -32,7 +36,7 @@ class MeanSequence(msgspec.Struct, frozen=True):
     values: tuple[float, ...] = ()
 
     @classmethod
-    def start(cls, *, clip: float, stakes: Iterable[float] = STAKES) -> "MeanSequence":
+    def start(cls, *, clip: float, stakes: Iterable[float] = STAKES) -> MeanSequence:
         """A sequence without values.
 
         Raises:
@@ -45,11 +49,11 @@ class MeanSequence(msgspec.Struct, frozen=True):
             raise ValueError("stakes must be given, each strictly between 0 and 1")
         return cls(clip, staked)
 
-    def update(self, value: float) -> "MeanSequence":
+    def update(self, value: float) -> MeanSequence:
         """The state after one more value (cut to ±clip); NaN and infinity raise ``ValueError``."""
         return self.update_all([value])
 
-    def update_all(self, values: Iterable[float]) -> "MeanSequence":
+    def update_all(self, values: Iterable[float]) -> MeanSequence:
         """The state after all ``values``, in their order."""
         added = tuple(values)
         for value in added:
@@ -62,6 +66,8 @@ class MeanSequence(msgspec.Struct, frozen=True):
         """Bounds of the mean now, [-clip, clip] before the first value."""
         if not 0 < level < 1:
             raise ValueError(f"level must lie strictly between 0 and 1, not {level}")
+        import numpy as np  # here: rooms read the states of tests without looking at intervals
+
         values = np.asarray(self.values, dtype=np.float64)
         estimate = float(values.mean()) if values.size else 0.0
         needed = math.log(2 / (1 - level))
@@ -83,6 +89,8 @@ class MeanSequence(msgspec.Struct, frozen=True):
     def _log_peak(self, values: Floats, null: float) -> float:
         if values.size == 0 or self.clip + null <= 0:
             return 0.0
+        import numpy as np
+
         won = (values - null) / (self.clip + null)
         logs = np.cumsum(np.log1p(np.multiply.outer(np.asarray(self.stakes), won)), axis=1)
         return float(np.logaddexp.reduce(logs, axis=0).max()) - math.log(len(self.stakes))
