@@ -213,7 +213,7 @@ def _sent_until_held(
     for attempt in range(ATTEMPTS):
         before = moved.bytes
         for batch in _batches(sizes, target.objects.missing(sizes)):
-            _move(source.objects, target.objects, sizes, batch)
+            move_objects(source.objects, target.objects, sizes, batch)
             moved.objects += len(batch)
             moved.bytes += sum(sizes[digest] for digest in batch)
         counted = msgspec.structs.replace(sent.version, new_bytes=moved.bytes - before)
@@ -240,7 +240,8 @@ def _batches(sizes: dict[str, int], missing: set[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _move(source: "Objects", target: "Objects", sizes: dict[str, int], digests: list[str]) -> None:
+def move_objects(source: "Objects", target: "Objects", sizes: dict[str, int], digests: list[str]) -> None:
+    """Bring objects of these sizes from one store to another, each verified on its way."""
     small = [digest for digest in digests if sizes[digest] <= SMALL]
     with target.writer() as writer:
         arriving = source.read_many(small)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from everloop.data.stores.transferring import move_objects
 from everloop.domain.handover import HandedOver, ReceivedResults, Refused, SentResults
-from everloop.errors import Conflict, Corrupted
+from everloop.errors import Conflict
 
 if TYPE_CHECKING:
     from everloop.store.objects import Objects
@@ -89,7 +90,10 @@ def _arrived(source: ResultsPlace, target: ResultsPlace, going: SentResults) -> 
     """What was brought over long before its results are recorded may have been freed there meanwhile: then it goes again."""
     light = _without_points(going, target.objects)
     for attempt in range(ATTEMPTS):
-        _move(source.objects, target.objects, sorted(target.objects.missing(light.needs)))
+        missing = sorted(target.objects.missing(light.needs))
+        for start in range(0, len(missing), OBJECTS_AT_ONCE):
+            some = missing[start : start + OBJECTS_AT_ONCE]
+            move_objects(source.objects, target.objects, light.needs, some)
         try:
             return target.receive_results(sent=light)
         except Conflict:
@@ -112,16 +116,6 @@ def _without_points(sent: SentResults, store: Objects) -> SentResults:
         for run in sent.runs
     ]
     return msgspec.structs.replace(sent, runs=runs)
-
-
-def _move(source: Objects, target: Objects, digests: Sequence[str]) -> None:
-    for start in range(0, len(digests), OBJECTS_AT_ONCE):
-        with target.writer() as writer:
-            for digest in digests[start : start + OBJECTS_AT_ONCE]:
-                with source.open(digest) as stream:
-                    stored = writer.add(stream)
-                if stored.digest != digest:
-                    raise Corrupted(f"object {digest} did not arrive whole", hint="try again")
 
 
 def _some(ids: Sequence[str]) -> Iterator[Sequence[str]]:

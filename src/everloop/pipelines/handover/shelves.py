@@ -77,7 +77,9 @@ class ResultShelf:
         taken = sent.only({each.id for each in new} - {each.id for each in refused})
         if taken.results and not dry_run:
             note = canonical(taken)
-            self.objects.put_note(f"{_folder(sent.pipeline)}{sha256(note)[:32]}.json", note)
+            self.objects.put_note(
+                f"{_folder(sent.pipeline)}{sha256(note)[:32]}.json", note, needs=taken.needs
+            )
             self._read.setdefault(sent.pipeline, []).append(taken)
         return ReceivedResults([each.id for each in taken.results], len(known), refused)
 
