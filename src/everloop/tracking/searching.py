@@ -156,9 +156,8 @@ class RunSearch:
             self.compiler if self._only is not None else Compiler(look.dialect, self._lost, listed=True)
         )
         tests = [*self._place(indexed=True), *self._conditions(self._tests, compiler)]
-        if (
-            self._state == ACTIVE and self._numbers is None and not self._tests
-        ):  # an index has all that is asked
+        of_all = not self._tests and self._only is None and self._numbers is None
+        if self._state == ACTIVE and of_all:  # an index has all that is asked
             tests = [runs.c.state == ACTIVE, runs.c.experiment.in_(_experiments_in(ACTIVE))]
         return int(look.scalar(sa.select(sa.func.count()).select_from(runs).where(*tests)))
 
@@ -297,17 +296,20 @@ class RunSearch:
 
     def _place(self, *, indexed: bool) -> list[Condition]:
         """State and experiment. Unless `indexed`, they are asked so that SQLite, which knows no statistics, does not take their
-        index for the better one."""
+        index for the better one; Postgres, which does, would take such a question for one that hardly a run passes."""
         state: Column = runs.c.state
         experiment: Column = runs.c.experiment
-        if not indexed:
+        if not indexed and self.compiler.dialect == "sqlite":
             state, experiment = state.concat(""), experiment + 0
         tests: list[Condition] = []
         if self._state != "all":
             tests.append(state == self._state)
         if self._state == ACTIVE:
-            gone = _experiments_in(DELETED).where(experiments.c.id == runs.c.experiment)
-            tests.append(sa.not_(gone.exists()))
+            gone = _experiments_in(DELETED)
+            if self.compiler.dialect == "sqlite":
+                tests.append(sa.not_(gone.where(experiments.c.id == runs.c.experiment).exists()))
+            else:  # of what does not exist Postgres believes that it leaves one run, and gives up the index
+                tests.append(runs.c.experiment.not_in(gone))
         if self._numbers is not None:  # a list of one would not lead to the experiment's own index
             one = len(self._numbers) == 1
             tests.append(experiment == self._numbers[0] if one else experiment.in_(self._numbers))
