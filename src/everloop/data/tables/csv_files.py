@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -46,6 +46,7 @@ def inspect_csv(name: str, file: Path) -> tuple[pa.Schema, int]:
             _ = schema.names  # they are decoded here, which may fail
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         _refuse(name, file, str(error))
+    _require_commas(name, schema.names)
     if (
         any(pa.types.is_binary(field.type) for field in schema)
         or quotes % 2
@@ -145,6 +146,7 @@ def _require_well_formed(
             for fields in reader:
                 if header is None:
                     header = fields or None
+                    _require_commas(name, fields)
                 elif fields and len(fields) != len(header):
                     several = "" if len(fields) == 1 else "s"
                     what = f"line {begins} has {len(fields)} field{several}, the header has {len(header)}"
@@ -161,6 +163,15 @@ def _require_well_formed(
                 return len(header or ())
             raise _unreadable(name, what, 'close it; a quote within a quoted value is written ""') from None
     return None if header is None else len(header)
+
+
+def _require_commas(name: str, header: Sequence[str]) -> None:
+    """What spreadsheets write where the comma is in numbers would be a table of one column."""
+    for separator, what in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            raise _unreadable(
+                name, f"its fields are separated by {what}", "write it with commas, and numbers with points"
+            )
 
 
 def _require_text(name: str, opened: BinaryIO) -> None:
