@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY ?= python3
 BIN := .venv/bin
-JOBS ?= 2
+JOBS ?= 3
 TESTS ?= tests
 MINUTES ?= 30
 DIR ?= flights-demo
@@ -55,7 +55,7 @@ demo: setup     ## the whole life cycle on real flights, told as a story (DIR=fl
 	@$(BIN)/everloop demo flights --dir $(DIR)
 test: test-core test-pages    ## all tests
 test-core: setup mlflow-clients    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
-	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
 	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages -n $(JOBS) --dist loadfile $(ARGS); \
