@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY ?= python3
 BIN := .venv/bin
-JOBS ?= 3
+JOBS ?= 2
 TESTS ?= tests
 MINUTES ?= 30
 DIR ?= flights-demo
@@ -54,6 +54,8 @@ ui: setup       ## build the web pages' scripts and styles, if ui/ changed
 demo: setup     ## the whole life cycle on real flights, told as a story (DIR=flights-demo)
 	@$(BIN)/everloop demo flights --dir $(DIR)
 test: test-core test-pages    ## all tests
+# They wait for disks and other processes, so that two cores carry three of them.
+test-core: JOBS = 3
 test-core: setup mlflow-clients    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
 	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
