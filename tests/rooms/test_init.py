@@ -36,6 +36,9 @@ def follow_its_first_page(folder: Path) -> None:
     assert (added["rows"], added["quarantine"]) == (442, None)
     done = run(folder, "run", "training.py:train")
     assert done["status"] == "finished"
+    (folder / "notes.txt").write_text("a file that no step reads")
+    again = run(folder, "run", "training.py:train")
+    assert {step["status"] for step in again["steps"]} == {"cached"}  # type: ignore[attr-defined]
     (judged,) = run(folder, "runs", "list", "--where", "metrics.rmse > 0")["runs"]  # type: ignore[misc, str-unpack]
     assert judged["metrics"]["rmse"] < 0.9 * judged["metrics"]["rmse_of_the_mean"]
     assert run(folder, "models", "register", judged["run_id"], "--name", "progression")["version"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sqlite3
 import sys
 import textwrap
@@ -165,6 +166,18 @@ def test_what_is_written_hidden_or_the_systems_is_no_input(tmp_path: Path) -> No
     assert not unchanged(reference, tmp_path)
     (tmp_path / "in.txt").unlink()
     assert not unchanged(reference, tmp_path)
+
+
+def test_looking_for_packages_is_no_reading_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries ask for versions when they are first imported: all folders of code are listed then, also the project's."""
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    with watched(tmp_path) as seen:
+        assert importlib.metadata.version("numpy")
+        assert not importlib.metadata.entry_points(group="of nobody")
+    assert seen.references() == []
 
 
 def test_what_another_thread_opens_meanwhile_does_no_harm(

@@ -31,6 +31,7 @@ _CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
 _OWN = str(Path(__file__).resolve().parents[1]) + os.sep
 _IMPORTING = "<frozen importlib"
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
+_PACKAGES = os.path.join(_STDLIB, "importlib", "metadata") + os.sep
 _FRESH_NS = 1_000_000_000
 """A file modified less than this before it was read may change again within one tick of the clock: its look says nothing."""
 
@@ -230,6 +231,8 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     if frame is not None and frame.f_code.co_filename.startswith(_IMPORTING):
         frame = _asked_for_data(frame)
     while frame is not None and frame.f_code.co_filename.startswith(_STDLIB):
+        if frame.f_code.co_filename.startswith(_PACKAGES):
+            return  # somebody asks for a package: every folder that code may come from is listed
         frame = frame.f_back
     if frame is None or frame.f_code.co_filename.startswith((_OWN, _IMPORTING)):
         return
