@@ -57,7 +57,7 @@ test: test-core test-pages    ## all tests
 # They wait for disks and other processes, so that two cores carry three of them.
 test-core: JOBS = 3
 test-core: setup mlflow-clients    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
-	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
 	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages -n $(JOBS) --dist loadfile $(ARGS); \

@@ -26,11 +26,3 @@ def no_workspace_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test names its workspace; settings of the shell that started it must not reach it."""
     for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
         monkeypatch.delenv(name)
-
-
-LONGEST = ("tests/rooms/test_demo_flights.py", "tests/wire/", "tests/crash/")
-"""Files with few, long tests. They begin first: a worker that met one of them last would keep the others waiting."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))

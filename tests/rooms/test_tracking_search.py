@@ -428,6 +428,7 @@ def test_a_page_is_read_along_an_index(
 ) -> None:
     """What makes a search as quick among very many runs: the index has the order, and nothing is sorted but ties."""
     monkeypatch.setattr(searching, "FEW", 0)
+    searching._passing.cache_clear()  # statements that were made with another number
     filled(workspace.tracking)
     statements: list[tuple[str, Any]] = []
 
@@ -439,6 +440,7 @@ def test_a_page_is_read_along_an_index(
         workspace.tracking.search(limit=3, **asked)  # type: ignore[arg-type]
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", hear)
+        searching._passing.cache_clear()
     statement, values = next(each for each in statements if "term0" in each[0])
     with sqlite3.connect(workspace.folder / "ledger.db") as ledger:
         plan = [row[3] for row in ledger.execute("explain query plan " + statement, values)]

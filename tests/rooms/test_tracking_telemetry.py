@@ -39,6 +39,12 @@ def tracking(workspace: LocalWorkspace) -> Tracking:
 
 
 class TestOutput:
+    @pytest.fixture(autouse=True)
+    def nobody_else_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A run that another test left open would keep the streams wrapped."""
+        monkeypatch.setattr(output, "_open", [])
+        monkeypatch.setattr(output, "_taps", [])
+
     def test_what_is_printed_is_kept_and_still_seen(
         self, tracking: Tracking, capsys: pytest.CaptureFixture[str]
     ) -> None:

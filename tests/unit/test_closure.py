@@ -141,6 +141,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     made = Project(tmp_path)
+    for name in made.files:  # another test may have left a module of this name
+        monkeypatch.delitem(sys.modules, name.partition("/")[0].removesuffix(".py"), raising=False)
     yield made
     made.forget()
 
