@@ -80,6 +80,9 @@ class RunRecord(msgspec.Struct, frozen=True):
     nonfinite: dict[str, str] = {}
 
     def __post_init__(self) -> None:
+        values = self.metrics.values()
+        if None not in values and all(map(math.isfinite, values)):
+            return
         for key, value in self.metrics.items():
             if value is None:
                 self.metrics[key] = float(self.nonfinite[key])

@@ -33,7 +33,7 @@ def from_micros(value: int) -> datetime:
     >>> from_micros(1000005)
     datetime.datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=datetime.timezone.utc)
     """
-    return EPOCH + timedelta(microseconds=value)
+    return EPOCH + timedelta(0, 0, value)
 
 
 def require_zone(moment: datetime, what: str) -> datetime:
