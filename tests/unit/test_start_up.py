@@ -24,6 +24,7 @@ HEAVY = {
     "asyncio",
     "duckdb",
     "httpx",
+    "importlib.metadata",
     "jinja2",
     "numpy",
     "obstore",
@@ -34,12 +35,26 @@ HEAVY = {
 """Packages, and modules of Python, that take 20 ms or more."""
 
 
+FLOW = """
+import everloop as ev
+
+@ev.step
+def count(text: str) -> int:
+    return len(text)
+
+@ev.pipeline
+def counts():
+    return count("letters")
+"""
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a folder in it, made by a command as users make one."""
     project = tmp_path_factory.mktemp("project")
     (project / "letters").mkdir()
     (project / "letters/a.txt").write_text("a")
+    (project / "flow.py").write_text(FLOW)
     assert loaded(project, "data", "add", "letters", "--name", "letters")
     return project
 
@@ -73,6 +88,11 @@ def test_what_is_compared_with_files_alone_needs_no_database(project: Path) -> N
 )
 def test_what_is_known_is_told_with_the_database_alone(project: Path, command: str) -> None:
     assert loaded(project, *command.split()) == {"sqlalchemy"}
+
+
+def test_a_run_of_which_all_is_known_needs_the_database_alone(project: Path) -> None:
+    assert loaded(project, "run", "flow.py:counts")
+    assert loaded(project, "run", "flow.py:counts") == {"sqlalchemy"}
 
 
 def test_a_module_that_waits_is_whole_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,16 @@ class Operation:
         self.function = function
         self.permission = permission
         self.name = function.__name__
-        self.signature = inspect.signature(function)
-        self.doc = inspect.getdoc(function) or ""
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """Its parameters, `self` among them."""
+        return inspect.signature(self.function)
+
+    @functools.cached_property
+    def doc(self) -> str:
+        """What it does, in words."""
+        return inspect.getdoc(self.function) or ""
 
     @functools.cached_property
     def _hints(self) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def put_at_work(tx: Transaction, run: str, steps: Sequence[StepRecord]) -> None:
 def forget_at_work(tx: Transaction, runs: Sequence[str]) -> None:
     """These runs are over: what was at work in them has come to nothing."""
     left = pipeline_steps.c.run.in_(runs) & (pipeline_steps.c.status == RUNNING)
-    tx.execute(sa.delete(pipeline_steps).where(left))
+    if tx.first(sa.select(pipeline_steps.c.run).where(left).limit(1)) is not None:
+        tx.execute(sa.delete(pipeline_steps).where(left))
 
 
 def claims(

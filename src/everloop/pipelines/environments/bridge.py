@@ -7,7 +7,6 @@ is installed like any other requirement, and only Everloop itself is linked.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -22,6 +21,8 @@ FOLDER = "everloop/site-packages"
 
 def needed() -> dict[str, str]:
     """The distributions that Everloop needs, with their versions here; not those of its extras."""
+    from importlib import metadata
+
     found: dict[str, str] = {}
     waiting = _required("everloop")
     while waiting:
@@ -29,8 +30,8 @@ def needed() -> dict[str, str]:
         if name in found:
             continue
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # wanted on another platform
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # wanted on another platform
             continue
         waiting += _required(name)
     return found
@@ -41,11 +42,13 @@ def build_bridge(environment: Path, site: Path, *, compiled: bool) -> None:
 
     compiled: also to the packages that Everloop needs.
     """
+    from importlib import metadata
+
     folder = environment / FOLDER
     folder.mkdir(parents=True)
     _link(folder, Path(everloop.__file__).parent)
     for name in needed() if compiled else ():
-        distribution = importlib.metadata.distribution(name)
+        distribution = metadata.distribution(name)
         tops = {PurePosixPath(str(each)).parts[0] for each in distribution.files or ()}
         for top in tops - {"..", "__pycache__"}:
             source = Path(str(distribution.locate_file(top)))
@@ -78,8 +81,10 @@ def own_version() -> str:
 
 def _required(name: str) -> list[str]:
     """What a distribution requires, by name, without what only its extras do."""
+    from importlib import metadata
+
     wanted = []
-    for each in importlib.metadata.requires(name) or ():
+    for each in metadata.requires(name) or ():
         requirement, _, marker = each.partition(";")
         if "extra" not in marker:
             end = next((place for place, letter in enumerate(requirement) if letter in " <>=!~[(@"), None)
