@@ -1,8 +1,6 @@
 """The loop room."""
 
 import os
-import subprocess
-import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from everloop.domain.references import Kind, Reference
 from everloop.domain.rollouts import TERMINAL, RolloutPlan, Verdict
 from everloop.domain.times import require_zone
 from everloop.domain.triggers import PipelineTrigger
+from everloop.engine.forks import programs
 from everloop.engine.here import environment
 from everloop.errors import Conflict, NotFound, nearest
 from everloop.governance.audit import Governance
@@ -29,6 +28,7 @@ from everloop.loop.records import IN_FLIGHT, IN_VAIN, STARTED, Applied, Retraini
 from everloop.loop.records import Outcome as Done
 from everloop.loop.triggers.room import Triggers, in_project
 from everloop.monitoring.monitoring import Monitoring
+from everloop.pipelines.pipelines import Pipelines
 from everloop.registry.registry import Registry
 from everloop.rollout.rollout import Rollouts
 from everloop.store.schema.loop import policies as policies_table
@@ -136,8 +136,7 @@ class Loop(Triggers, Room):
         """Do what is due at `now`: decide on new causes, and carry out what was decided, each in a worker
         process of its own (or, for a test, in this one). Returns the retrainings that were carried out."""
         moment = require_zone(now, "the time")
-        carry_out = self.perform if in_process else self._in_worker
-        return [carry_out(each.id, moment) for each in self.due(now=moment)]
+        return [self._carried_out(each, moment, in_process) for each in self.due(now=moment)]
 
     def retrain(
         self,
@@ -162,7 +161,7 @@ class Loop(Triggers, Room):
             policy=policy,
             alert=alert.alert_id if alert else "",
         )
-        return self.perform(asked.id, moment) if in_process else self._in_worker(asked.id, moment)
+        return self._carried_out(asked, moment, in_process)
 
     def perform(self, retraining: str, now: datetime, *, executor: "Executor | None" = None) -> Retraining:
         """Carry out a retraining in this process: user code runs here. executor: what runs the pipeline's steps, else the one
@@ -328,32 +327,29 @@ class Loop(Triggers, Room):
         status = Status(str(rollout.state))
         return msgspec.structs.replace(asked, status=status, ended=rollout.ended, message=rollout.reason)
 
-    def _in_worker(self, retraining: str, now: datetime) -> Retraining:
-        command = [
-            sys.executable,
-            "-m",
+    def _carried_out(self, asked: Retraining, now: datetime, in_process: bool) -> Retraining:
+        return self.perform(asked.id, now) if in_process else self._in_worker(asked, now)
+
+    def _in_worker(self, asked: Retraining, now: datetime) -> Retraining:
+        pipelines = {each.name: each.pipeline for each in self.policies(model=asked.model)}
+        program = programs.Program(
             "everloop.client.retraining",
-            self.context.location,
-            retraining,
-            now.isoformat(),
-        ]
+            [self.context.location, asked.id, now.isoformat()],
+            environment(os.environ),
+            self.context.project,
+            purpose="to train",
+            packages=self.context.room(Pipelines).packages_reached(source=pipelines.get(asked.policy, "")),
+        )
         try:
-            ended = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=60 * WORKER_MINUTES,
-                check=False,
-                cwd=self.context.project,
-                env=environment(os.environ),
-            )
-            if ended.returncode == 0:
-                return msgspec.json.decode(ended.stdout.splitlines()[-1], type=Retraining)
-            told = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        except subprocess.TimeoutExpired:
+            ended = programs.run(program, timeout=60 * WORKER_MINUTES)
+            if ended.code == 0:
+                return msgspec.json.decode(ended.out.splitlines()[-1], type=Retraining)
+            printed = ended.err.decode(errors="replace").strip().splitlines()
+            told = (printed or [f"exit code {ended.code}"])[-1]
+        except TimeoutError:
             told = f"it did not end within {WORKER_MINUTES} minutes"
         outcome = Done(Status.FAILED, f"the training process failed: {told}")
-        return self.report(retraining=retraining, outcome=outcome, now=now)
+        return self.report(retraining=asked.id, outcome=outcome, now=now)
 
     def _alert(self, identifier: str) -> Alert:
         return self.context.room(Monitoring).alert(ref=f"alert:{identifier}")

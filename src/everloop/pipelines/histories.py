@@ -8,15 +8,17 @@ parts is one line where it can be.
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from everloop.domain.pipeline_history import PastRun, PipelineOverview, StepMoment, StepTotal, StepUse
+from everloop.domain.pipelines import Component
 from everloop.domain.runs import RUNNING, Owner
 from everloop.errors import NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.store.schema.pipelines import pipeline_runs, pipeline_steps
+from everloop.store.schema.pipelines import pipeline_runs, pipeline_steps, step_code, step_keys
 from everloop.store.schema.tracking import run_tags
 from everloop.store.schema.tracking import runs as tracked_runs
 from everloop.tracking.places import status_now
@@ -191,6 +193,22 @@ class Histories(Room):
             {row.name: row.runs for row in names},
             {row.pipeline: row.runs for row in pipelines},
         )
+
+    @operation(Permission.READ)
+    def packages_reached(self, run: str = "", source: str = "") -> list[str]:
+        """The installed packages that the code of a run's steps reaches, by name; of a pipeline's newest run when `source` says
+        where it is defined (``train.py:train``). Empty for a run that computed nothing."""
+        if not run:
+            newest = sa.select(sa.func.max(pipeline_runs.c.run)).where(pipeline_runs.c.source == source)
+        query = (
+            sa.select(step_code.c.code, step_code.c.components)
+            .join(step_keys, step_keys.c.code == step_code.c.code)
+            .join(pipeline_steps, pipeline_steps.c.key == step_keys.c.key)
+            .where(pipeline_steps.c.run == (run or newest.scalar_subquery()))
+        )
+        with self.look() as look:
+            by_code = {row.code: msgspec.convert(row.components, list[Component]) for row in look.all(query)}
+        return sorted({each.name for found in by_code.values() for each in found if each.kind == "package"})
 
 
 _PAST = sa.select(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from everloop.domain.pipelines import (
 )
 from everloop.domain.references import Kind, Reference
 from everloop.domain.runs import RunDetail
+from everloop.engine.forks import programs
 from everloop.engine.here import HereExecutor
 from everloop.engine.here import environment as environment_of
 from everloop.engine.processes import THREAD_VARIABLES
@@ -60,7 +60,7 @@ def reproduce(
         evidence.append(
             f"data: {', '.join(f'{name}@v{number}' for name, number in sorted(versions.items())) or 'none read'}, by digest"
         )
-        child = _Child(context, original, project, captured, chosen.python)
+        child = _Child(room, original, project, captured, chosen.python)
         rebuilt = child.run(versions)
         if rebuilt.status != "finished":
             evidence.append(f"the rebuild failed: {rebuilt.error}")
@@ -148,7 +148,7 @@ class _Child:
 
     def __init__(
         self,
-        context: Context,
+        room: Pipelines,
         original: PipelineRunRecord,
         project: Path,
         environment: Environment,
@@ -159,7 +159,7 @@ class _Child:
                 "the pipeline was not defined in a file, so it cannot be run again",
                 hint="define it in a module",
             )
-        self._context, self._original, self._project = context, original, project
+        self._room, self._original, self._project = room, original, project
         self._python = python or sys.executable
         variables = {
             name: value
@@ -179,7 +179,9 @@ class _Child:
         folder.mkdir(parents=True)
         (self._project / "everloop.toml").touch()
         original = self._original
-        task = Rebuild(self._context.location, original.source, original.params, original.executor, versions)
+        task = Rebuild(
+            self._room.context.location, original.source, original.params, original.executor, versions
+        )
         (folder / MARK).write_bytes(msgspec.json.encode(task))
         return self._call("rebuilt.json")
 
@@ -188,20 +190,24 @@ class _Child:
         return self._call("again.json", step)
 
     def _call(self, answer: str, *arguments: str) -> Rebuilt:
-        done = subprocess.run(
-            [self._python, "-m", "everloop.pipelines.rebuild", str(self._project), *arguments],
-            cwd=self._project,
-            env=self._variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        # Only the first run shares loaded libraries with others: one that is to show whether chance is at work must draw anew.
+        packages = () if arguments else self._room.packages_reached(run=self._original.run)
+        done = programs.run(
+            programs.Program(
+                "everloop.pipelines.rebuild",
+                [str(self._project), *arguments],
+                self._variables,
+                self._project,
+                purpose="to prove",
+                python=self._python,
+                packages=packages,
+            )
         )
         file = self._project / ".everloop" / answer
         if not file.is_file():
-            last = "\n".join(done.stderr.strip().splitlines()[-5:])
+            last = "\n".join(done.err.decode(errors="replace").strip().splitlines()[-5:])
             raise Failed(
-                f"the rebuild could not be started (exit code {done.returncode}): {last}",
+                f"the rebuild could not be started (exit code {done.code}): {last}",
                 hint="is the captured code whole?",
             )
         rebuilt: Rebuilt = read_rebuilt(file.read_bytes())

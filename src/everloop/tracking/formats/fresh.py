@@ -7,15 +7,17 @@ A model that kills its process kills that one.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from everloop.domain.signature import Parity
+from everloop.engine.forks.programs import Program, run
+from everloop.engine.here import environment
 from everloop.errors import EverloopError, Failed, Unavailable, from_dict
 
 TIMEOUT = 120.0
@@ -47,34 +49,44 @@ def fresh_parities(
 ) -> list[Parity]:
     """The same for several models, one after the other in one process: starting it is most of the time. `meanwhile` is called
     while that process works."""
-    command = [python, "-I", "-m", "everloop.tracking.formats.fresh", str(tolerance)]
-    command += [str(Path(folder).resolve()) for folder in folders]
-    bare = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
+    bare = {name: os.environ[name] for name in _KEPT if name in os.environ}
     named = ", ".join(map(str, folders))
-    with (
-        tempfile.TemporaryDirectory(prefix="everloop-fresh-") as empty,
-        subprocess.Popen(
-            command, cwd=empty, env=bare, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process,
-    ):
+    with tempfile.TemporaryDirectory(prefix="everloop-fresh-") as empty:
+        program = Program(
+            "everloop.tracking.formats.fresh",
+            [str(tolerance), *(str(Path(folder).resolve()) for folder in folders)],
+            environment(bare),
+            Path(empty),
+            purpose="to prove",
+            isolated=True,
+            python=python,
+            packages=needed_packages(folders),
+        )
         try:
-            if meanwhile is not None:
-                meanwhile()
-            out, said = process.communicate(timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
+            ended = run(program, timeout=TIMEOUT, meanwhile=meanwhile)
+        except TimeoutError:
             raise Unavailable(
                 f"the model in {named} did not answer within {TIMEOUT:g} seconds",
                 hint="is the machine very busy?",
             ) from None
-        finally:
-            process.kill()
-    if process.returncode not in (0, 2):
-        last = said.decode(errors="replace").strip().rpartition("\n")[2]
-        raise Failed(f"a fresh process that loaded the model in {named} died ({process.returncode}): {last}")
-    answer = msgspec.json.decode(out)
-    if process.returncode == 2:
+    if ended.code not in (0, 2):
+        last = ended.err.decode(errors="replace").strip().rpartition("\n")[2]
+        raise Failed(f"a fresh process that loaded the model in {named} died ({ended.code}): {last}")
+    answer = msgspec.json.decode(ended.out)
+    if ended.code == 2:
         raise from_dict(answer)
     return msgspec.convert(answer, list[Parity])
+
+
+def needed_packages(folders: Sequence[str | Path]) -> set[str]:
+    """The installed packages that models need, as their folders say; of a folder that says nothing, none."""
+    from everloop.tracking.formats.folder import read_model_file
+
+    found: set[str] = set()
+    for folder in folders:
+        with suppress(EverloopError):
+            found |= read_model_file(folder).packages.keys()
+    return found
 
 
 def keep_proof(folder: Path, parity: Parity) -> None:

@@ -1,0 +1,182 @@
+"""The process that forks: ``python -m everloop.engine.forks.server LISTENING``. All it does itself is to load libraries.
+
+A process forked from it has its own identity, environment, folder, streams and random numbers; what it shares with others is code
+that was loaded. It never came near the code of a project, so neither did they.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import os
+import random
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from everloop.engine.forks.requests import Answer, Request, receive_request, send
+
+IDLE = 60.0
+"""Seconds without a process after which the server ends."""
+MINDFUL = {"jemalloc_bg_thd"}
+"""Threads that see to themselves when their process forks: jemalloc's, which pyarrow brings."""
+LOOK = 2.0
+"""Seconds between looks at whether its address is still there: whoever made the folder removes it on leaving."""
+
+
+@dataclass(eq=False)
+class _Child:
+    pid: int
+    end: int
+    """Readable when the process has ended."""
+    connection: socket.socket
+
+
+class Server:
+    """Answers requests one after the other. In the server `serve` returns None, at the end of its life; in each process that is
+    forked it returns what that process is to be."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self._address: str = listening.getsockname()
+        self._watched = selectors.DefaultSelector()
+        self._watched.register(listening, selectors.EVENT_READ, None)
+        self._children: set[_Child] = set()
+
+    def serve(self) -> Request | None:
+        idle_since = time.monotonic()
+        while True:
+            for key, _ in self._watched.select(LOOK):
+                if key.data is None:
+                    request = self._accept()
+                    if request is not None:
+                        return request
+                elif key.data in self._children:
+                    self._look_at(key.data, over=key.fd == key.data.end)
+                idle_since = time.monotonic()
+            if self._children:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > IDLE or not os.path.exists(self._address):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._address)
+                return None
+
+    def _accept(self) -> Request | None:
+        """Serve one who asks. Returns the request in the process that was forked for it."""
+        connection, _ = self._listening.accept()
+        connection.settimeout(10.0)
+        try:
+            received = receive_request(connection)
+        except OSError:
+            received = None
+        if received is None:
+            connection.close()
+            return None
+        request, streams = received
+        try:
+            refused = _load(request.libraries)
+            pid = 0 if refused else _fork()
+            if not refused and pid == 0:
+                self._leave(connection)
+                _become(request, streams)
+                return request
+        finally:
+            for each in streams:
+                os.close(each)
+        with contextlib.suppress(OSError):  # when the asker has gone, the look at its connection will tell
+            send(connection, Answer(refused=refused))
+        if refused:
+            connection.close()
+            return None
+        child = _Child(pid, os.pidfd_open(pid), connection)
+        self._children.add(child)
+        self._watched.register(child.end, selectors.EVENT_READ, child)
+        self._watched.register(connection, selectors.EVENT_READ, child)
+        return None
+
+    def _look_at(self, child: _Child, *, over: bool) -> None:
+        """A process has ended, or its asker wants no more of it."""
+        if not over:
+            os.kill(child.pid, signal.SIGKILL)
+        _, status = os.waitpid(child.pid, 0)
+        with contextlib.suppress(OSError):
+            send(child.connection, Answer(code=os.waitstatus_to_exitcode(status)))
+        self._children.discard(child)
+        self._watched.unregister(child.end)
+        self._watched.unregister(child.connection)
+        _let_go(child)
+
+    def _leave(self, connection: socket.socket) -> None:
+        """In a forked process: let go of all that is the server's. Nothing is unregistered: the server goes on watching."""
+        self._watched.close()
+        connection.close()
+        for child in self._children:
+            _let_go(child)
+        self._listening.close()
+
+
+def _let_go(child: _Child) -> None:
+    os.close(child.end)
+    child.connection.close()
+
+
+def _load(libraries: list[str]) -> str:
+    """Load what is not loaded yet. Returns why nothing may be forked afterwards, or nothing."""
+    fresh = [name for name in libraries if name not in sys.modules]
+    for name in fresh:
+        with contextlib.suppress(ImportError):  # who asked will meet it where it is needed
+            importlib.import_module(name)
+    if fresh:
+        gc.collect()
+        gc.freeze()  # what is here is never collected: memory that forked processes share stays shared
+    threads = [each for each in Path("/proc/self/task").iterdir() if each.name != str(os.getpid())]
+    others = [each for each in threads if (each / "comm").read_text().strip() not in MINDFUL]
+    return f"a fork takes one thread along, and here run {len(others)} more" if others else ""
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Newer interpreters warn of any thread at all; which ones there are has been looked at.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _become(request: Request, streams: list[int]) -> None:
+    """Take on what makes one process differ from another."""
+    for target, each in enumerate(streams):
+        os.dup2(each, target)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    time.tzset()
+    os.chdir(request.folder)
+    if not request.isolated:
+        sys.path.insert(0, request.folder)
+    sys.argv = [request.module, *request.arguments]
+    sys.orig_argv = [sys.executable, *(["-I"] if request.isolated else []), "-m", *sys.argv]
+    # `random` sees to itself after a fork; numpy's global generator would give every process the same numbers.
+    if (numbers := sys.modules.get("numpy.random")) is not None:
+        numbers.seed()
+    random.seed()
+    atexit.register(gc.unfreeze)  # modules in C count what is left of theirs, and complain
+
+
+def main(listening: int) -> None:
+    os.chdir("/")  # no folder is kept from being removed
+    os.closerange(3, listening)  # nor any file of whoever began this process open
+    os.closerange(listening + 1, os.sysconf("SC_OPEN_MAX"))
+    with socket.socket(fileno=listening) as server:
+        request = Server(server).serve()
+    if request is not None:
+        runpy.run_module(request.module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,168 @@
+"""Programs that are forked from a process with their libraries loaded, seen from outside: they are as if begun from nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from everloop.engine.forks import asking
+from everloop.engine.forks.programs import Program, run
+from everloop.engine.here import environment
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere every program is begun from nothing"
+)
+
+TELLS = """
+import json, os, random, sys
+loaded = "numpy" in sys.modules  # before this program has asked for it
+import numpy as np
+print(json.dumps({
+    "loaded": loaded, "pid": os.getpid(), "parent": os.getppid(), "arguments": sys.argv[1:], "folder": os.getcwd(),
+    "own": os.environ.get("OWN"), "random": random.random(), "numbers": np.random.rand(), "name": __name__,
+    "said": sys.stdin.read(), "open": len(os.listdir("/proc/self/fd")),
+}))
+print("and this to the side", file=sys.stderr)
+sys.exit(int(sys.argv[1]))
+"""
+LOOKS_FOR_OTHERS = "import sibling"
+WAITS = """
+import os, sys, time
+from pathlib import Path
+Path("began").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    for name, text in {
+        "tells": TELLS,
+        "waits": WAITS,
+        "killed": KILLS_ITSELF,
+        "sibling": "",
+        "looks": LOOKS_FOR_OTHERS,
+    }.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def program(project, module, *arguments, purpose="test", packages=("numpy",), isolated=False, **variables):
+    return Program(
+        module, arguments, environment(os.environ) | variables, project, purpose, isolated, "", packages
+    )
+
+
+def told(project, *arguments, **how):
+    return json.loads(run(program(project, "tells", *arguments, **how)).out)
+
+
+def test_a_forked_program_is_as_one_begun_from_nothing_but_finds_its_libraries_loaded(project):
+    nothing = run(program(project, "tells", "0", packages=(), OWN="first"))
+    first = run(program(project, "tells", "3", "a b", OWN="first"))
+    second = run(program(project, "tells", "0", OWN="second"))
+    plain, one, two = (json.loads(each.out) for each in (nothing, first, second))
+    assert (first.code, first.err, second.code) == (3, b"and this to the side\n", 0)
+    assert (plain["loaded"], one["loaded"], two["loaded"]) == (False, True, True)
+    assert plain["parent"] == os.getpid()
+    assert one["parent"] == two["parent"] != os.getpid()
+    assert len({one["pid"], two["pid"], os.getpid()}) == 3
+    assert (one["arguments"], one["own"], two["own"]) == (["3", "a b"], "first", "second")
+    same = ("folder", "name", "said", "open")
+    assert {each: one[each] for each in same} == {each: plain[each] for each in same}
+    assert len({plain["random"], one["random"], two["random"]}) == 3
+    assert len({plain["numbers"], one["numbers"], two["numbers"]}) == 3
+
+
+def test_programs_share_a_server_only_where_nothing_could_come_of_it(project):
+    usual = told(project, "0")["parent"]
+    assert told(project, "0", ANYTHING="else")["parent"] == usual
+    assert told(project, "0", purpose="another")["parent"] != usual
+    assert told(project, "0", OMP_NUM_THREADS="2")["parent"] != usual
+    assert told(project, "0", PYTHONHASHSEED="7")["parent"] != usual
+
+
+def test_an_isolated_program_sees_only_what_is_installed(project):
+    assert run(program(project, "looks")).code == 0
+    for packages in ((), ("numpy",)):
+        alone = run(program(project, "looks", isolated=True, packages=packages))
+        assert alone.code == 1
+        assert b"No module named" in alone.err
+
+
+def test_a_program_that_takes_too_long_or_dies_is_ended_and_told(project):
+    with pytest.raises(TimeoutError):
+        run(program(project, "waits"), timeout=0.5)
+    began = project / "began"
+    waited_for(lambda: not began.exists() or gone(int(began.read_text())))
+    assert run(program(project, "killed")).code == -signal.SIGKILL
+
+
+def test_when_who_asked_is_killed_so_is_the_program(project, tmp_path):
+    (project / "began").unlink(missing_ok=True)
+    code = f"""
+import os
+from pathlib import Path
+from everloop.engine.forks.programs import Program, run
+from everloop.engine.here import environment
+run(Program("waits", [], environment(os.environ), Path({str(project)!r}), "test", packages=["numpy"]))
+"""
+    asker = subprocess.Popen([sys.executable, "-c", code])
+    waited_for((project / "began").exists)
+    waited_for(lambda: (project / "began").read_text())
+    asker.kill()
+    asker.wait()
+    waited_for(lambda: gone(int((project / "began").read_text())))
+
+
+def test_after_a_server_is_killed_another_one_is_begun(project):
+    before = told(project, "0", purpose="killed")["parent"]
+    os.kill(before, signal.SIGKILL)
+    waited_for(lambda: gone(before))
+    after = told(project, "0", purpose="killed")
+    assert after["parent"] not in (before, os.getpid())
+    assert after["loaded"]
+
+
+def test_where_a_library_begins_threads_programs_are_begun_from_nothing(project):
+    found = told(project, "0", OPENBLAS_NUM_THREADS="2")  # numpy's begin when it is imported
+    several = (os.cpu_count() or 1) > 1
+    assert (found["parent"] == os.getpid()) == several
+
+
+def test_what_a_process_begins_finds_its_servers(project, monkeypatch):
+    usual = told(project, "0")["parent"]
+    (project / "asks.py").write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from everloop.engine.forks.programs import Program, run\n"
+        "from everloop.engine.here import environment\n"
+        f"there = Path({str(project)!r})\n"
+        "done = run(Program('tells', ['0'], environment(os.environ), there, 'test', packages=['numpy']))\n"
+        "print(done.out.decode())\n"
+    )
+    from_within = json.loads(run(program(project, "asks")).out)
+    assert from_within["parent"] == usual
+    assert asking.FOLDER not in os.environ
+
+
+def waited_for(condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is no more, or only waits to be looked at by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
