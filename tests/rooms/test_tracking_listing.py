@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from everloop.errors import InvalidInput, NotFound
+from everloop.tracking import outlining
 from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
 
@@ -39,6 +41,37 @@ def test_an_outline_has_the_order_of_the_search(any_workspace: Workspace) -> Non
         assert outline.run_ids == [run.run_id for run in found]
         assert outline.matching == len(found)
         assert outline.groups == outline.depths == outline.context == []
+
+
+def test_a_metric_sorts_an_outline_as_it_sorts_the_search(
+    workspace: LocalWorkspace, monkeypatch: Any
+) -> None:
+    fill(workspace, 3)  # without the metric
+    for value in (2.0, math.nan, -math.inf, 2.0, math.inf, 1.0, math.nan, 2.0):
+        with workspace.tracking.start("more", params={"model": "tree"}) as run:
+            run.log_metrics({"rmse": 9.0}, step=0)
+            run.log_metrics({"rmse": value}, step=1)
+    orders = [
+        f"{metric}(metrics.rmse){way}" for metric in ("min", "max", "mean", "first") for way in ("", " desc")
+    ]
+    orders += ["metrics.rmse", "metrics.rmse desc"]
+    for order in orders:
+        found = [run.run_id for run in workspace.tracking.search(order_by=[order]).runs]
+        at_hand = workspace.tracking.outline(
+            order_by=[order], group_by="params.model", spreads=[order.split()[0]]
+        )
+        assert workspace.tracking.outline(order_by=[order]).run_ids == found
+        with monkeypatch.context() as few:
+            few.setattr(outlining, "MOST_OUTLINED", 5)  # then the database sorts and sums
+            in_database = workspace.tracking.outline(
+                order_by=[order], group_by="params.model", spreads=[order.split()[0]], limit=5
+            )
+        assert in_database.matching == at_hand.matching == len(found) == 11
+        assert (
+            in_database.run_ids == workspace.tracking.outline(order_by=[order], limit=5).run_ids == found[:5]
+        )
+        spreads = {group.value: repr(group.spreads) for group in at_hand.groups}
+        assert {group.value: repr(group.spreads) for group in in_database.groups}.items() <= spreads.items()
 
 
 def test_beyond_the_limit_runs_are_counted(any_workspace: Workspace) -> None:

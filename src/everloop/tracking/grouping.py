@@ -15,6 +15,7 @@ from everloop.errors import InvalidInput
 from everloop.store.ledger import Reader
 from everloop.store.schema.tracking import run_metrics
 from everloop.tracking import reading
+from everloop.tracking.metric_values import values_of
 from everloop.tracking.searching import RunSearch
 from everloop.tracking.writing import find_experiment
 
@@ -23,7 +24,8 @@ MOST_GROUPED = 100_000
 MOST_METRICS = 20
 """How many metrics a grouping has when none is named."""
 _NAMED = 100
-_AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
+_ASKED = 5_000
+"""How many runs are asked which metrics they have, where none is named."""
 
 
 def group(
@@ -61,7 +63,10 @@ def group(
         chosen = _common_metrics(look, ids)
         if order is not None and order.field not in chosen:
             chosen.append(order.field)
-    measured = {_name(each): _values(look, ids, each) for each in chosen}
+    measured = {
+        _name(each): {run: value for run, value in values_of(look, ids, each).items() if value is not None}
+        for each in chosen
+    }
     groups = [
         GroupedRuns(list(key), len(found), _means(measured, found), found[:_NAMED])
         for key, found in members.items()
@@ -140,25 +145,12 @@ def _name(field: Field) -> str:
 
 
 def _common_metrics(look: Reader, ids: Sequence[str]) -> list[Field]:
-    """The metrics that most of the runs have, by name."""
-    count: dict[str, int] = defaultdict(int)
-    for start in range(0, len(ids), _AT_ONCE):
-        query = sa.select(run_metrics.c.key, sa.func.count().label("n"))
-        some = query.where(run_metrics.c.run.in_(ids[start : start + _AT_ONCE])).group_by(run_metrics.c.key)
-        for key, number in map(tuple, look.all(some)):
-            count[key] += number
+    """The metrics that most of the runs have, by name. Of very many runs only some are asked, spread over all."""
+    asked = ids[:: -(-len(ids) // _ASKED) or 1]
+    query = sa.select(run_metrics.c.key, sa.func.count().label("n")).where(run_metrics.c.run.in_(asked))
+    count = dict(map(tuple, look.all(query.group_by(run_metrics.c.key))))
     most = sorted(count, key=lambda key: (-count[key], key))[:MOST_METRICS]
     return [Field("metric", key) for key in sorted(most)]
-
-
-def _values(look: Reader, ids: Sequence[str], field: Field) -> dict[str, float]:
-    column = run_metrics.c[field.aggregate]
-    query = sa.select(run_metrics.c.run, column).where(run_metrics.c.key == field.key, column.is_not(None))
-    found: dict[str, float] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        some = query.where(run_metrics.c.run.in_(ids[start : start + _AT_ONCE]))
-        found |= {run: float(value) for run, value in map(tuple, look.all(some))}
-    return found
 
 
 def _means(values: dict[str, dict[str, float]], members: Sequence[str]) -> dict[str, Mean]:

@@ -1,35 +1,28 @@
 """Tables of very many runs: their order at once, the cells of those in sight when they come into sight."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from everloop.domain.listing import Excerpt, KeyCount, Outline, RunGroup, RunKeys, Spread
+from everloop.domain.listing import Excerpt, KeyCount, Outline, RunKeys
 from everloop.domain.runs import ACTIVE, number_text
-from everloop.domain.search import Field, parse_filter, parse_order
+from everloop.domain.search import Field, parse_order
 from everloop.errors import InvalidInput
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.store.ledger import Reader
-from everloop.store.schema.base import edges
 from everloop.store.schema.tracking import experiments, run_metrics, run_params, run_tags, runs
-from everloop.tracking import reading
+from everloop.tracking import outlining, reading
 from everloop.tracking.searching import Compiler
 from everloop.tracking.writing import find_experiment
 
-MOST_OUTLINED = 100_000
 MOST_EXCERPTS = 1_000
-DEEPEST = 20
-"""Runs within runs that are shown as such; beyond that they stand on the last level."""
-
-_GROUPED_BY_COLUMN = ("user", "source", "version", "name", "parent", "resumed_from")
 _OWN = ("name", "user", "source", "version", "state", "start_time", "end_time", "parent")
 _HEAD = (*_OWN, "experiment", "status")
-_IDS_AT_ONCE = 5_000
 
 
 class Listing(Room):
@@ -55,24 +48,13 @@ class Listing(Room):
         groups come in the order of their first run. `nested`: runs stand below the run that started them, which is there for
         them even where it does not match. `spreads`: metrics whose mean, least and greatest are wanted for each group.
         """
-        if not 1 <= limit <= MOST_OUTLINED:
+        if not 1 <= limit <= outlining.MOST_OUTLINED:
             raise InvalidInput(
-                f"an outline of {limit} runs cannot be had", hint=f"ask for 1 to {MOST_OUTLINED}"
+                f"an outline of {limit} runs cannot be had", hint=f"ask for 1 to {outlining.MOST_OUTLINED}"
             )
         with self.look() as look:
-            now = self.context.clock()
-            query, compiler = matching(look, now, where, experiment, state)
-            if group_by:
-                query = grouped(query, compiler, group_by)
-            ordered = compiler.order([parse_order(each) for each in order_by], query)
-            rows = look.all(ordered.limit(limit))
-            total = len(rows)
-            if total == limit:
-                total = int(look.scalar(sa.select(sa.func.count()).select_from(query.subquery())))
-            above = _ancestors(look, rows) if nested else {}
-            spread = _spreads(look, query, spreads) if group_by and spreads else {}
-        values = {row.id: row.value for row in rows} if group_by else {}
-        return _outlined(rows, total, above, values if group_by else None, spread, nested=nested)
+            wanted = outlining.Wanted(where, experiment, state, order_by, group_by, nested, spreads)
+            return outlining.outline(look, self.context.clock(), wanted, limit)
 
     @operation(Permission.READ)
     def excerpts(self, run_ids: list[str], columns: list[str] = []) -> list[Excerpt]:  # noqa: B006
@@ -120,156 +102,6 @@ class Listing(Room):
         return RunKeys(params, metrics, tags)
 
 
-def matching(
-    look: Reader, now: datetime, where: str, experiment: Sequence[str], state: str
-) -> tuple[sa.Select[Any], Compiler]:
-    """Identifier and parent of the runs that match."""
-    tree = parse_filter(where)
-    compiler = Compiler(look.dialect, reading.lost_runs(look, now))
-    query = sa.select(runs.c.id, runs.c.parent)
-    query = query.select_from(runs.join(experiments, runs.c.experiment == experiments.c.id))
-    if state != "all":
-        query = query.where(
-            runs.c.state == state, experiments.c.state == ACTIVE if state == ACTIVE else sa.true()
-        )
-    if experiment:
-        query = query.where(runs.c.experiment.in_([find_experiment(look, each).id for each in experiment]))
-    if tree is not None:
-        query = query.where(compiler.condition(tree))
-    return query, compiler
-
-
-def grouped(query: sa.Select[Any], compiler: Compiler, by: str) -> sa.Select[Any]:
-    """The same with the value that a run is grouped by, as `value`."""
-    if by == "data":
-        run = sa.literal("run:", sa.String).concat(runs.c.id)
-        read = sa.select(sa.func.min(edges.c.source)).where(
-            edges.c.target == run, edges.c.source >= "data:", edges.c.source < "data;"
-        )
-        return query.add_columns(read.scalar_subquery().label("value"))
-    field = parse_order(by).field
-    if field.entity in ("param", "tag"):
-        table = (run_params if field.entity == "param" else run_tags).alias("grouped")
-        query = query.outerjoin(table, sa.and_(table.c.run == runs.c.id, table.c.key == field.key))
-        return query.add_columns(table.c.value.label("value"))
-    if field.key == "experiment":
-        return query.add_columns(experiments.c.name.label("value"))
-    if field.key == "status":
-        return query.add_columns(compiler.status.label("value"))
-    if field.key in _GROUPED_BY_COLUMN:
-        return query.add_columns(runs.c[field.key].label("value"))
-    raise InvalidInput(
-        f"runs cannot be grouped by {by}",
-        hint="name a parameter, a tag, an attribute such as status or user, or data",
-    )
-
-
-def _outlined(
-    rows: Sequence[sa.Row[Any]],
-    total: int,
-    above: Mapping[str, str | None],
-    values: Mapping[str, str | None] | None,
-    spreads: Mapping[str | None, list[Spread]],
-    *,
-    nested: bool,
-) -> Outline:
-    """Rows in order as an outline: below their parents, within their groups."""
-    if not nested and values is None:
-        return Outline(run_ids=[row.id for row in rows], matching=total)
-    matched = {row.id: row.parent for row in rows}
-    everything = {**above, **matched}
-    below: dict[str | None, list[str]] = defaultdict(list)
-    seen: set[str] = set()
-    for run in matched:  # a run that is only there for others stands where the first of them would
-        line = [run]
-        while nested and (parent := everything.get(line[-1])) in everything and parent is not None:
-            line.append(parent)
-        for each in line:
-            if each not in seen:
-                seen.add(each)
-                parent = everything[each] if nested else None
-                below[parent if parent in everything else None].append(each)
-    roots: dict[str | None, list[str]] = {None: below.get(None, [])}
-    if values is not None:
-        roots = defaultdict(list)
-        for run in below.get(None, []):
-            roots[_value_of(run, values, below)].append(run)
-    ids: list[str] = []
-    depths: list[int] = []
-    groups: list[RunGroup] = []
-    for value, members in roots.items():
-        first = len(ids)
-        for run, depth in _walk(members, below):
-            ids.append(run)
-            depths.append(depth)
-        if values is not None:
-            groups.append(RunGroup(value, first, len(ids) - first, spreads.get(value, [])))
-    return Outline(
-        run_ids=ids,
-        matching=total,
-        depths=depths if any(depths) else [],
-        context=[at for at, run in enumerate(ids) if run not in matched] if above else [],
-        groups=groups,
-    )
-
-
-def _walk(members: Iterable[str], below: Mapping[str | None, list[str]]) -> Iterable[tuple[str, int]]:
-    waiting = [(run, 0) for run in reversed(list(members))]
-    while waiting:
-        run, depth = waiting.pop()
-        yield run, min(depth, DEEPEST)
-        waiting += [(child, depth + 1) for child in reversed(below.get(run, []))]
-
-
-def _value_of(
-    run: str, values: Mapping[str, str | None], below: Mapping[str | None, list[str]]
-) -> str | None:
-    """The group of a run; of one that does not match itself, the group of the first run below it."""
-    while run not in values:
-        run = below[run][0]
-    return values[run]
-
-
-def _ancestors(look: Reader, rows: Sequence[sa.Row[Any]]) -> dict[str, str | None]:
-    """The runs above those that match and do not match themselves, with their parents."""
-    found: dict[str, str | None] = {}
-    known = {row.id for row in rows}
-    wanted = {row.parent for row in rows if row.parent is not None} - known
-    for _ in range(DEEPEST):
-        if not wanted:
-            break
-        added: dict[str, str | None] = {}
-        for some in _portions(sorted(wanted)):
-            query = sa.select(runs.c.id, runs.c.parent).where(runs.c.id.in_(some))
-            added |= {row.id: row.parent for row in look.all(query)}
-        found |= added
-        wanted = {parent for parent in added.values() if parent is not None} - known - found.keys()
-    return found
-
-
-def _spreads(look: Reader, query: sa.Select[Any], wanted: Sequence[str]) -> dict[str | None, list[Spread]]:
-    fields = [parse_order(each).field for each in wanted]
-    inner = query.subquery()
-    found: dict[str | None, list[Spread]] = defaultdict(lambda: [Spread(0) for _ in fields])
-    for at, field in enumerate(fields):
-        if field.entity != "metric":
-            raise InvalidInput(f"{wanted[at]} is no metric", hint="name metrics, such as metrics.rmse")
-        number = run_metrics.c[field.aggregate]
-        each = sa.select(
-            inner.c.value,
-            sa.func.count(number).label("runs"),
-            sa.func.avg(number).label("mean"),
-            sa.func.min(number).label("low"),
-            sa.func.max(number).label("high"),
-        )
-        joined = inner.join(
-            run_metrics, sa.and_(run_metrics.c.run == inner.c.id, run_metrics.c.key == field.key)
-        )
-        for row in look.all(each.select_from(joined).group_by(inner.c.value)):
-            found[row.value][at] = Spread(row.runs, row.mean, row.low, row.high)
-    return found
-
-
 def _heads(look: Reader, now: datetime, run_ids: Sequence[str]) -> sa.Select[Any]:
     status = Compiler(look.dialect, reading.lost_runs(look, now, run_ids)).status
     columns = [runs.c[name] for name in _OWN]
@@ -314,8 +146,3 @@ def _keys(
         query = query.join(runs, runs.c.id == table.c.run).where(runs.c.experiment.in_(numbers))
     query = query.order_by(sa.desc("n"), table.c.key).limit(limit)
     return [KeyCount(row.key, row.n, row.numbers == row.n) for row in look.all(query)]
-
-
-def _portions(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        yield ids[start : start + _IDS_AT_ONCE]
