@@ -33,6 +33,8 @@ _AT_LOADING = (
     *("NPY_", "NUMPY_", "SCIPY_", "SKLEARN_", "ARROW_", "JOBLIB_"),
 )
 """How the names of variables begin that the interpreter or a library reads while it loads: later they come too late."""
+_INDIFFERENT = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+"""Of those, the ones with which nothing comes out otherwise."""
 
 
 class Forked:
@@ -146,12 +148,17 @@ def _sees_no_more(environment: Mapping[str, str]) -> bool:
     import site
 
     own = site.getusersitepackages()
-    return own not in sys.path and not any(name.startswith("PYTHON") for name in environment)
+    told = {name for name in environment if name.startswith("PYTHON")}
+    return own not in sys.path and told <= _INDIFFERENT
 
 
 def _fitting(request: Request, purpose: str) -> str:
     """Equal for requests that one server may serve."""
-    read = {name: value for name, value in request.environment.items() if name.startswith(_AT_LOADING)}
+    read = {
+        name: value
+        for name, value in request.environment.items()
+        if name.startswith(_AT_LOADING) and name not in _INDIFFERENT
+    }
     places = {*sysconfig.get_paths().values(), *_source_folders()}
     installed = [(place, os.stat(place).st_mtime_ns) for place in sorted(places) if os.path.isdir(place)]
     fitting = (purpose, _isolated(request), sys.executable, sorted(read.items()), installed)
