@@ -11,8 +11,8 @@ import msgspec
 from everloop.domain.pipelines import ChangedComponent, Component, KeysBefore, StepRecord, changed
 from everloop.errors import NotFound
 from everloop.pipelines.code.passages import difference
+from everloop.pipelines.kept_code import ENDINGS, LARGEST
 from everloop.pipelines.outcome import PipelineRun
-from everloop.pipelines.tracked import KEPT, LARGEST
 from everloop.store.objects import Objects
 from everloop.tracking.capture import Code
 from everloop.tracking.tracking import Tracking
@@ -107,7 +107,7 @@ def _on_disk(root: Path) -> Content:
     def read(file: str) -> bytes | None:
         path = root / file
         try:
-            kept = path.suffix in KEPT and path.stat().st_size <= LARGEST
+            kept = path.suffix in ENDINGS and path.stat().st_size <= LARGEST
             return path.read_bytes() if kept else None
         except OSError:
             return None

@@ -11,37 +11,14 @@ from typing import Any
 
 import msgspec
 
-from everloop.domain.canonical import canonical
-from everloop.domain.runs import MAX_PARAM, Captured, HeldObject, flat_params
+from everloop.domain.runs import MAX_PARAM, Captured, flat_params
 from everloop.errors import Conflict, NotFound
 from everloop.governance.rooms import Context
-from everloop.pipelines.kinds.cells import stripped
-from everloop.store.objects import Objects
-from everloop.tracking.capture import Code, CodeFile, capture, forget_stored
+from everloop.pipelines.kept_code import forget_kept, keep_code
+from everloop.tracking.capture import capture, forget_stored
 from everloop.tracking.places import this_process
 from everloop.tracking.run import Run
 from everloop.tracking.tracking import Tracking
-
-KEPT = frozenset(
-    {
-        ".py",
-        ".toml",
-        ".sql",
-        ".json",
-        ".yaml",
-        ".yml",
-        ".txt",
-        ".cfg",
-        ".ini",
-        ".j2",
-        ".html",
-        ".sh",
-        ".ipynb",
-    }
-)
-"""Endings of the project's files that are kept with a run: its code and settings. Data belongs into datasets."""
-LARGEST = 512 * 1024
-_NOT_PROJECT = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
 
 class StepRun(msgspec.Struct, frozen=True):
@@ -88,7 +65,7 @@ def begin_whole(
     except Conflict:
         # What this process stored for an earlier run may have gone with that run.
         forget_stored(tracking.objects)
-        _kept.clear()
+        forget_kept(tracking.objects)
         captured = _captured(context, root, source or name)
         record = tracking.create_run(**arguments, captured=captured)
     return Run(tracking, record).begin(), captured
@@ -97,7 +74,7 @@ def begin_whole(
 def _captured(context: Context, root: Path, source: str) -> Captured:
     objects = context.objects
     captured = capture(objects, project=root, seeds={}, leave_out=[context.folder])
-    code = keep_code(objects, root)
+    code = keep_code(objects, root, context.folder)
     commit, branch, dirty = _revision(root)
     return msgspec.structs.replace(
         captured,
@@ -147,44 +124,6 @@ def texts(params: Mapping[str, Any]) -> dict[str, str]:
     return {key: text[:MAX_PARAM] for key, text in flat_params(dict(params)).items()}
 
 
-_kept: dict[tuple[int, str, int, int, int], HeldObject] = {}
-
-
-def keep_code(objects: Objects, root: Path) -> list[HeldObject]:
-    """Store the project's code and settings; the first object is the record that `everloop.tracking.capture.restore` reads."""
-    files, skipped, new = [], [], []
-    for path in _files(root):
-        status = path.stat()
-        if status.st_size > LARGEST and path.suffix != ".ipynb":
-            skipped.append(path.relative_to(root).as_posix())
-            continue
-        key = (id(objects), str(path), status.st_size, status.st_mtime_ns, status.st_ino)
-        mode = "100755" if status.st_mode & 0o100 else "100644"
-        files.append((path, key, mode))
-        if key not in _kept:
-            new.append((path, key))
-    if new:
-        with objects.writer() as writer:
-            stored = [(key, writer.add(_content(path))) for path, key in new]
-        _kept.update({key: HeldObject(each.digest, each.size) for key, each in stored})
-    entries = [
-        CodeFile(path.relative_to(root).as_posix(), _kept[key].digest, _kept[key].size, mode)
-        for path, key, mode in files
-    ]
-    record = objects.put(canonical(Code("", "", entries, [], skipped)))
-    return [HeldObject(record.digest, record.size), *(HeldObject(each.digest, each.size) for each in entries)]
-
-
-def _content(path: Path) -> Path | bytes:
-    """What is kept of a file: of a notebook, not what running it has left in it."""
-    if path.suffix != ".ipynb":
-        return path
-    try:
-        return stripped(path.read_bytes())
-    except (ValueError, KeyError, TypeError, AttributeError):  # not a notebook, whatever its name says
-        return path
-
-
 def _revision(root: Path) -> tuple[str, str, bool]:
     """Commit, branch and whether there are changes, of the project's repository: not of the one the command was started in."""
     command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", "."]
@@ -209,18 +148,3 @@ def _revision(root: Path) -> tuple[str, str, bool]:
         if commit in {"", "(initial)"}
         else (commit, "" if branch == "(detached)" else branch, changed)
     )
-
-
-def _files(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(
-            each
-            for each in folders
-            if not each.startswith(".")
-            and each not in _NOT_PROJECT
-            and not os.path.exists(os.path.join(folder, each, "pyvenv.cfg"))
-        )
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix in KEPT and path.is_file() and not path.is_symlink():
-                yield path

@@ -72,13 +72,14 @@ class _Remembered:
     def holds(self, looks: dict[str, Look]) -> bool:
         """Whether nothing it was made from has changed. `looks`: of files that were looked at for others already."""
         renewed = {}
+        known = looks.get
         try:
-            for path, seen in self.files.items():
-                look = looks.get(path)
+            for path, (before, settled, _) in self.files.items():
+                look = known(path)
                 if look is None:
                     look = looks[path] = look_at(path)
-                if look != seen.look or not seen.settled:
-                    now = still(path, seen, look)
+                if look != before or not settled:
+                    now = still(path, self.files[path], look)
                     if now is None:
                         return False
                     renewed[path] = now
