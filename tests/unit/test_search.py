@@ -161,6 +161,13 @@ def test_a_mistake_far_to_the_right_is_shown_with_what_stands_around_it() -> Non
         parse_filter(text)
     _, line, caret = caught.value.message.split("\n")
     assert line[caret.index("^") :] == "'x'"
+
+
+def test_the_caret_stands_under_the_place_behind_letters_that_are_twice_as_wide() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_filter("params.town = '日本' x")
+    _, line, caret = caught.value.message.split("\n")
+    assert caret.index("^") == line.index("x") + 2
     assert len(line) < 130
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from everloop.cli.frame import table
+from everloop.domain.widths import width_of
 
 WIDEST = 60
 """Characters of a cell that are shown."""
@@ -23,7 +23,7 @@ def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Itera
     first   0.5
     """
     cells = [[_one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(columns, *cells, strict=True)]
     total = sum(widths) + 2 * (len(widths) - 1)
     if sys.stdout.isatty() and total > shutil.get_terminal_size().columns:
         return table(columns, rows, right=right)
@@ -47,15 +47,6 @@ def _one_line(cell: str) -> str:
     return "".join(each if each.isprintable() else " " for each in cell)
 
 
-def _width(cell: str) -> int:
-    if cell.isascii():
-        return len(cell)
-    return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
-        for each in cell
-    )
-
-
 def _padded(cell: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _width(cell))
+    space = " " * (width - width_of(cell))
     return space + cell if right else cell + space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from everloop.domain.widths import width_of
 from everloop.errors import InvalidInput
 
 MAX_LITERAL = 5_000
@@ -97,7 +98,7 @@ class Tokens:
         start = max(0, at - 60)
         line = self.text[start : at + 60].replace("\n", " ").replace("\t", " ").replace("\r", " ")
         return InvalidInput(
-            f"{head} at column {at + 1}: {problem}\n  {line}\n  {' ' * (at - start)}^",
+            f"{head} at column {at + 1}: {problem}\n  {line}\n  {' ' * width_of(line[: at - start])}^",
             hint=hint or f"for example: {self._example}",
         )
 
