@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,43 @@ class Assessment(msgspec.Struct, frozen=True):
     created: datetime
     updated: datetime
     said: dict[str, Any]
+
+
+class Judgement(NamedTuple):
+    """What a search asks for of an assessment: a value by its name, as a text and, where it is one, as a number."""
+
+    kind: str
+    name: str
+    text: str | None
+    number: float | None
+
+
+KINDS = ("feedback", "expectation")
+"""Of an assessment: what somebody thinks of the answer, and what the answer should have been."""
+
+
+def judgement(said: dict[str, Any]) -> Judgement | None:
+    """What an assessment says; None for what says neither, and for what somebody said otherwise since.
+
+    >>> judgement({"assessment_name": "right", "feedback": {"value": True}})
+    Judgement(kind='feedback', name='right', text='true', number=None)
+    >>> judgement({"assessment_name": "score", "feedback": {"value": 4.0}})
+    Judgement(kind='feedback', name='score', text='4', number=4.0)
+    >>> judgement({"assessment_name": "right", "feedback": {"value": True}, "valid": False})
+    """
+    kind = next((each for each in KINDS if isinstance(said.get(each), dict)), None)
+    if kind is None or said.get("valid") is False:
+        return None
+    value = said[kind].get("value")
+    serialized = said[kind].get("serialized_value")
+    if value is None and isinstance(serialized, dict):
+        return Judgement(kind, str(said.get("assessment_name", "")), str(serialized.get("value", "")), None)
+    number = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
+        value = int(value) if number.is_integer() and abs(number) < 2**53 else number
+    text = None if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return Judgement(kind, str(said.get("assessment_name", "")), text, number)
 
 
 class Trace(msgspec.Struct, frozen=True):

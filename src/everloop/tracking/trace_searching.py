@@ -1,16 +1,17 @@
-"""The search over traces: their tags are rows, what their clients said of them (`metadata`) lies in one column of JSON."""
+"""The search over traces: their tags, steps and assessments are rows, what their clients said of them (`metadata`) lies in one
+column of JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from everloop.domain.paging import page_after, page_start
-from everloop.domain.search import TRACES, Field
+from everloop.domain.search import TRACES, Compare, Field, OneOf
 from everloop.errors import InvalidInput
 from everloop.store.ledger import Reader
-from everloop.store.schema.traces import trace_tags, traces
-from everloop.tracking.conditions import Column, Conditions, Kept, Searched
+from everloop.store.schema.traces import assessments, trace_links, trace_spans, trace_tags, traces
+from everloop.tracking.conditions import Column, Condition, Conditions, Kept, Searched
 from everloop.tracking.listings import asked_of, narrowed, page_rows
 from everloop.tracking.writing import experiment_numbers
 
@@ -20,6 +21,8 @@ RUN = "mlflow.sourceRun"
 """The fact that names the run a trace belongs to."""
 NAME = "mlflow.traceName"
 """The tag that names a trace."""
+TO_RUN, TO_PROMPT = "run", "prompt"
+"""The kinds of links of a trace."""
 
 _NAME = (
     sa.select(trace_tags.c.value)
@@ -31,23 +34,82 @@ _SEARCHED = Searched(
     {
         "trace_id": traces.c.id,
         "client_request_id": traces.c.request_id,
+        "experiment_id": sa.cast(traces.c.experiment, sa.Text),
         "state": traces.c.state,
         "name": _NAME,
+        "text": traces.c.request,
         "time": traces.c.time,
+        "ended": sa.type_coerce(traces.c.time, sa.BigInteger) + traces.c.duration,
         "duration": traces.c.duration / 1000.0,
     },
     {"tag": Kept(trace_tags, (trace_tags.c.trace,))},
 )
+_JUDGED = ("feedback", "expectation")
+
+Test = Callable[[Column], Condition]
+"""A condition of a value."""
 
 
 class _Conditions(Conditions):
+    """A trace has many steps, and may be judged several times under one name: a test holds if it holds for one of them."""
+
     def attribute(self, field: Field) -> Column:
         if field.entity == "metadata":
-            return self._fact(field.key)
-        return self._fact(RUN) if field.key == "run_id" else super().attribute(field)
+            return self._entry(traces.c.facts, field.key)
+        if field.entity in _JUDGED:  # to sort by and to reckon with: what was said last
+            newest = (
+                sa.select(assessments.c.number).where(*_judged(field)).order_by(assessments.c.updated.desc())
+            )
+            return newest.limit(1).scalar_subquery()
+        if field.key == "run_id":
+            return self._entry(traces.c.facts, RUN)
+        if field.key == "prompt":
+            linked = sa.select(sa.func.min(trace_links.c.target)).where(*_linked(TO_PROMPT))
+            return linked.scalar_subquery()
+        return super().attribute(field)
 
-    def _fact(self, key: str) -> Column:
-        text = sa.type_coerce(traces.c.facts, sa.Text)
+    def _own(self, test: Compare | OneOf) -> Condition:
+        field = test.field
+        if field.entity == "text" and field.key == "text":
+            return self._steps(trace_spans.c.content, lambda column: self._value_test(column, test))
+        some = self._some(field, lambda column: self._value_test(column, test))
+        if some is None:
+            return super()._own(test)
+        numeric = isinstance(test, Compare) and not isinstance(test.value, str)
+        if field.entity in _JUDGED and numeric:
+            return _exists(*_judged(field), self._value_test(assessments.c.number, test))
+        return some
+
+    def _present(self, field: Field) -> Condition:
+        if field.entity in _JUDGED:
+            return _exists(*_judged(field))
+        some = self._some(field, lambda column: column.is_not(None))
+        return super()._present(field) if some is None else some
+
+    def _some(self, field: Field, test: Test) -> Condition | None:
+        """Whether one of the values passes; None where a trace has but one."""
+        if field.entity in _JUDGED:
+            return _exists(*_judged(field), test(assessments.c.text))
+        if field.entity == "span":
+            name = field.key.removeprefix("attributes.")
+            if name == field.key:
+                return self._steps(trace_spans.c[name], test)
+            return self._steps(self._entry(trace_spans.c.attributes, name), test)
+        run = field.entity == "text" and field.key == "run_id"
+        if run or (field.entity == "metadata" and field.key == RUN):
+            said = self._entry(traces.c.facts, RUN)
+            linked = _exists(*_linked(TO_RUN), test(trace_links.c.target))
+            return sa.or_(sa.and_(said.is_not(None), test(said)), linked)
+        if field.entity == "text" and field.key == "prompt":
+            return _exists(*_linked(TO_PROMPT), test(trace_links.c.target))
+        return None
+
+    def _steps(self, column: Column, test: Test) -> Condition:
+        return _exists(trace_spans.c.trace == traces.c.id, column.is_not(None), test(column))
+
+    def _entry(self, column: sa.Column[Any], key: str) -> Column:
+        """The text under a key of a column of JSON."""
+        text = sa.type_coerce(column, sa.Text)
         each = sa.func.json_each(text)
         if self.dialect != "sqlite":
             from sqlalchemy.dialects.postgresql import JSONB  # takes .1 s, which every command would pay
@@ -56,6 +118,20 @@ class _Conditions(Conditions):
         entry = each.table_valued(sa.column("key", sa.Text), sa.column("value", sa.Text))
         found = sa.select(sa.cast(entry.c.value, sa.Text)).where(entry.c.key == key)
         return found.limit(1).scalar_subquery()
+
+
+def _judged(field: Field) -> list[Condition]:
+    """Of an assessment: that it is of the trace, and says this."""
+    own = [assessments.c.trace == traces.c.id, assessments.c.kind == field.entity]
+    return [*own, assessments.c.name == field.key]
+
+
+def _linked(kind: str) -> list[Condition]:
+    return [trace_links.c.trace == traces.c.id, trace_links.c.kind == kind]
+
+
+def _exists(*tests: Condition) -> Condition:
+    return sa.select(sa.literal(1)).where(*tests).correlate(traces).exists()
 
 
 def search(

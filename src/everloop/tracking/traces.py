@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from everloop.domain.runs import ACTIVE, ArtifactRecord, checked_artifact_path, checked_text
@@ -12,10 +13,17 @@ from everloop.domain.traces import Assessment, Trace, TracePage, checked_trace_i
 from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
-from everloop.governance.rooms import Room
 from everloop.store.ledger import Reader, Transaction
-from everloop.store.schema.traces import assessments, trace_files, trace_tags, traces
-from everloop.tracking import trace_searching, writing
+from everloop.store.schema.traces import (
+    assessments,
+    trace_files,
+    trace_links,
+    trace_spans,
+    trace_tags,
+    traces,
+)
+from everloop.tracking import trace_searching, trace_steps, writing
+from everloop.tracking.assessments import Assessments, existing_trace, keep
 
 MAX_TAG_KEY = 250
 MAX_TEXT = 65_535
@@ -24,7 +32,7 @@ _AT_ONCE = 5_000  # SQLite takes 32,766 parameters in one statement
 Row = sa.Row[Any]
 
 
-class Traces(Room):
+class Traces(Assessments):
     """The part of tracking that keeps traces."""
 
     @operation(Permission.WRITE)
@@ -53,14 +61,14 @@ class Traces(Room):
             tx.put(traces, row)
             _set_tags(tx, trace.id, trace.tags)
             for each in trace.assessments:
-                tx.put(assessments, {"trace": trace.id, **_columns(each)})
+                keep(tx, trace.id, each)
             facts = {
                 "experiment": group.id,
                 "state": trace.state,
                 "run": trace.facts.get(trace_searching.RUN),
             }
             tx.event("trace.recorded", _subject(trace.id), facts)
-            return _records(tx, [_existing(tx, trace.id)])[0]
+            return _records(tx, [existing_trace(tx, trace.id)])[0]
 
     @operation(Permission.READ)
     def traces(self, trace_ids: list[str]) -> list[Trace]:
@@ -76,7 +84,7 @@ class Traces(Room):
     def trace(self, trace_id: str) -> Trace:
         """One trace with its tags and what was said of it."""
         with self.look() as look:
-            return _records(look, [_existing(look, trace_id)])[0]
+            return _records(look, [existing_trace(look, trace_id)])[0]
 
     @operation(Permission.READ)
     def search_traces(
@@ -102,7 +110,7 @@ class Traces(Room):
     ) -> Trace:
         """Set and remove tags of a trace."""
         with self.change() as tx:
-            row = _existing(tx, trace_id)
+            row = existing_trace(tx, trace_id)
             _set_tags(tx, trace_id, tags)
             for key in remove_tags:
                 named = (trace_tags.c.trace == trace_id) & (trace_tags.c.key == key)
@@ -112,32 +120,21 @@ class Traces(Room):
             return _records(tx, [row])[0]
 
     @operation(Permission.WRITE)
-    def assess_trace(self, trace_id: str, said: dict[str, Any], assessment_id: str = "") -> Assessment:
-        """Keep what was said of a trace, or (with `assessment_id`) say it otherwise: what is not said again stays."""
+    def link_traces(self, trace_ids: list[str], run: str = "", prompts: list[str] = []) -> None:  # noqa: B006 (not changed)
+        """Say that traces belong to a run, by its whole identifier, or used versions of prompts (``name/version``): a search by
+        `run_id` or `prompt` finds them. Identifiers of traces that are not there are passed over."""
+        targets = [(trace_searching.TO_RUN, run)] if run else []
+        targets += [(trace_searching.TO_PROMPT, checked_text(each, "the prompt", 500)) for each in prompts]
         with self.change() as tx:
-            _existing(tx, trace_id)
-            made = Assessment(assessment_id or f"a-{self.context.ids()}", tx.now, tx.now, said)
-            if assessment_id:
-                before = _assessment(tx, trace_id, assessment_id)
-                made = Assessment(assessment_id, before.created, tx.now, before.said | said)
-            tx.put(assessments, {"trace": trace_id, **_columns(made)})
-            tx.event("trace.assessed", _subject(trace_id), {"assessment": made.id, "said": said})
-            return made
-
-    @operation(Permission.READ)
-    def assessment(self, trace_id: str, assessment_id: str) -> Assessment:
-        """One thing that was said of a trace."""
-        with self.look() as look:
-            return _assessment(look, trace_id, assessment_id)
-
-    @operation(Permission.WRITE)
-    def remove_assessment(self, trace_id: str, assessment_id: str) -> None:
-        """Take back what was said of a trace."""
-        with self.change() as tx:
-            _assessment(tx, trace_id, assessment_id)
-            named = (assessments.c.trace == trace_id) & (assessments.c.id == assessment_id)
-            tx.execute(sa.delete(assessments).where(named))
-            tx.event("trace.assessment_removed", _subject(trace_id), {"assessment": assessment_id})
+            if run:
+                writing.existing_run(tx, run)
+            here = [each.id for each in tx.all(sa.select(traces.c.id).where(traces.c.id.in_(trace_ids)))]
+            rows = [
+                {"trace": each, "kind": kind, "target": target} for each in here for kind, target in targets
+            ]
+            if rows and tx.insert_new(trace_links, rows):
+                said = {"run": run, "prompts": prompts, "count": len(here), "first": here[:100]}
+                tx.event("trace.linked", _subject(here[0]), {key: each for key, each in said.items() if each})
 
     @operation(Permission.WRITE)
     def delete_traces(self, experiment: str, trace_ids: list[str]) -> int:
@@ -146,7 +143,7 @@ class Traces(Room):
             number = writing.find_experiment(tx, experiment).id
             here = traces.c.id.in_(trace_ids) & (traces.c.experiment == number)
             gone = [row.id for row in tx.all(sa.select(traces.c.id).where(here))]
-            for table in (trace_tags, trace_files, assessments):
+            for table in (trace_tags, trace_files, trace_spans, trace_links, assessments):
                 tx.execute(sa.delete(table).where(table.c.trace.in_(gone)))
             tx.execute(sa.delete(traces).where(traces.c.id.in_(gone)))
             for each in gone:
@@ -157,9 +154,11 @@ class Traces(Room):
 
     @operation(Permission.WRITE)
     def add_trace_files(self, trace_id: str, files: list[ArtifactRecord]) -> None:
-        """Files of a trace whose bytes are in the object store already. A path that is there is replaced."""
+        """Files of a trace whose bytes are in the object store already. A path that is there is replaced. A search finds what is
+        in the file of its steps (`trace_steps`)."""
+        steps = self._steps(files)
         with self.change() as tx:
-            _existing(tx, trace_id)
+            existing_trace(tx, trace_id)
             absent = self.objects.missing({each.digest for each in files})
             if absent:
                 raise NotFound(
@@ -169,14 +168,28 @@ class Traces(Room):
                 row = {"path": checked_artifact_path(each.path), "digest": each.digest, "size": each.size}
                 tx.put(trace_files, {"trace": trace_id, **row})
                 tx.hold(each.digest, each.size, _subject(trace_id))
+            if steps is not None:
+                tx.execute(sa.delete(trace_spans).where(trace_spans.c.trace == trace_id))
+                if steps:
+                    tx.execute(sa.insert(trace_spans), [{"trace": trace_id, **each} for each in steps])
             tx.event("trace.files", _subject(trace_id), {"paths": [each.path for each in files[:100]]})
+
+    def _steps(self, files: list[ArtifactRecord]) -> list[dict[str, object]] | None:
+        """Rows of the steps in files; None where none of them is the file of steps."""
+        found = [each for each in files if each.path == trace_steps.FILE]
+        if not found:
+            return None
+        if found[-1].size > trace_steps.FILE_LIMIT or self.objects.missing({found[-1].digest}):
+            return []
+        steps = trace_steps.steps_in(self.objects.read(found[-1].digest))
+        return [{"place": place, **msgspec.structs.asdict(each)} for place, each in enumerate(steps)]
 
     @operation(Permission.READ)
     def trace_files(self, trace_id: str, path: str = "") -> list[ArtifactRecord]:
         """Files of a trace, all or those at or below `path`."""
         inside = path.rstrip("/") + "/" if path else ""
         with self.look() as look:
-            _existing(look, trace_id)
+            existing_trace(look, trace_id)
             query = sa.select(trace_files).where(trace_files.c.trace == trace_id)
             return [
                 ArtifactRecord(row.path, row.digest, row.size)
@@ -187,25 +200,6 @@ class Traces(Room):
 
 def _subject(trace_id: str) -> str:
     return f"trace {trace_id}"
-
-
-def _columns(said: Assessment) -> dict[str, Any]:
-    return {"id": said.id, "created": said.created, "updated": said.updated, "said": said.said}
-
-
-def _existing(look: Reader, trace_id: str) -> Row:
-    row = look.first(sa.select(traces).where(traces.c.id == trace_id))
-    if row is None:
-        raise NotFound(f"Trace with ID '{trace_id}' not found", hint="search for it in its experiment")
-    return row
-
-
-def _assessment(look: Reader, trace_id: str, assessment_id: str) -> Assessment:
-    named = (assessments.c.trace == trace_id) & (assessments.c.id == assessment_id)
-    row = look.first(sa.select(assessments).where(named))
-    if row is None:
-        raise NotFound(f"the trace {trace_id} has no assessment {assessment_id}")
-    return Assessment(row.id, row.created, row.updated, row.said)
 
 
 def _set_tags(tx: Transaction, trace_id: str, tags: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ _TAG = dict.fromkeys(("tag", "tags"), "tag")
 _DATASET = dict.fromkeys(("dataset", "datasets"), "dataset")
 
 DATASET_KEYS = ("name", "digest", "context")
+SPAN_KEYS = ("name", "type", "status", "content", "attributes.KEY")
 
 
 class Fields(msgspec.Struct, frozen=True):
@@ -161,15 +162,28 @@ TRACES = Fields(
         "state": "state",
         "name": "name",
         "run_id": "run_id",
+        "prompt": "prompt",
+        "text": "text",
+        "experiment_id": "experiment_id",
     },
-    {"timestamp": "time", "timestamp_ms": "time", "created": "time"},
+    {
+        "timestamp": "time",
+        "timestamp_ms": "time",
+        "created": "time",
+        "end_time": "ended",
+        "end_time_ms": "ended",
+    },
     {"execution_time": "duration", "execution_time_ms": "duration"},
     entities={
         **_TAG,
         **_ATTRIBUTE,
         "trace": "attribute",
         **dict.fromkeys(("metadata", "request_metadata"), "metadata"),
+        "span": "span",
+        "feedback": "feedback",
+        "expectation": "expectation",
     },
     example="status = 'ERROR' and execution_time > 1000",
 )
-"""An `execution_time` is in milliseconds."""
+"""An `execution_time` is in milliseconds. `span` tests a step of the trace, `feedback` and `expectation` what was said of it
+under that name: as a number where it is compared with one."""

@@ -6,7 +6,7 @@ import math
 import re
 from datetime import UTC, datetime
 
-from everloop.domain.search.fields import AGGREGATES, DATASET_KEYS, RUNS, Fields
+from everloop.domain.search.fields import AGGREGATES, DATASET_KEYS, RUNS, SPAN_KEYS, Fields
 from everloop.domain.search.meaning import LARGEST, SMALLEST, passes_text
 from everloop.domain.search.tokens import Tokens, unquoted
 from everloop.domain.search.tree import (
@@ -39,8 +39,10 @@ _EQUAL = ("=", "!=")
 _LIKE = ("like", "ilike", "not like", "not ilike")
 _TURNED = {"=": "=", "!=": "!=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _TIMES = "times are compared with = != > >= < <="
-_NUMERIC = {"metric", "param", "number"}
-_TEXTS = {"param", "tag", "text", "dataset", "metadata"}
+_EITHER = {"param", "feedback", "expectation"}
+"""Numbers if they are compared with one, else texts."""
+_NUMERIC = {"metric", "number", *_EITHER}
+_TEXTS = {"tag", "text", "dataset", "metadata", "span", *_EITHER}
 
 
 def parse_filter(text: str, fields: Fields = RUNS) -> Node | None:
@@ -73,7 +75,7 @@ def parse_order(text: str, fields: Fields = RUNS) -> Order:
     parser = _Parser(text, "order", fields)
     tokens = parser.tokens
     field = parser.field()
-    if field.entity in {"lineage", "dataset"}:
+    if field.entity in {"lineage", "dataset", "span"}:
         raise InvalidInput(
             f"nothing can be sorted by {text.strip()}", hint="sort by a metric, parameter, tag or attribute"
         )
@@ -171,7 +173,7 @@ class _Parser:
 
     def reckons(self, field: Field, operator: str) -> bool:
         """Whether the right side of a test of this field is reckoned. A parameter is a number if it is compared with one."""
-        if field.entity != "param":
+        if field.entity not in _EITHER:
             return field.entity in {"metric", "number"}
         if operator.endswith("in"):
             return False
@@ -336,6 +338,8 @@ class _Parser:
         if entity == "dataset" and key not in DATASET_KEYS:
             hint = nearest(key, DATASET_KEYS) or f"one of: {', '.join(DATASET_KEYS)}"
             raise tokens.error(f"a dataset has no {key!r}", start, hint)
+        if entity == "span" and not (key in SPAN_KEYS or key.removeprefix("attributes.") not in (key, "")):
+            raise tokens.error(f"a span has no {key!r}", start, f"one of: {', '.join(SPAN_KEYS)}")
         return Field(entity, key)
 
     def no_field(self, name: str) -> InvalidInput:
@@ -416,7 +420,7 @@ class _Parser:
                 if self.tokens.kind in {"text", "quoted"}:
                     hint = (
                         "write the number without quotes to compare numbers"
-                        if field.entity == "param"
+                        if field.entity in _EITHER
                         else ""
                     )
                     self.allow(

@@ -6,8 +6,8 @@ import msgspec
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What is tested or sorted by. `entity`: metric, param, tag, metadata, dataset, lineage, or text, time, number (attributes).
-    `aggregate` is used by metrics only."""
+    """What is tested or sorted by. `entity`: metric, param, tag, metadata, dataset, lineage, span, feedback, expectation, or
+    (attributes) text, time, number. `aggregate` is used by metrics only."""
 
     entity: str
     key: str

@@ -21,7 +21,7 @@ from everloop.store.ledger.transaction import Transaction
 from everloop.store.schema import complete
 from everloop.store.schema.base import chain
 
-HEAD = "0020"
+HEAD = "0021"
 """The newest revision in ``migrations/``. Kept as a constant so that opening a current ledger need not import Alembic."""
 
 ACTOR = "everloop"

@@ -57,5 +57,33 @@ assessments = sa.Table(
     sa.Column("created", Moment, nullable=False),
     sa.Column("updated", Moment, nullable=False),
     sa.Column("said", Json, nullable=False),
-    comment="What a person or a judge said of a trace, as it was said.",
+    sa.Column("kind", sa.String(16)),
+    sa.Column("name", sa.Text),
+    sa.Column("text", sa.Text),
+    sa.Column("number", sa.Double),
+    comment="What a person or a judge said of a trace, as it was said; and what a search asks for: `kind`, `name`, the value as "
+    "`text` and `number`. `kind` is NULL where somebody said it otherwise since (`overrides`).",
+)
+
+trace_spans = sa.Table(
+    "trace_spans",
+    metadata,
+    _of_trace(),
+    sa.Column("place", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("attributes", Json, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    comment="The steps of a trace as a search asks for them: the `place`-th in its file. Long texts are cut here, not there.",
+)
+
+trace_links = sa.Table(
+    "trace_links",
+    metadata,
+    _of_trace(),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("target", sa.String(500), primary_key=True),
+    sa.Index(None, "kind", "target"),
+    comment="What a trace was linked to after it was recorded: `kind` run, by its identifier; prompt, as name/version.",
 )
