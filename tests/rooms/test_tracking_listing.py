@@ -6,8 +6,11 @@ import math
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from everloop.domain.direct import RunFacts
 from everloop.errors import InvalidInput, NotFound
+from everloop.store.schema.tracking import runs
 from everloop.tracking import outlining
 from everloop.workspace.local import LocalWorkspace
 from everloop.workspace.workspace import Workspace
@@ -122,6 +125,25 @@ def test_a_nest_keeps_to_the_order(any_workspace: Workspace) -> None:
     outline = any_workspace.tracking.outline(order_by=["params.at"], nested=True)
     assert outline.run_ids == made
     assert outline.depths == [0, 1, 1, 1, 0, 1, 1, 1]
+
+
+def test_runs_cannot_be_below_themselves_and_are_listed_where_a_store_says_so(
+    workspace: LocalWorkspace,
+) -> None:
+    tracking = workspace.tracking
+    first = tracking.create_run(name="first").run_id
+    second = tracking.create_run(name="second", parent=first).run_id
+    third = tracking.create_run(name="third", parent=second).run_id
+    with pytest.raises(InvalidInput, match="above"):
+        tracking.record(first, facts=RunFacts(parent=third))
+    with workspace.ledger.transaction("another tool") as tx:
+        tx.execute(sa.update(runs).where(runs.c.id == first).values(parent=third))
+    outline = tracking.outline(nested=True)
+    assert outline.run_ids == [first, second, third]
+    assert outline.depths == [0, 1, 2]
+    alone = tracking.outline("name = 'second'", nested=True)
+    assert alone.run_ids == [third, first, second]
+    assert alone.context == [0, 1]
 
 
 def test_what_cannot_be_grouped_by_says_so(any_workspace: Workspace) -> None:

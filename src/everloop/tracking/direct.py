@@ -210,9 +210,21 @@ def _told(tx: Transaction, run_id: str, facts: RunFacts) -> dict[str, object]:
         if facts.parent == run_id:
             raise InvalidInput(f"run {run_id} cannot be its own parent")
         parent = writing.existing_run(tx, facts.parent)
+        _refuse_circle(tx, run_id, parent)
         tx.edge(f"run:{parent.id}", f"run:{run_id}", "child")
         changed["parent"] = parent.id
     return changed
+
+
+def _refuse_circle(tx: Transaction, run_id: str, parent: sa.Row[Any]) -> None:
+    """No run stands above itself, however many are between."""
+    passed: set[str] = set()
+    above: str | None = parent.parent
+    while above is not None and above not in passed:
+        if above == run_id:
+            raise InvalidInput(f"run {run_id} is above run {parent.id} and cannot be below it")
+        passed.add(above)
+        above = tx.scalar(sa.select(runs.c.parent).where(runs.c.id == above))
 
 
 def _remove_tags(tx: Transaction, run_id: str, keys: Sequence[str]) -> None:

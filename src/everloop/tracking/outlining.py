@@ -176,17 +176,23 @@ def _outlined(
 def _below(parents: Mapping[str, str | None], matched: Iterable[str]) -> dict[str | None, list[str]]:
     """The runs below each run (None: at the top), in order. A run that is only there for others stands where the first of them
     would."""
+    above = dict(parents)
     below: dict[str | None, list[str]] = defaultdict(list)
     seen: set[str] = set()
     for run in matched:
-        line = [run]
-        while (parent := parents.get(line[-1])) in parents and parent is not None:
-            line.append(parent)
+        line = {run: None}
+        last = run
+        while last not in seen and (parent := above[last]) is not None and parent in above:
+            if parent in line:  # they say of each other that it started them: then this one stands at the top
+                above[last] = None
+                break
+            line[parent] = None
+            last = parent
         for each in line:
             if each not in seen:
                 seen.add(each)
-                parent = parents[each]
-                below[parent if parent in parents else None].append(each)
+                parent = above[each]
+                below[parent if parent in above else None].append(each)
     return below
 
 
