@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from everloop.domain.deployments import CONTROL_HEADER
+from everloop.engine.forks.asking import passed_on
 from everloop.errors import InvalidInput, Unavailable
 from everloop.serving.snapshot import read_running
 
@@ -150,4 +151,4 @@ def control(folder: Path, what: str, body: dict[str, Any] | None = None) -> dict
 def _environment() -> dict[str, str]:
     """The child's environment: one thread a model, and no workspace, which it does not need."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOP_")}
-    return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return kept | passed_on() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

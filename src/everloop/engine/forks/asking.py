@@ -33,8 +33,8 @@ _AT_LOADING = (
     *("NPY_", "NUMPY_", "SCIPY_", "SKLEARN_", "ARROW_", "JOBLIB_"),
 )
 """How the names of variables begin that the interpreter or a library reads while it loads: later they come too late."""
-_INDIFFERENT = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
-"""Of those, the ones with which nothing comes out otherwise."""
+_INDIFFERENT = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"}
+"""Of those, the ones with which nothing comes out otherwise; the last two scikit-learn sets wherever it is loaded."""
 
 
 class Forked:
