@@ -7,11 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from everloop.domain.paging import page_after, page_start
-from everloop.domain.search import TRACES, Compare, Field, OneOf
+from everloop.domain.search import TRACES, And, Compare, Field, Node, OneOf
 from everloop.errors import InvalidInput
 from everloop.store.ledger import Reader
 from everloop.store.schema.traces import assessments, trace_links, trace_spans, trace_tags, traces
-from everloop.tracking.conditions import Column, Condition, Conditions, Kept, Searched
+from everloop.tracking.conditions import Column, Condition, Conditions, Kept, Searched, conjuncts
 from everloop.tracking.listings import asked_of, narrowed, page_rows
 from everloop.tracking.writing import experiment_numbers
 
@@ -68,6 +68,23 @@ class _Conditions(Conditions):
             return linked.scalar_subquery()
         return super().attribute(field)
 
+    def condition(self, node: Node) -> Condition:
+        """Tests of steps that must all hold must hold for one step."""
+        of_steps = [
+            each
+            for each in conjuncts(node)
+            if isinstance(each, Compare | OneOf) and each.field.entity == "span"
+        ]
+        if not isinstance(node, And) or len(of_steps) < 2:
+            return super().condition(node)
+        tests = [test for each in of_steps for test in self._of_step(each)]
+        rest = [self.condition(each) for each in conjuncts(node) if each not in of_steps]
+        return sa.and_(_exists(trace_spans.c.trace == traces.c.id, *tests), *rest)
+
+    def _of_step(self, test: Compare | OneOf) -> list[Condition]:
+        column = self._span_column(test.field)
+        return [column.is_not(None), self._value_test(column, test)]
+
     def _own(self, test: Compare | OneOf) -> Condition:
         field = test.field
         if field.entity == "text" and field.key == "text":
@@ -91,10 +108,7 @@ class _Conditions(Conditions):
         if field.entity in _JUDGED:
             return _exists(*_judged(field), test(assessments.c.text))
         if field.entity == "span":
-            name = field.key.removeprefix("attributes.")
-            if name == field.key:
-                return self._steps(trace_spans.c[name], test)
-            return self._steps(self._entry(trace_spans.c.attributes, name), test)
+            return self._steps(self._span_column(field), test)
         run = field.entity == "text" and field.key == "run_id"
         if run or (field.entity == "metadata" and field.key == RUN):
             said = self._entry(traces.c.facts, RUN)
@@ -103,6 +117,10 @@ class _Conditions(Conditions):
         if field.entity == "text" and field.key == "prompt":
             return _exists(*_linked(TO_PROMPT), test(trace_links.c.target))
         return None
+
+    def _span_column(self, field: Field) -> Column:
+        name = field.key.removeprefix("attributes.")
+        return trace_spans.c[name] if name == field.key else self._entry(trace_spans.c.attributes, name)
 
     def _steps(self, column: Column, test: Test) -> Condition:
         return _exists(trace_spans.c.trace == traces.c.id, column.is_not(None), test(column))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from everloop.domain.runs import ACTIVE, ArtifactRecord, checked_artifact_path, checked_text
+from everloop.domain.runs import ACTIVE, ArtifactRecord, checked_artifact_path, checked_key, checked_text
 from everloop.domain.times import require_zone
 from everloop.domain.traces import Assessment, Trace, TracePage, checked_trace_id
 from everloop.errors import Conflict, InvalidInput, NotFound
@@ -109,6 +109,8 @@ class Traces(Assessments):
         remove_tags: list[str] = [],  # noqa: B006
     ) -> Trace:
         """Set and remove tags of a trace."""
+        for key in tags:
+            checked_key(key, "tag")
         with self.change() as tx:
             row = existing_trace(tx, trace_id)
             _set_tags(tx, trace_id, tags)

@@ -1,8 +1,6 @@
-"""traces/…: what programs did step by step, recorded, read, searched, tagged and judged."""
+"""traces/…: what programs did step by step, recorded, read, searched, tagged and linked."""
 
 import re
-from datetime import UTC, datetime
-from typing import Any
 
 from everloop.domain.runs import ArtifactRecord
 from everloop.domain.traces import Assessment, Trace
@@ -10,48 +8,36 @@ from everloop.server.mlflow.artifacts import BELOW, Below
 from everloop.server.mlflow.codec import Answer, Asked, Int64
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import invalid
-from everloop.server.mlflow.messages import experiment_number_in
+from everloop.server.mlflow.messages import experiment_number_in, required, run_id_in
+from everloop.server.mlflow.spans import Span, spans_of
+from everloop.server.mlflow.trace_messages import (
+    Filtered,
+    Location,
+    TraceInfo,
+    duration_in,
+    files_tag,
+    found_by,
+    state_in,
+    time_in,
+    trace_info,
+)
 from everloop.store.objects.contract import Stored
+from everloop.tracking.trace_steps import FILE
 from everloop.workspace.workspace import Workspace
 
 endpoints = Endpoints("3.0/mlflow")
 older_endpoints = Endpoints("2.0/mlflow")
 """What newer clients still ask for under the older address."""
 
-ARTIFACTS = "mlflow.artifactLocation"
-"""The tag in which a client looks for where the steps of a trace are."""
-STATES = ("STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS")
-
-_DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s\Z")
-
-
-class InExperiment(Answer, Asked, frozen=True):
-    experiment_id: str = ""
-
-
-class Location(Answer, Asked, frozen=True, omit_defaults=False):
-    type: str = "MLFLOW_EXPERIMENT"
-    mlflow_experiment: InExperiment = InExperiment()
-
-
-class TraceInfo(Answer, Asked, frozen=True):
-    trace_id: str
-    trace_location: Location
-    request_time: str = ""
-    execution_duration: str = ""
-    state: str | int = "STATE_UNSPECIFIED"
-    client_request_id: str = ""
-    request: str = ""
-    response: str = ""
-    request_preview: str = ""
-    response_preview: str = ""
-    trace_metadata: dict[str, str] = {}
-    tags: dict[str, str] = {}
-    assessments: list[dict[str, Any]] = []
+SPANS_HERE = {"mlflow.trace.spansLocation": "TRACKING_STORE"}
+"""The tag that tells a client to ask for traces with their steps, ten in a call, rather than to fetch a file for each."""
+MOST_LINKED = 100
+"""Traces that are linked at once."""
 
 
 class TraceMessage(Answer, Asked, frozen=True):
     trace_info: TraceInfo
+    spans: list[Span] = []
 
 
 class StartTrace(Asked, frozen=True):
@@ -62,16 +48,32 @@ class OfTrace(Asked, frozen=True):
     trace_id: str
 
 
+class GetWhole(OfTrace, frozen=True):
+    allow_partial: bool = False
+
+
 class BatchGet(Asked, frozen=True):
     trace_ids: list[str] = []
+    experiment_ids: list[str] = []
 
 
-class Search(Asked, frozen=True):
+class Search(Filtered, frozen=True):
     locations: list[Location] = []
-    filter: str = ""
-    max_results: Int64 = 100
-    order_by: list[str] = []
-    page_token: str = ""
+
+
+class LinkToRun(Asked, frozen=True):
+    trace_ids: list[str] = []
+    run_id: str = ""
+
+
+class PromptVersion(Asked, frozen=True):
+    name: str
+    version: str
+
+
+class LinkPrompts(Asked, frozen=True):
+    trace_id: str
+    prompt_versions: list[PromptVersion] = []
 
 
 class SetTag(Asked, frozen=True):
@@ -92,25 +94,12 @@ class Delete(Asked, frozen=True):
     max_traces: Int64 | None = None
 
 
-class Assess(Asked, frozen=True):
-    trace_id: str
-    assessment: dict[str, Any]
-
-
-class OfAssessment(Asked, frozen=True):
-    trace_id: str
-    assessment_id: str
-
-
-class Reassess(Asked, frozen=True):
-    trace_id: str
-    assessment_id: str
-    assessment: dict[str, Any] = {}
-    update_mask: str | dict[str, Any] = ""
-
-
 class TraceAnswer(Answer, frozen=True):
     trace: TraceMessage
+
+
+class WholeAnswer(Answer, frozen=True):
+    traces: list[TraceMessage] = []
 
 
 class InfosAnswer(Answer, frozen=True):
@@ -126,18 +115,16 @@ class Deleted(Answer, frozen=True, omit_defaults=False):
     traces_deleted: int
 
 
-class AssessmentAnswer(Answer, frozen=True):
-    assessment: dict[str, Any]
-
-
 class TraceFiles:
     """The files of a trace: its steps."""
 
     def __init__(self, workspace: Workspace, trace_id: str) -> None:
-        self._tracking, self._trace_id = workspace.tracking, trace_id
+        self._workspace, self._tracking, self._trace_id = workspace, workspace.tracking, trace_id
 
     def keep(self, path: str, stored: Stored) -> None:
         self._tracking.add_trace_files(self._trace_id, [ArtifactRecord(path, stored.digest, stored.size)])
+        if path == FILE and spans_of(self._workspace, self._trace_id):
+            self._tracking.tag_trace(self._trace_id, SPANS_HERE)
 
     def files(self, path: str) -> list[ArtifactRecord]:
         found: list[ArtifactRecord] = self._tracking.trace_files(self._trace_id, path)
@@ -159,9 +146,9 @@ def start(workspace: Workspace, asked: StartTrace) -> TraceAnswer:
     made = Trace(
         id=info.trace_id,
         experiment_id=number,
-        time=_time(info.request_time) if info.request_time else now,
+        time=time_in(info.request_time) if info.request_time else now,
         state=state_in(info.state),
-        duration=_duration(info.execution_duration),
+        duration=duration_in(info.execution_duration),
         request_id=info.client_request_id,
         request=info.request_preview or info.request,
         response=info.response_preview or info.response,
@@ -181,23 +168,50 @@ def get(workspace: Workspace, asked: OfTrace) -> TraceAnswer:
     return TraceAnswer(trace=TraceMessage(trace_info=found))
 
 
+@endpoints.get("traces/get")
+def get_whole(workspace: Workspace, asked: GetWhole) -> TraceAnswer:
+    """A trace with its steps."""
+    return TraceAnswer(
+        trace=_whole(workspace, workspace.tracking.trace(required(asked.trace_id, "trace_id")))
+    )
+
+
+@endpoints.get("traces/batchGet")
+def batch_get(workspace: Workspace, asked: BatchGet) -> WholeAnswer:
+    """Traces with their steps; those that are not there are left out."""
+    return WholeAnswer(traces=[_whole(workspace, each) for each in _asked_for(workspace, asked)])
+
+
 @endpoints.post("traces/batchGetInfos")
-def batch_get(workspace: Workspace, asked: BatchGet) -> InfosAnswer:
-    return InfosAnswer(trace_infos=[trace_info(each) for each in workspace.tracking.traces(asked.trace_ids)])
+def batch_get_infos(workspace: Workspace, asked: BatchGet) -> InfosAnswer:
+    return InfosAnswer(trace_infos=[trace_info(each) for each in _asked_for(workspace, asked)])
 
 
 @endpoints.post("traces/search")
 def search(workspace: Workspace, asked: Search) -> TracesAnswer:
-    page = workspace.tracking.search_traces(
-        [str(experiment_number_in(each.mlflow_experiment.experiment_id)) for each in asked.locations],
-        asked.filter,
-        asked.order_by,
-        asked.max_results,
-        asked.page_token,
-    )
+    if not asked.locations:
+        raise invalid("Missing value for required parameter 'locations'.")
+    page = found_by(workspace, asked, [each.mlflow_experiment.experiment_id for each in asked.locations])
     return TracesAnswer(
         traces=[trace_info(each) for each in page.traces], next_page_token=page.next_page or ""
     )
+
+
+@older_endpoints.post("traces/link-to-run")
+def link_to_run(workspace: Workspace, asked: LinkToRun) -> None:
+    if len(asked.trace_ids) > MOST_LINKED:
+        raise invalid(
+            f"Cannot link more than {MOST_LINKED} traces to a run in a single request. Provided {len(asked.trace_ids)} traces."
+        )
+    if asked.trace_ids:
+        workspace.tracking.link_traces(asked.trace_ids, run=run_id_in(asked.run_id, ""))
+
+
+@older_endpoints.post("traces/link-prompts")
+def link_prompts(workspace: Workspace, asked: LinkPrompts) -> None:
+    found = workspace.tracking.trace(asked.trace_id)
+    prompts = [f"{each.name}/{each.version}" for each in asked.prompt_versions]
+    workspace.tracking.link_traces([found.id], prompts=prompts)
 
 
 @older_endpoints.patch("traces/{trace_id}/tags")
@@ -228,93 +242,13 @@ def delete(workspace: Workspace, asked: Delete) -> Deleted:
     return Deleted(traces_deleted=workspace.tracking.delete_traces(number, ids))
 
 
-@endpoints.post("traces/{trace_id}/assessments")
-def assess(workspace: Workspace, asked: Assess) -> AssessmentAnswer:
-    said = workspace.tracking.assess_trace(asked.trace_id, asked.assessment)
-    return AssessmentAnswer(assessment=_said(asked.trace_id, said))
+def _asked_for(workspace: Workspace, asked: BatchGet) -> list[Trace]:
+    """In the order asked for, from the experiments named or any."""
+    known: dict[str, Trace] = {each.id: each for each in workspace.tracking.traces(asked.trace_ids)}
+    here = {experiment_number_in(each) for each in asked.experiment_ids}
+    found = [known[each] for each in dict.fromkeys(asked.trace_ids) if each in known]
+    return [each for each in found if not here or each.experiment_id in here]
 
 
-@endpoints.get("traces/{trace_id}/assessments/{assessment_id}")
-def get_assessment(workspace: Workspace, asked: OfAssessment) -> AssessmentAnswer:
-    said = workspace.tracking.assessment(asked.trace_id, asked.assessment_id)
-    return AssessmentAnswer(assessment=_said(asked.trace_id, said))
-
-
-@endpoints.patch("traces/{trace_id}/assessments/{assessment_id}")
-def reassess(workspace: Workspace, asked: Reassess) -> AssessmentAnswer:
-    changed = workspace.tracking.assess_trace(asked.trace_id, asked.assessment, asked.assessment_id)
-    return AssessmentAnswer(assessment=_said(asked.trace_id, changed))
-
-
-@endpoints.delete("traces/{trace_id}/assessments/{assessment_id}")
-def delete_assessment(workspace: Workspace, asked: OfAssessment) -> None:
-    workspace.tracking.remove_assessment(asked.trace_id, asked.assessment_id)
-
-
-def files_tag(experiment: int, trace_id: str) -> dict[str, str]:
-    """The tag that says where the steps of a trace are."""
-    return {ARTIFACTS: f"mlflow-artifacts:/{experiment}/traces/{trace_id}/artifacts"}
-
-
-def trace_info(trace: Trace) -> TraceInfo:
-    """A trace as MLflow writes it."""
-    return TraceInfo(
-        trace_id=trace.id,
-        trace_location=Location(mlflow_experiment=InExperiment(experiment_id=str(trace.experiment_id))),
-        request_time=_iso(trace.time),
-        execution_duration="" if trace.duration is None else f"{trace.duration / 1_000_000:.6f}s",
-        state=trace.state,
-        client_request_id=trace.request_id,
-        request_preview=trace.request,
-        response_preview=trace.response,
-        trace_metadata=trace.facts,
-        tags=trace.tags,
-        assessments=[_said(trace.id, each) for each in trace.assessments],
-    )
-
-
-def _said(trace_id: str, found: Assessment) -> dict[str, Any]:
-    return found.said | {
-        "assessment_id": found.id,
-        "trace_id": trace_id,
-        "create_time": _iso(found.created),
-        "last_update_time": _iso(found.updated),
-    }
-
-
-def _iso(moment: datetime) -> str:
-    """
-    >>> _iso(datetime(2026, 1, 31, 12, 0, 0, 2500, tzinfo=UTC))
-    '2026-01-31T12:00:00.002500Z'
-    """
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-
-
-def _time(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    except ValueError:
-        raise invalid(f"Invalid time {text!r}: write 2026-01-31T12:00:00Z.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _duration(text: str) -> int | None:
-    """Microseconds of a duration.
-
-    >>> _duration("1.5s"), _duration("0.001s"), _duration("")
-    (1500000, 1000, None)
-    """
-    if not text:
-        return None
-    found = _DURATION.match(text)
-    if found is None:
-        raise invalid(f"Invalid duration {text!r}: write 0.5s.")
-    return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0")[:6])
-
-
-def state_in(given: str | int) -> str:
-    """Our word for the state of a trace, given by its name or number."""
-    text = STATES[given] if isinstance(given, int) and 0 <= given < len(STATES) else str(given)
-    if text not in STATES:
-        raise invalid(f"Invalid state {given!r}: it is one of {', '.join(STATES)}.")
-    return text
+def _whole(workspace: Workspace, trace: Trace) -> TraceMessage:
+    return TraceMessage(trace_info=trace_info(trace), spans=spans_of(workspace, trace.id))

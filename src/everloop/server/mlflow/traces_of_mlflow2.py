@@ -8,7 +8,7 @@ from everloop.server.mlflow.codec import Answer, Asked, Int64, milliseconds, mom
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import invalid
 from everloop.server.mlflow.messages import Tag, experiment_number_in, pairs
-from everloop.server.mlflow.traces import STATES, files_tag, state_in
+from everloop.server.mlflow.trace_messages import STATES, Filtered, files_tag, found_by, state_in
 from everloop.workspace.workspace import Workspace
 
 endpoints = Endpoints("2.0/mlflow")
@@ -37,12 +37,8 @@ class OfTrace(Asked, frozen=True):
     request_id: str
 
 
-class Search(Asked, frozen=True):
+class Search(Filtered, frozen=True):
     experiment_ids: list[str] = []
-    filter: str = ""
-    max_results: Int64 = 100
-    order_by: list[str] = []
-    page_token: str = ""
 
 
 class TraceInfo(Answer, frozen=True):
@@ -105,13 +101,7 @@ def get(workspace: Workspace, asked: OfTrace) -> TraceAnswer:
 
 @endpoints.get("traces")
 def search(workspace: Workspace, asked: Search) -> TracesAnswer:
-    page = workspace.tracking.search_traces(
-        [str(experiment_number_in(each)) for each in asked.experiment_ids],
-        asked.filter,
-        asked.order_by,
-        asked.max_results,
-        asked.page_token,
-    )
+    page = found_by(workspace, asked, asked.experiment_ids)
     return TracesAnswer(
         traces=[trace_info(each) for each in page.traces], next_page_token=page.next_page or ""
     )

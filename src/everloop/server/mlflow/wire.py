@@ -19,6 +19,7 @@ from everloop.server.access import Doorkeeper, Recognised
 from everloop.server.mlflow import (
     about,
     artifacts,
+    assessments,
     experiments,
     histories,
     inputs,
@@ -62,6 +63,7 @@ ENDPOINTS = [
     traces.endpoints,
     traces.older_endpoints,
     traces_of_mlflow2.endpoints,
+    assessments.endpoints,
 ]
 
 BODY_LIMIT = 64 << 20
