@@ -203,6 +203,8 @@ def test_secrets_in_a_command_are_masked_wherever_they_stand() -> None:
     hidden = ["AKIAIOSFODNN7EXAMPLE", "ghp_" + "a" * 36, "sk-" + "b" * 40, "postgresql://ann:hunter2@db/x"]
     shown = masked_command(["train.py", *hidden, "--lr", "0.1"])
     assert shown == ["train.py", "***", "***", "***", "postgresql://***@db/x", "--lr", "0.1"]
+    header = masked_command(["train.py", "-H", "Authorization: Bearer 0123456789abcdef", "Bearer of news"])
+    assert header == ["train.py", "-H", "Authorization: Bearer ***", "Bearer of news"]
 
 
 def test_a_run_holds_what_it_captured(tracking_run: tuple[Tracking, str]) -> None:

@@ -416,10 +416,15 @@ class TestLimits:
                 with pytest.raises(InvalidInput):
                     run.log_metric("m", 1.0, step=step)  # type: ignore[arg-type]
 
-    def test_parameters_that_are_secrets(self, any_workspace: Workspace) -> None:
-        with any_workspace.tracking.start() as run, pytest.warns(RuntimeWarning, match="api_key"):
-            run.log_params({"api_key": "s3cr3t", "key": "origin", "max_tokens": 5})
+    def test_parameters_and_tags_that_are_secrets(self, any_workspace: Workspace) -> None:
+        with any_workspace.tracking.start() as run:
+            with pytest.warns(RuntimeWarning, match="api_key"):
+                run.log_params({"api_key": "s3cr3t", "key": "origin", "max_tokens": 5})
+            with pytest.warns(RuntimeWarning, match="the tag db_password"):
+                run.set_tags({"db_password": "s3cr3t", "stage": "dev"})
         assert run.params == {"api_key": "***", "key": "origin", "max_tokens": "5"}
+        tags = any_workspace.tracking.run(run.run_id).tags
+        assert (tags["db_password"], tags["stage"]) == ("***", "dev")
 
     def test_patterns_of_ones_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not is_secret("door_pin")

@@ -147,9 +147,10 @@ def restore(chosen: tuple[str, ...]) -> None:
 @command()
 @click.argument("chosen", metavar="RUN…", nargs=-1, required=True)
 def purge(chosen: tuple[str, ...]) -> None:
-    """Forget deleted runs for good. The audit log keeps that they existed."""
+    """Forget deleted runs for good. The audit log keeps that they existed; `data gc` then frees their bytes."""
     purged = _tracking().purge_runs(list(chosen))
-    emit({"purged": purged}, lambda _: "\n".join(f"purged {each}" for each in purged))
+    lines = [*(f"purged {each}" for each in purged), "their bytes go with the next: everloop data gc"]
+    emit({"purged": purged}, lambda _: "\n".join(lines))
 
 
 @command()

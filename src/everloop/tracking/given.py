@@ -1,5 +1,6 @@
 """What users give to a run, made into what is kept: parameters, tags, values, steps, times. Anything else is InvalidInput."""
 
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,23 +25,31 @@ def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
         key: _cut(value, MAX_PARAM, f"parameter {key}")
         for key, value in flat_params(named(params, "parameters")).items()
     }
-    texts = masked_params(given)
+    texts = _masked(given, "parameter")
     for key, value in texts.items():
         checked_text(value, f"the parameter {checked_key(key, 'parameter')}", MAX_PARAM)
-        if value != given[key]:
-            warnings.warn(
-                f"the parameter {key} is a secret by its name, or holds one: {MASK} is kept",
-                RuntimeWarning,
-                stacklevel=4,
-            )
     return texts
 
 
 def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as they are kept: as text, what is too long cut with a warning. Raises InvalidInput as `param_texts` does."""
-    texts = {key: _cut(str(value), MAX_TAG, f"tag {key}") for key, value in named(tags, "tags").items()}
+    """Tags as they are kept: as text, secrets masked, what is too long cut with a warning. Raises InvalidInput as `param_texts`
+    does."""
+    given = {key: _cut(str(value), MAX_TAG, f"tag {key}") for key, value in named(tags, "tags").items()}
+    texts = _masked(given, "tag")
     for key, value in texts.items():
         checked_text(value, f"the tag {checked_key(key, 'tag')}", MAX_TAG)
+    return texts
+
+
+def _masked(given: Mapping[str, str], what: str) -> dict[str, str]:
+    texts = masked_params(given)
+    for key, value in texts.items():
+        if value != given[key]:
+            warnings.warn(
+                f"the {what} {key} is a secret by its name, or holds one: {MASK} is kept",
+                RuntimeWarning,
+                stacklevel=5,
+            )
     return texts
 
 
@@ -50,7 +59,8 @@ def number_of(key: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise InvalidInput(
-            f"the metric {key} is {value!r}, which is not a number", hint="log text with set_tags or log_text"
+            f"the metric {key} is {reprlib.repr(value)}, which is not a number",
+            hint="log text with set_tags or log_text",
         ) from None
 
 
