@@ -189,4 +189,7 @@ def _folder() -> Path:
 
 def passed_on() -> dict[str, str]:
     """The variables by which a process begun from here finds the same servers."""
-    return {FOLDER: str(_folder())} if sys.platform == "linux" else {}
+    if sys.platform == "linux":
+        with suppress(OSError):  # no place for temporary files: each begins its programs from nothing
+            return {FOLDER: str(_folder())}
+    return {}
