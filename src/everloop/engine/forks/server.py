@@ -65,9 +65,15 @@ class Server:
             if self._children:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > IDLE or not os.path.exists(self._address):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._address)
+                self._clear_away()
                 return None
+
+    def _clear_away(self) -> None:
+        """Leave no address behind, and no folder when it was the last: whoever made it may have been killed."""
+        with contextlib.suppress(OSError):
+            for each in (self._address, f"{self._address}.lock"):
+                Path(each).unlink(missing_ok=True)
+            Path(self._address).parent.rmdir()
 
     def _accept(self) -> Request | None:
         """Serve one who asks. Returns the request in the process that was forked for it."""
