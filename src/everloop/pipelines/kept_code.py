@@ -17,7 +17,7 @@ import msgspec
 
 from everloop.domain.canonical import canonical
 from everloop.domain.runs import HeldObject
-from everloop.pipelines.code.looks import Look, read
+from everloop.pipelines.code.looks import Look, look_of, read
 from everloop.pipelines.kinds.cells import stripped
 from everloop.store.objects import Objects
 from everloop.tracking.capture import Code, CodeFile
@@ -83,7 +83,7 @@ def keep_code(objects: Objects, root: Path, workspace: Path) -> list[HeldObject]
     stored = _stored.setdefault(objects, set())
     found = dict(_files(str(root)))
     same = {
-        name: before[name] for name in found if name in before and before[name].look == _look(found[name])
+        name: before[name] for name in found if name in before and before[name].look == look_of(found[name])
     }
     with objects.writer() as writer:
         unsure = {each.digest for each in same.values()} - stored
@@ -125,10 +125,6 @@ def _content(name: str, content: bytes) -> bytes:
         return stripped(content)
     except (ValueError, KeyError, TypeError, AttributeError):  # not a notebook, whatever its name says
         return content
-
-
-def _look(found: os.stat_result) -> Look:
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _files(root: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -31,7 +31,7 @@ from everloop.pipelines.code.described import Described
 from everloop.pipelines.code.facts import Imported
 from everloop.pipelines.code.kept import Kept
 from everloop.pipelines.code.looks import Look, Seen, look_at, read, still
-from everloop.pipelines.code.memory import Opaque, code_digest, fingerprint, unwrapped
+from everloop.pipelines.code.memory import Opaque, code_digest, fingerprint, is_wrapper, unwrapped
 from everloop.pipelines.code.normal import digest_of_code
 from everloop.pipelines.code.origins import Origin, origin_of
 from everloop.pipelines.code.outside import candidates, is_secret
@@ -351,24 +351,28 @@ class _Walk:
 
         def current() -> str | None:
             try:
-                return fingerprint(get(), self._identity, self.root)
+                return fingerprint(get(), self._identity, self.root, self._is_own)[0]
             except Opaque:
                 return None
 
         value = get()
-        if isinstance(value, types.FunctionType | type) or hasattr(value, "__wrapped__"):
+        if isinstance(value, types.FunctionType | type) or is_wrapper(value):
             self._follow(value)
             self.watched.same(lambda: unwrapped(get()), unwrapped(value))
             return True
         try:
-            digest = fingerprint(value, self._follow, self.root)
+            digest, whole = fingerprint(value, self._follow, self.root, self._is_own)
         except Opaque:
             self._instance(value)
             self.watched.content(get, current, None)
             return False
         self.watched.content(get, current, digest)
         self._add("value", name, digest)
-        return True
+        return whole
+
+    def _is_own(self, kind: type) -> bool:
+        """Whether a class is the project's."""
+        return kind.__module__ == "__main__" or self._origin(kind.__module__).kind == "project"
 
     def _instance(self, value: Any) -> None:
         """An object whose content cannot be told: at least its class's code counts."""
@@ -449,6 +453,7 @@ class _Walk:
         """Reach what a dotted name of a module stands for; False when the module's text does not bind it."""
         name, rest = chain[0], chain[1:]
         found = False
+        ways = len(module.bindings.get(name, ())) + len(module.imports.get(name, ()))
         if name in module.bindings:
             found = True
             if not self._is_reached(module, name, eager):
@@ -473,7 +478,11 @@ class _Walk:
                 self._package(target)
             if source is not None and source is not module and self._star_offers(source, name, set()):
                 self._touch(source, eager)
+                self._offered(source, name, eager, line)
                 found = self._reach(source, chain, eager, line) or found
+                ways += 1
+        if ways > 1 and eager:
+            self._chosen(module, name)
         if found:
             return True
         if (
@@ -508,6 +517,27 @@ class _Walk:
             each is not None and each.path not in asked and self._star_offers(each, name, asked)
             for each in inner
         )
+
+    def _offered(self, module: ModuleSource, name: str, eager: bool, line: int) -> None:
+        """Whether ``from module import *`` brings this name along, where the module says so itself."""
+        live = self._live(module) if eager else None
+        if live is not None and isinstance(live.get("__all__"), list | tuple):
+            self._value(
+                f"{self._label(module.file)}::__all__ has {name}", lambda: name in live.get("__all__", ())
+            )
+        elif "__all__" in module.bindings:
+            self._reach(module, ("__all__",), eager, line)
+
+    def _chosen(self, module: ModuleSource, name: str) -> None:
+        """Which of several statements a name stands for: the order they are run in decides."""
+        live = self._live(module)
+        value = None if live is None else unwrapped(live.get(name))
+        if live is None or not isinstance(value, types.FunctionType | type | types.ModuleType):
+            return
+        code = getattr(value, "__code__", None)
+        what = f"{self._identity(value)} {code_digest(code) if code else ''}"
+        self._add("value", f"{self._label(module.file)}::{name} as bound last", sha256(what.encode()))
+        self.watched.same(lambda: unwrapped(live.get(name)), value)
 
     def _files_of(self, module: ModuleSource, unit: Unit) -> None:
         """Memory does not tell what a statement at the top level made, so the files that it names count."""
@@ -549,14 +579,14 @@ class _Walk:
                     inner = unwrapped(
                         getattr(member, "fget", None) or getattr(member, "__func__", None) or member
                     )
-                    if isinstance(inner, types.FunctionType) and not self._is_own(module, name, inner):
+                    if isinstance(inner, types.FunctionType) and not self._is_as_written(module, name, inner):
                         self._function(inner)
         elif unit.kind == "constant" and not self._value(
             f"{self._label(module.file)}::{name}", lambda: live.get(name)
         ):
             self._files_of(module, unit)
 
-    def _is_own(self, module: ModuleSource, name: str, method: types.FunctionType) -> bool:
+    def _is_as_written(self, module: ModuleSource, name: str, method: types.FunctionType) -> bool:
         """Whether a method is the one that its class's text says: not put there from elsewhere, not of an older text."""
         code = method.__code__
         path = code.co_filename

@@ -27,8 +27,18 @@ class Seen(NamedTuple):
 
 def look_at(path: str) -> Look:
     """Raises OSError."""
-    status = os.stat(path)
+    return look_of(os.stat(path))
+
+
+def look_of(status: os.stat_result) -> Look:
+    """What of the system's answer tells."""
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def is_settled(look: Look, now: int) -> bool:
+    """Whether every change of a file after this moment, in nanoseconds, must show in its look."""
+    modified, changed, _, _ = look
+    return now - max(modified, changed) > (TICK if modified % 1_000_000_000 else COARSE_TICK)
 
 
 def read(path: str) -> tuple[bytes, Seen]:
@@ -37,9 +47,7 @@ def read(path: str) -> tuple[bytes, Seen]:
     look = look_at(path)
     with open(path, "rb") as file:
         content = file.read()
-    modified, changed, _, _ = look
-    tick = TICK if modified % 1_000_000_000 else COARSE_TICK
-    return content, Seen(look, now - max(modified, changed) > tick, sha256(content).digest())
+    return content, Seen(look, is_settled(look, now), sha256(content).digest())
 
 
 def still(path: str, seen: Seen, look: Look) -> Seen | None:

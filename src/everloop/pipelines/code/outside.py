@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
 
 from everloop.domain.pipelines import Component
+from everloop.pipelines.code.looks import Look, is_settled, look_of
 
 _SECRET = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|_KEY$", re.IGNORECASE)
 _QUOTED = re.compile(r"'([^'\n]+\.\w+)'")
 _UNSET = "unset"
 
-_digests: dict[Path, tuple[tuple[int, int, int, int], str]] = {}
+_digests: dict[Path, tuple[Look, str]] = {}
 
 
 def is_secret(variable: str) -> bool:
@@ -61,12 +63,16 @@ def digest_of_file(path: Path) -> str | None:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return None
-        look = (status.st_mtime_ns, status.st_size, status.st_ctime_ns, status.st_ino)
+        look = look_of(status)
         known = _digests.get(path)
-        if known is None or known[0] != look:
-            with open(path, "rb") as file:
-                known = _digests[path] = (look, file_digest(file, "sha256").hexdigest())
-        return known[1]
+        if known is not None and known[0] == look:
+            return known[1]
+        settled = is_settled(look, time.time_ns())
+        with open(path, "rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+        if settled:
+            _digests[path] = (look, digest)
+        return digest
     except (OSError, ValueError):
         return None
 
