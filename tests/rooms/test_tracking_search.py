@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cmp_to_key
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -256,8 +255,8 @@ def sorted_plainly(seen: list[Seen], field: str, key: str, descending: bool) -> 
 
 
 class SearchAgrees:
-    """Subclasses give `settings_file`, the text of the workspace's everloop.toml. All tests see the same forty runs: one that adds
-    others deletes them."""
+    """Subclasses give `settings_file`, the text of the workspace's everloop.toml. All tests see the same forty runs: one that
+    adds others deletes them."""
 
     @pytest.fixture(scope="class")
     @classmethod
