@@ -444,8 +444,13 @@ class TestBoosting:
 
     def test_their_estimators(self, tracking: Tracking) -> None:
         xgboost = pytest.importorskip("xgboost")
-        ev.autolog(log_models=False)
-        xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(X, Y, eval_set=[(X, Y)], verbose=False)
+        ev.autolog()
+        with warnings.catch_warnings(action="error", category=RuntimeWarning):
+            trained = xgboost.XGBClassifier(n_estimators=5, n_jobs=1)
+            trained.fit(X, Y, eval_set=[(X, Y)], verbose=False)
         run = only(tracking)
+        again = xgboost.XGBClassifier()
+        again.load_model(bytearray(run.read_artifact("model/model.ubj")))
+        assert (again.predict_proba(X) == trained.predict_proba(X)).all()
         assert run.history("validation_0-logloss").num_rows == 5
         assert run.params["n_estimators"] == "5"

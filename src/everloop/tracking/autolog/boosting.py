@@ -191,6 +191,17 @@ def measured_by_fit(estimator: Any) -> dict[str, list[float]]:
     }
 
 
+def own_file(estimator: Any) -> tuple[str, Callable[[str], object]] | None:
+    """The file into which the library of an estimator writes it, and what writes it; None for those of scikit-learn. The types of
+    xgboost and lightgbm are not among those that can be loaded safely as parts of an estimator."""
+    libraries = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
+    if "xgboost" in libraries:
+        return "model.ubj", estimator.save_model
+    if "lightgbm" in libraries:
+        return "model.txt", estimator.booster_.save_model
+    return None
+
+
 class _Counted:
     """A library's own data set: its rows and columns are all that can be asked of it without reading it out."""
 

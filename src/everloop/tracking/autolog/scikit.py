@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from everloop.tracking.autolog.boosting import measured_by_fit
+from everloop.tracking.autolog.boosting import measured_by_fit, own_file
 from everloop.tracking.autolog.importance import keep_importance
 from everloop.tracking.autolog.options import Options, wanted
 from everloop.tracking.autolog.patches import inside, on_undo, replace, safely, when_imported, within
@@ -139,7 +139,15 @@ def _after(session: Session, estimator: Any, data: Any, labels: Any, weights: An
         )  # it predicts as the search does, and can be kept safely
     if kept is not None:
         _remember(kept, session.run)
-        safely(lambda: session.model(kept, "model", example), "keeping the model")
+        safely(lambda: _keep(session, kept, example), "keeping the model")
+
+
+def _keep(session: Session, estimator: Any, example: Any) -> None:
+    found = own_file(estimator)
+    if found is None:
+        session.model(estimator, "model", example)
+    else:
+        session.model_file(*found)
 
 
 def _is_search(estimator: Any) -> bool:
