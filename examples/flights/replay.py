@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
 import httpx
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from definitions.training import FEATURES, KEY, lateness, schedule
@@ -54,8 +55,8 @@ class Traffic:
             name: known[name].to_pylist() for name in known.column_names if name not in ("key", "sched_dep")
         }
         times = pc.strftime(known["sched_dep"], "%Y-%m-%dT%H:%M:%SZ").to_pylist()
-        body = {"columns": columns, "keys": known["key"].to_pylist(), "time": times}
-        answer = self._client.post(f"{self._address()}/predict", json=body)
+        body = msgspec.json.encode({"columns": columns, "keys": known["key"].to_pylist(), "time": times})
+        answer = self._client.post(f"{self._address()}/predict", content=body)
         self.requests += 1
         if answer.status_code == 200:
             self.predictions += known.num_rows

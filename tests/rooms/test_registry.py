@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from tests.support.trained import add_flights, flights, train
 
+from everloop.data.data import Data
 from everloop.domain import gates as gate
 from everloop.domain.gates import MetricEvidence, SliceEvidence, decide_better, decide_slices
 from everloop.domain.models import ModelState
-from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound, Refused
+from everloop.errors import Conflict, Corrupted, InvalidDefinition, InvalidInput, NotFound, Refused
 from everloop.registry.cards import markdown
 
 EVALUATION = gate.evaluation(label="late", data="evaluation", block="day")
@@ -188,6 +189,25 @@ def test_a_fresh_process_answers_the_same(registered):
     result = registered.check("delay@v1", [gate.answers_in_fresh_process()])[0]
     assert result.passed, result.reason
     assert result.evidence["rows"] == 64
+
+
+def test_models_answer_rows_in_another_process_as_they_do_here(registered, data):
+    """What a process that compares models, and has not loaded their libraries, is told."""
+    from everloop.registry.evaluation import Rows
+    from everloop.registry.scoring import scores_of
+    from everloop.tracking.formats.columns import columns_of
+
+    rows = columns_of(registered.context.room(Data).dataset(data).to_arrow())
+    good, other = registered.model("delay@v1"), registered.model("delay@v2")
+    (other.folder() / "model.skops").write_bytes(b"torn")
+    found = scores_of({each.reference: each.folder() for each in (good, other)}, rows)
+    here = Rows(rows, "late")
+    assert np.array_equal(found[good.reference], here.scores(good))
+    told = found[other.reference]
+    assert isinstance(told, Corrupted)
+    assert "model.skops" in told.message
+    without = {name: column for name, column in rows.items() if name != "temp"}
+    assert isinstance(scores_of({good.reference: good.folder()}, without)[good.reference], InvalidInput)
 
 
 def test_the_card_names_sources_and_lists_gaps(registered, data):

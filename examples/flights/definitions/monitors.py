@@ -46,7 +46,7 @@ careful = ev.rollout_plan(
     step_days=3,
 )
 
-# One retraining a month at most, on the flights of the last five months: each costs the same, however long the model has been in
+# One retraining a month at most, on the flights of the last four months: each costs the same, however long the model has been in
 # service. The gates compare it with the champion on the last three weeks.
 fresh = ev.policy(
     "train again when it predicts worse",
@@ -56,7 +56,7 @@ fresh = ev.policy(
     params={"recipe": "boosting"},
     on=ev.trigger(alert="performance"),
     window="sliding",
-    window_days=150,
+    window_days=120,
     since_param="since",
     until_param="until",
     rollout=careful,

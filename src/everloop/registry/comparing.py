@@ -41,8 +41,10 @@ def _on_rows(registry: Registry, ready: list[ModelVersionRecord], metric: str, r
     sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
     values: dict[str, float] = {}
     handles, notes = {}, {}
+    asked = {record.reference: ModelVersion(registry, record) for record in ready}
+    rows.ask(list(asked.values()))
     for record in ready:
-        handle = ModelVersion(registry, record)
+        handle = asked[record.reference]
         try:
             value = rows.metric(metric, handle)
         except EverloopError as error:  # a version with other inputs cannot answer these rows

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from everloop.domain.consumption import note
 from everloop.domain.gates import ADDITIVE, HIGHER_IS_BETTER, Evaluation, MetricEvidence, SliceEvidence
 from everloop.domain.names import shown
 from everloop.domain.signature import Task
-from everloop.errors import InvalidInput, NotFound, nearest
+from everloop.errors import EverloopError, InvalidInput, NotFound, nearest
+from everloop.registry.scoring import better_elsewhere, scores_of
 from everloop.stats.blocks import block_means, jackknife
 from everloop.stats.intervals import Interval, mean_of_blocks
 from everloop.stats.metrics import auc, log_losses
@@ -31,7 +34,8 @@ FEWEST_BLOCK_ROWS = 10
 
 
 class Rows:
-    """The table models are compared on: inputs, truth and blocks. Scores are computed once a model."""
+    """The table models are compared on: inputs, truth and blocks. Scores are computed once a model, and best for all models at
+    once: `ask` them first."""
 
     def __init__(self, columns: Columns, label: str, block: str = "") -> None:
         self.columns = columns
@@ -44,23 +48,45 @@ class Rows:
         self.truth = _truth(columns[label], label)
         self.label = label
         self.blocks = _blocks(columns[block]) if block else _runs_of_rows(len(self.truth))
-        self._scores: dict[str, Floats] = {}
+        self._scores: dict[str, Floats | EverloopError] = {}
 
     def __len__(self) -> int:
         return len(self.truth)
 
+    def ask(self, models: Sequence[ModelVersion]) -> None:
+        """Let models answer the rows, in one process where that is another one. What a model cannot do is said when its scores
+        are asked for."""
+        folders: dict[str, Path] = {}
+        for model in models:
+            if model.reference not in self._scores:
+                try:
+                    folders[model.reference] = _scorable(model).folder()
+                except EverloopError as error:
+                    self._scores[model.reference] = error
+        if not folders:
+            return
+        asked = [model for model in models if model.reference in folders]
+        if better_elsewhere(list(folders.values())):
+            wanted = {name for model in asked for name in model.signature.names}
+            given = {name: column for name, column in self.columns.items() if name in wanted}
+            for model in asked:
+                note(model.reference)
+            self._scores |= scores_of(folders, given)
+            return
+        for model in asked:
+            inputs = {name: self.columns[name] for name in model.signature.names if name in self.columns}
+            try:
+                self._scores[model.reference] = model.predict(inputs)[str(model.signature.score)]
+            except EverloopError as error:
+                self._scores[model.reference] = error
+
     def scores(self, model: ModelVersion) -> Floats:
         """The model's score of each row (see `Signature.score`)."""
-        if model.reference not in self._scores:
-            score = model.signature.score
-            if score is None:
-                raise InvalidInput(
-                    f"{model.reference} gives labels only, which cannot be compared",
-                    hint="gates need probabilities or numbers",
-                )
-            inputs = {name: self.columns[name] for name in model.signature.names if name in self.columns}
-            self._scores[model.reference] = model.predict(inputs)[score]
-        return self._scores[model.reference]
+        self.ask([model])
+        found = self._scores[model.reference]
+        if isinstance(found, EverloopError):
+            raise found
+        return found
 
     def metric(self, name: str, model: ModelVersion) -> float | None:
         """One metric of one model over all rows."""
@@ -136,6 +162,15 @@ class Rows:
         differences = sign * (self.losses(additive, candidate) - self.losses(additive, other))
         gains = np.asarray(block_means(self.blocks, differences).at_least(FEWEST_BLOCK_ROWS).means)
         return (mean_of_blocks(gains) if gains.size else None), int(gains.size)
+
+
+def _scorable(model: ModelVersion) -> ModelVersion:
+    if model.signature.score is None:
+        raise InvalidInput(
+            f"{model.reference} gives labels only, which cannot be compared",
+            hint="gates need probabilities or numbers",
+        )
+    return model
 
 
 def rows_for(

@@ -126,7 +126,18 @@ class _Bench:
     def rows(self) -> Rows:
         if self._rows is None:
             self._rows = rows_for(self._registry, self._record, self._declared.evaluation, self._given)
+            self._rows.ask(self._compared())
         return self._rows
+
+    def _compared(self) -> list[ModelVersion]:
+        """The candidate and the models that gates compare it with, as far as they are there."""
+        found = {self.candidate.reference: self.candidate}
+        for gate in self._declared.gates:
+            if isinstance(gate, BetterThan | SlicesNotWorse):
+                with contextlib.suppress(EverloopError):  # the gate says it in its own words
+                    other = self._other(gate.other)
+                    found |= {other.reference: other} if other is not None else {}
+        return list(found.values())
 
     def _other(self, named: str) -> ModelVersion | None:
         """The model to compare with: an alias of the same model, or a reference. None when an alias names nothing yet, or the
