@@ -389,6 +389,63 @@ class TestFiles:
             "root_uri": f"mlflow-artifacts:/0/{run}/artifacts"
         }
 
+    def test_parts_are_a_file_when_all_are_there(self, workspace: LocalWorkspace) -> None:
+        ann = ("x", workspace.governance.create_token("ann", "engineer").secret)
+        bob = ("x", workspace.governance.create_token("bob", "engineer").secret)
+        with served(workspace) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+            made = http.post(f"{RUNS}/create", json={"experiment_id": "0"}, auth=ann).json()["run"]["info"]
+            proxy = "/team/api/2.0/mlflow-artifacts"
+            root = f"0/{made['run_id']}/artifacts"
+            file = {"path": "C:\\\\data\\\\x.bin"}
+
+            def asked(
+                what: str, who: tuple[str, str] = ann, folder: str = "f", **fields: Any
+            ) -> httpx.Response:
+                return http.post(f"{proxy}/mpu/{what}/{root}/{folder}", json=file | fields, auth=who)
+
+            def files() -> Any:
+                found = http.get(f"{proxy}/artifacts", params={"path": f"{root}/f"}, auth=ann).json()
+                return found.get("files", [])
+
+            begun = asked("create", num_parts=2).json()
+            first, second = begun["credentials"]
+            assert first["url"].startswith(f"{url}/team/api/2.0/")  # as the client wrote it, whatever prefix
+            assert httpx.put(first["url"], content=b"abc").status_code == 401
+            assert http.put(first["url"], content=b"abc", auth=bob).status_code == 404
+            tags = [
+                httpx.put(each["url"], content=text, headers=each["headers"]).headers["etag"]
+                for each, text in ((second, b"def"), (first, b"ab"), (first, b"abc"))
+            ]
+            whole = {
+                "upload_id": begun["upload_id"],
+                "parts": [{"part_number": 1, "etag": tags[2]}, {"part_number": 2, "etag": tags[0]}],
+            }
+            assert files() == []
+            for wrong, status in (
+                (whole | {"parts": whole["parts"][:1]}, 400),
+                (
+                    whole | {"parts": [whole["parts"][0], {"part_number": 2, "etag": "../../upload.json"}]},
+                    400,
+                ),
+                (whole | {"upload_id": "../" + begun["upload_id"]}, 404),
+                (whole | {"path": "other.bin"}, 400),
+            ):
+                assert asked("complete", **wrong).status_code == status
+            assert asked("complete", bob, **whole).status_code == 404
+            assert asked("complete", **whole).status_code == 200
+            assert files() == [{"path": "x.bin", "is_dir": False, "file_size": 6}]
+            read = http.get(f"{proxy}/presigned/{root}/f/x.bin", auth=ann).json()
+            part = httpx.get(read["url"], headers=read["headers"] | {"Range": "bytes=2-3"})
+            assert (part.status_code, part.content, read["file_size"]) == (206, b"cd", 6)
+            assert asked("complete", **whole).status_code == 404
+            given_up = asked("create", num_parts=1).json()
+            httpx.put(given_up["credentials"][0]["url"], content=b"z", headers=first["headers"])
+            assert asked("abort", upload_id=given_up["upload_id"]).status_code == 200
+            assert httpx.put(given_up["credentials"][0]["url"], headers=first["headers"]).status_code == 404
+            assert asked("create", folder="%2e%2e/%2e%2e", num_parts=1).status_code == 400
+            assert asked("create", num_parts=0).status_code == 400
+            assert list((workspace.folder / "uploads").iterdir()) == []
+
 
 class TestAsMlflowsServer:
     """Answers that a walk through every method of MLflow's client, against `mlflow server` beside us, showed to differ."""

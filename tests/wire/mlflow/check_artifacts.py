@@ -215,12 +215,18 @@ def test_the_list_of_the_pages(client: Any, run: Any) -> None:
     }
 
 
-def test_a_client_that_is_set_to_send_parts_sends_the_file_whole(
+def test_large_files_go_in_parts_and_come_by_ranges_where_a_client_is_set_to_it(
     client: Any, run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
-    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1000")
-    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", "1000")
-    (folder / "large.bin").write_bytes(bytes(5_000))
-    client.log_artifact(run.info.run_id, str(folder / "large.bin"))
-    assert [each.file_size for each in client.list_artifacts(run.info.run_id)] == [5_000]
+    for way, size in (("UPLOAD", "1000"), ("DOWNLOAD", "1500")):
+        monkeypatch.setenv(f"MLFLOW_ENABLE_PROXY_MULTIPART_{way}", "true")
+        monkeypatch.setenv(f"MLFLOW_MULTIPART_{way}_MINIMUM_FILE_SIZE", "1000")
+        monkeypatch.setenv(f"MLFLOW_MULTIPART_{way}_CHUNK_SIZE", size)
+    (folder / "large é.bin").write_bytes(bytes(range(250)) * 20 + b"end")
+    client.log_artifact(run.info.run_id, str(folder / "large é.bin"), "a b")
+    assert [each.file_size for each in client.list_artifacts(run.info.run_id, "a b")] == [5_003]
+    (folder / "again").mkdir()
+    found = mlflow.artifacts.download_artifacts(
+        run_id=run.info.run_id, artifact_path="a b/large é.bin", dst_path=str(folder / "again")
+    )
+    assert Path(found).read_bytes() == (folder / "large é.bin").read_bytes()

@@ -79,7 +79,18 @@ def test_traces_are_searched_ordered_and_paged(client: Any, asked: Any, run: Any
     rest = client.search_traces(locations=here, max_results=2, page_token=first.token)
     assert words(first) + words(rest) == ["bad", "two", "one"]
     assert not rest.token
-    for wrong in ("nope = 'x'", "trace.status = 1", "a OR b"):
+    two, one = (each.info.trace_id for each in mlflow.search_traces(locations=here, return_type="list")[1:])
+    mlflow.log_feedback(trace_id=one, name="right", value=True)
+    mlflow.log_feedback(trace_id=two, name="score", value=2.5)
+    assert found("span.name = 'lookup' AND span.status = 'ERROR'") == ["bad"]
+    assert found("span.name = 'answer' AND span.attributes.model = 'tiny'") == ["bad", "two", "one"]
+    assert found("trace.text ILIKE '%it is two%'") == ["two"]
+    assert found("feedback.right = 'true'") == ["one"]
+    assert found("feedback.score > 2 AND end_time > 0") == ["two"]
+    elsewhere = client.create_run(asked.experiment_id).info.run_id
+    client.link_traces_to_run([one], elsewhere)
+    assert found(run_id=elsewhere) == ["one"]
+    for wrong in ("nope = 'x'", "span.nope = 'x'", "trace.status = 1", "a OR b"):
         refused(lambda wrong=wrong: mlflow.search_traces(locations=here, filter_string=wrong))
 
 
@@ -95,6 +106,11 @@ def test_traces_are_tagged_judged_and_deleted(client: Any, asked: Any) -> None:
     kept = {each.name: each for each in mlflow.get_trace(one).info.assessments}
     assert (kept["right"].value, kept["right"].rationale) == (True, "it is so")
     assert kept["wanted"].value == {"answer": "ONE"}
+    mlflow.update_assessment(one, said.assessment_id, mlflow.entities.Feedback(name="right", value=False))
+    other = mlflow.override_feedback(trace_id=one, assessment_id=said.assessment_id, value="perhaps")
+    assert not mlflow.get_assessment(one, said.assessment_id).valid
+    mlflow.delete_assessment(trace_id=one, assessment_id=other.assessment_id)
+    assert mlflow.get_assessment(one, said.assessment_id).valid
     mlflow.delete_assessment(trace_id=one, assessment_id=said.assessment_id)
     assert [each.name for each in mlflow.get_trace(one).info.assessments] == ["wanted"]
     assert client.delete_traces(asked.experiment_id, trace_ids=[one]) == 1

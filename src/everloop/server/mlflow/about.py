@@ -21,8 +21,9 @@ class Features(Answer, frozen=True, omit_defaults=False):
 
 
 class ServerInfo(Answer, frozen=True, omit_defaults=False):
-    """What the server can do. Workspaces, multipart transfer and addresses signed in advance are not needed here: the proxy
-    streams files of any size."""
+    """What the server can do. Workspaces and addresses signed in advance are not needed here: the proxy streams files of any
+    size. Transfer in parts is there for clients that are set to it (`uploads`); it is not announced, as it depends on the
+    server being known to the client by the name in its requests."""
 
     store_type: str = "EverloopStore"
     workspaces_enabled: bool = False

@@ -23,7 +23,6 @@ from everloop.server.mlflow.codec import Answer, Asked
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import (
     INVALID_PARAMETER_VALUE,
-    NOT_IMPLEMENTED,
     RESOURCE_DOES_NOT_EXIST,
     WireError,
     invalid,
@@ -52,10 +51,6 @@ class Files(Answer, frozen=True):
 
 
 class ListFiles(Asked, frozen=True):
-    path: str = ""
-
-
-class InParts(Asked, frozen=True):
     path: str = ""
 
 
@@ -169,13 +164,6 @@ async def delete(workspace: Workspace, request: Request, parameters: dict[str, s
     return Response(b"{}", media_type="application/json")
 
 
-@endpoints.post("mpu/create/{path:path}")
-def begin_parts(workspace: Workspace, asked: InParts) -> None:
-    """Not needed, since files of any length are streamed. Clients that are set to ask (MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD) take
-    these words for an answer and send the file whole; any others would end their upload."""
-    raise WireError(NOT_IMPLEMENTED, "Multipart upload is not supported for the current artifact repository")
-
-
 @endpoints.get("artifacts")
 def list_files(workspace: Workspace, asked: ListFiles) -> Files:
     """What is in a folder, by paths relative to it; nothing for a file or a folder that is not there."""
@@ -226,15 +214,31 @@ def entries(files: list[ArtifactRecord], folder: str) -> list[FileInfo]:
     return [found[name] for name in sorted(found)]
 
 
-def _find_file(workspace: Workspace, request: Request, given: str) -> tuple[Place, str]:
-    """Where a file may be put, asked before its bytes are read."""
-    with acting_as(request.state.actor):
-        authorize(Permission.WRITE, "artifacts")
+def file_at(workspace: Workspace, given: str) -> tuple[Place, str]:
+    """Where a file may be put: asked before its bytes are read."""
+    authorize(Permission.WRITE, "artifacts")
     place, path = find(workspace, given)
     try:
         return place, checked_artifact_path(path)
     except InvalidInput:
         raise invalid("Invalid path") from None
+
+
+def found_at(workspace: Workspace, given: str) -> ArtifactRecord:
+    """The file at a path of the proxy."""
+    place, path = find(workspace, given)
+    files = place.files(path)
+    found = next((each for each in files if each.path == path), None)
+    if found is not None:
+        return found
+    if files:
+        raise invalid(f"{given} is a folder")
+    raise WireError(RESOURCE_DOES_NOT_EXIST, f"No such artifact: '{given}'")
+
+
+def _find_file(workspace: Workspace, request: Request, given: str) -> tuple[Place, str]:
+    with acting_as(request.state.actor):
+        return file_at(workspace, given)
 
 
 def _keep(workspace: Workspace, request: Request, place: Place, path: str, spool: IO[bytes]) -> None:
@@ -245,14 +249,8 @@ def _keep(workspace: Workspace, request: Request, place: Place, path: str, spool
 
 def _open(workspace: Workspace, request: Request, given: str) -> tuple[ArtifactRecord, BinaryIO]:
     with acting_as(request.state.actor):
-        place, path = find(workspace, given)
-        files = place.files(path)
-        found = next((each for each in files if each.path == path), None)
-        if found is not None:
-            return found, workspace.objects.open(found.digest)
-    if files:
-        raise invalid(f"{given} is a folder")
-    raise WireError(RESOURCE_DOES_NOT_EXIST, f"No such artifact: '{given}'")
+        found = found_at(workspace, given)
+        return found, workspace.objects.open(found.digest)
 
 
 def _delete(workspace: Workspace, request: Request, given: str) -> None:

@@ -31,6 +31,7 @@ from everloop.server.mlflow import (
     searching,
     traces,
     traces_of_mlflow2,
+    uploads,
 )
 from everloop.server.mlflow.codec import decode_body, decode_query, encode
 from everloop.server.mlflow.endpoints import Endpoint, Found, Table
@@ -56,6 +57,7 @@ ENDPOINTS = [
     inputs.endpoints,
     searching.endpoints,
     artifacts.endpoints,
+    uploads.endpoints,
     artifacts.listing_endpoints,
     logged_models.endpoints,
     registered_models.endpoints,
