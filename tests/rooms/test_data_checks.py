@@ -115,6 +115,8 @@ def test_mostly_and_warnings() -> None:
     [
         (ev.check.not_null("wnd"), "there is no column 'wnd'"),
         (ev.check.expression("wind <", name="cut"), "syntax error"),
+        (ev.check.expression("wind < 0) or (1 = 1", name="unbalanced"), "syntax error"),
+        (ev.check.expression("wind < 0, hour < 0", name="two"), "a single expression"),
         (ev.check.expression("origin::int > 3", name="cast"), "Could not convert"),
         (ev.check.freshness("hour", "1h"), "not an instant"),
     ],

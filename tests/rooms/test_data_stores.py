@@ -755,6 +755,29 @@ class TestFsck:
         assert healthy.data.fsck(heal=other.data).ok
         assert sound(healthy)
 
+    def test_files_by_reference_are_looked_at_where_they_are(
+        self, workspace: LocalWorkspace, tmp_path: Path
+    ) -> None:
+        there = folder_of(tmp_path, "there", a=b"aaaa", b=b"bbbb", c=b"cccc")
+        workspace.data.add(there, "outside", reference=True)
+        workspace.data.add(there, "outside2", reference=True)
+        found = workspace.data.fsck(full=True)
+        assert (found.ok, found.referenced) == (True, 3)
+        (there / "a").write_bytes(b"AAAA")
+        (there / "b").write_bytes(b"longer")
+        (there / "c").unlink()
+        assert {Path(each.place).name for each in workspace.data.fsck().faults} == {"b", "c"}
+        found = workspace.data.fsck("outside@v1", full=True)
+        assert not found.ok
+        told = {each.used_by[0].path: each.message for each in found.faults}
+        assert "other bytes" in told["a"]
+        assert "had 4 when" in told["b"]
+        assert "nothing at" in told["c"]
+        assert [use.reference for use in workspace.data.fsck().faults[0].used_by] == [
+            "data:outside2@v1",
+            "data:outside@v1",
+        ]
+
     def test_what_no_store_has_stays_a_fault(self, healthy: LocalWorkspace, tmp_path: Path) -> None:
         flip(healthy, b"s" * 1_000)
         found = healthy.data.fsck(heal=Shelf(open_objects(tmp_path / "empty")))

@@ -132,7 +132,10 @@ def unpin(reference: str) -> None:
 @click.option("--full", is_flag=True, help="Read every byte, not only whether all is there in its size.")
 @click.option("--heal", metavar="WHERE", help=f"Take good bytes from there: {WHERE}. Reads every byte.")
 def fsck(reference: str, full: bool, heal: str | None) -> None:
-    """Look for damaged or missing bytes: of a version, a dataset, or all. Exit code 1 when something is wrong."""
+    """Look for damaged or missing bytes: of a version, a dataset, or all. Exit code 1 when something is wrong.
+
+    Files that were added by reference are looked at where they are.
+    """
     source = _place(heal) if heal else None
     found = workspace().data.fsck(reference, full=full, heal=source)
     emit(found, _examined)
@@ -233,6 +236,8 @@ def _examined(found: Examined) -> Any:
     from rich.console import Group
 
     looked = f"{counted(found.versions, 'version')}, {counted(found.objects, 'object')}"
+    if found.referenced:
+        looked += f", {counted(found.referenced, 'file')} by reference"
     head = f"{looked}: " + ("nothing is wrong" if found.ok else f"{len(found.faults):,} faults")
     if found.healed:
         head = f"{len(found.healed):,} objects were healed\n{head}"

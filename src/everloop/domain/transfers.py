@@ -69,7 +69,8 @@ class Use(msgspec.Struct, frozen=True, order=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """Something stored that is not as it should be. `place` is a file of the store (``name@offset`` within a pack)."""
+    """Something that is not as it should be. `place` is a file of the store (``name@offset`` within a pack), or the address of a
+    file that versions only refer to."""
 
     place: str
     digest: str | None
@@ -80,7 +81,8 @@ class Damage(msgspec.Struct, frozen=True):
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """What looking through stored data found. `level`: ``quick`` (all is there, in its size) or ``full`` (every byte was read).
 
-    versions, objects: how many were looked at. healed: objects that got their bytes back from elsewhere.
+    versions, objects, referenced: how many were looked at, the last being files that versions only refer to. healed: objects
+    that got their bytes back from elsewhere.
     """
 
     ok: bool
@@ -89,3 +91,4 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     objects: int
     faults: list[Damage]
     healed: list[str] = []
+    referenced: int = 0

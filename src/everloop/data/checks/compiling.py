@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from duckdb import SQLExpression
+
 from everloop.data.tables.scanning import literal, quoted
 from everloop.domain import checks as declared
 from everloop.domain.checks import AnyCheck, Bound, names_in
@@ -177,6 +179,7 @@ class Compiler:
             case declared.ForeignKey():
                 return self._foreign(check, columns)
             case declared.Expression():
+                SQLExpression(check.sql)  # raises for what is none, or one only within the parentheses below
                 # On lines of its own, so that a comment at its end takes nothing else with it.
                 return Flag(check, columns, f"(\n{check.sql}\n) is not null", f"not (\n{check.sql}\n)")
             case declared.Unique() | declared.Key():

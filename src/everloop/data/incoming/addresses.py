@@ -127,6 +127,16 @@ def open_address(address: str) -> BinaryIO:
         return cast(BinaryIO, system.open(place, "rb"))
 
 
+def size_at(address: str) -> int | None:
+    """How many bytes a file has, as its place says; None where it does not say. Raises NotFound, Unavailable."""
+    with _told(address):
+        path = local_path(address)
+        if path is not None:
+            return path.stat().st_size
+        system, place = _system(address)
+        return _described(system, place)[0]
+
+
 def source_changed(file: FileEntry) -> Conflict:
     """The error for a referenced file that holds other bytes than those that were pinned."""
     return Conflict(

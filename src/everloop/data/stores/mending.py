@@ -1,8 +1,8 @@
 """Looking through the stored bytes of dataset versions, and healing what is damaged from a store that has it whole."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -69,8 +69,34 @@ class Mending(Room):
         )
 
     def fsck(self, reference: str = "", *, full: bool = False, heal: "Place | None" = None) -> Examined:
-        """Look for damage, as `examine` does. With `heal`, a store that has the same objects, damaged ones get their bytes from
-        there, every one of them verified; what is still wrong then is in the answer."""
+        """Look for damage, as `examine` does, and at the files that versions only refer to, as this machine reaches them.
+
+        With `heal`, a store that has the same objects, damaged ones get their bytes from there, every one of them verified; what
+        is still wrong then is in the answer.
+        """
+        from everloop.data.stores.referring import References
+
+        stored = self._mended(reference, full=full, heal=heal)
+        references = References(self._readable(reference))
+        faults = references.faults(full=stored.level == FULL)
+        return msgspec.structs.replace(
+            stored,
+            ok=stored.ok and not faults,
+            faults=[*stored.faults, *faults],
+            referenced=len(references),
+        )
+
+    def _readable(self, reference: str) -> Iterator[tuple[str, Manifest]]:
+        """The lists of files of the versions that are meant, but for those that `examine` has found damaged."""
+        place = cast("Place", self)
+        for name in [reference] if reference else place.dataset_names():
+            for version in (sent.version for sent in place.sent(name)):
+                try:
+                    yield version.reference, Manifest.decode(self.objects.read(version.digest))
+                except (Corrupted, NotFound):
+                    continue
+
+    def _mended(self, reference: str, *, full: bool, heal: "Place | None") -> Examined:
         level = FULL if full else QUICK
         if heal is None:
             return self.examine(reference, level)
