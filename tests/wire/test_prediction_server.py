@@ -32,6 +32,30 @@ def served(models, tmp_path_factory):
         yield server
 
 
+class Redeployed:
+    """A server whose arms the tests change, as to start one takes seconds."""
+
+    def __init__(self, started):
+        self.folder, self.url, self.revision = started.folder, started.url, 1
+
+    def place(self, models, arms):
+        """Write the next deployment, of which the server is told nothing."""
+        self.revision += 1
+        deploy_by_hand(self.folder, models, arms, revision=self.revision)
+
+    def deploy(self, models, arms):
+        self.place(models, arms)
+        assert control(self.folder, "reload") == {"revision": self.revision}
+
+
+@pytest.fixture(scope="module")
+def other(models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("changing") / "delay"
+    deploy_by_hand(folder, models, [Arm("champion", "model:delay@v1")])
+    with Started(folder) as server:
+        yield Redeployed(server)
+
+
 @pytest.fixture
 def client(served):
     with httpx.Client(base_url=served.url, timeout=30) as made:
@@ -203,7 +227,7 @@ def test_what_the_model_can_do_without_may_be_missing(client):
     assert client.post("/predict", content=rows).status_code == 200
 
 
-def test_what_the_model_needs_may_not_be_missing(tmp_path):
+def test_what_the_model_needs_may_not_be_missing(other, tmp_path):
     from sklearn.linear_model import LogisticRegression
 
     from everloop.tracking.formats import save_model
@@ -212,18 +236,15 @@ def test_what_the_model_needs_may_not_be_missing(tmp_path):
     model = LogisticRegression().fit(matrix, [row % 2 for row in range(30)])
     example = {"temp": [row[0] for row in matrix], "hour": [row[1] for row in matrix]}
     save_model(model, tmp_path / "model", example=example)
-    deploy_by_hand(
-        tmp_path / "e", {"model:delay@v1": tmp_path / "model"}, [Arm("champion", "model:delay@v1")]
-    )
-    with Started(tmp_path / "e") as server:
-        for body in (
-            b'{"rows": [{"temp": null, "hour": 1}]}',
-            b'{"rows": [{"temp": NaN, "hour": 1}]}',
-            b'{"rows": [{"temp": 1, "hour": null}]}',
-        ):
-            reply = httpx.post(f"{server.url}/predict", content=body)
-            assert reply.status_code == 400
-            assert "may not be empty; row 0 has no value" in reply.json()["error"]
+    other.deploy({"model:plain@v1": tmp_path / "model"}, [Arm("champion", "model:plain@v1")])
+    for body in (
+        b'{"rows": [{"temp": null, "hour": 1}]}',
+        b'{"rows": [{"temp": NaN, "hour": 1}]}',
+        b'{"rows": [{"temp": 1, "hour": null}]}',
+    ):
+        reply = httpx.post(f"{other.url}/predict", content=body)
+        assert reply.status_code == 400
+        assert "may not be empty; row 0 has no value" in reply.json()["error"]
 
 
 def test_bodies_and_batches_have_a_limit(client):
@@ -241,39 +262,27 @@ def test_bodies_and_batches_have_a_limit(client):
     assert client.post("/predict", json=many).status_code == 413
 
 
-def test_a_header_names_the_arm(models, tmp_path):
+def test_a_header_names_the_arm(models, other):
     arms = [Arm("champion", "model:delay@v1"), Arm("candidate", "model:delay@v2", mode=Mode.SHADOW)]
-    deploy_by_hand(tmp_path, models, arms)
-    with Started(tmp_path) as server:
-        asked = {"json": {"rows": [ROW]}, "headers": {"X-Everloop-Arm": "candidate"}}
-        assert (
-            httpx.post(f"{server.url}/predict", **asked).json()["predictions"][0]["model"] == "model:delay@v2"
-        )
-        wrong = httpx.post(
-            f"{server.url}/predict", json={"rows": [ROW]}, headers={"X-Everloop-Arm": "candidat"}
-        )
-        assert wrong.status_code == 400
-        assert "'candidate'" in wrong.json()["hint"]
+    other.deploy(models, arms)
+    asked = {"json": {"rows": [ROW]}, "headers": {"X-Everloop-Arm": "candidate"}}
+    assert httpx.post(f"{other.url}/predict", **asked).json()["predictions"][0]["model"] == "model:delay@v2"
+    wrong = httpx.post(f"{other.url}/predict", json={"rows": [ROW]}, headers={"X-Everloop-Arm": "candidat"})
+    assert wrong.status_code == 400
+    assert "'candidate'" in wrong.json()["hint"]
 
 
-def test_keys_stay_with_their_arm(models, tmp_path):
+def test_keys_stay_with_their_arm(models, other):
     arms = [Arm("champion", "model:delay@v1", weight=0.7), Arm("candidate", "model:delay@v2", weight=0.3)]
-    deploy_by_hand(tmp_path, models, arms)
+    other.deploy(models, arms)
     rows, keys = training_rows(300), [f"flight-{number}" for number in range(300)]
-    with Started(tmp_path) as server:
-        asked = {"rows": rows, "keys": keys}
-        first, second = (
-            httpx.post(f"{server.url}/predict", json=asked).json()["predictions"] for _ in range(2)
-        )
-        single = httpx.post(f"{server.url}/predict", json={"rows": rows[5:6], "keys": keys[5:6]}).json()[
-            "predictions"
-        ]
-        alone = {
-            arm: httpx.post(
-                f"{server.url}/predict", json={"rows": rows}, headers={"X-Everloop-Arm": arm}
-            ).json()["predictions"]
-            for arm in ("champion", "candidate")
-        }
+
+    def ask(asked, **headers):
+        return httpx.post(f"{other.url}/predict", json=asked, headers=headers).json()["predictions"]
+
+    first, second = (ask({"rows": rows, "keys": keys}) for _ in range(2))
+    single = ask({"rows": rows[5:6], "keys": keys[5:6]})
+    alone = {arm: ask({"rows": rows}, **{"X-Everloop-Arm": arm}) for arm in ("champion", "candidate")}
     assert [each["arm"] for each in first] == [each["arm"] for each in second]
     assert single[0]["arm"] == first[5]["arm"]
     assert {each["arm"] for each in first} == {"champion", "candidate"}
@@ -282,7 +291,8 @@ def test_keys_stay_with_their_arm(models, tmp_path):
 
 
 def test_models_are_changed_under_load_without_a_lost_request(models, tmp_path):
-    """Champion, canary, back: every request gets an answer, and each answer is in the log."""
+    """Champion, canary, back: every request gets an answer, and each answer is in the log. A server of its own, that has yet to
+    load the candidate."""
     champion, candidate = Arm("champion", "model:delay@v1"), Arm("candidate", "model:delay@v2")
     canary = [Arm("champion", "model:delay@v1", weight=0.5), Arm("candidate", "model:delay@v2", weight=0.5)]
     deploy_by_hand(tmp_path, models, [champion])
@@ -322,15 +332,8 @@ def test_only_who_may_read_the_folder_gives_orders(served, client, key):
     assert (served.folder / "server.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_new_deployment_is_noticed_without_being_told(models, tmp_path):
-    deploy_by_hand(tmp_path, models, [Arm("champion", "model:delay@v1")])
-    with Started(tmp_path) as server:
-        deploy_by_hand(
-            tmp_path,
-            models,
-            [Arm("champion", "model:delay@v1"), Arm("old", "model:delay@v1", mode=Mode.OFF)],
-            revision=2,
-        )
-        deadline = time.monotonic() + 30
-        while httpx.get(f"{server.url}/health").json()["revision"] != 2:
-            assert time.monotonic() < deadline
+def test_a_new_deployment_is_noticed_without_being_told(models, other):
+    other.place(models, [Arm("champion", "model:delay@v1"), Arm("old", "model:delay@v1", mode=Mode.OFF)])
+    deadline = time.monotonic() + 30
+    while httpx.get(f"{other.url}/health").json()["revision"] != other.revision:
+        assert time.monotonic() < deadline
