@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everloop.domain.runs import MetricSummary, number_text
 from everloop.domain.times import from_micros, micros
 from everloop.errors import Corrupted, StorageError
 
@@ -190,19 +189,6 @@ class Summary(msgspec.Struct):
         row: dict[str, Any] = msgspec.structs.asdict(self)
         row |= {name: None for name in _FLOATS if math.isnan(row[name])}
         return row | {"first_time": from_micros(self.first_time), "last_time": from_micros(self.last_time)}
-
-    def record(self, key: str) -> MetricSummary:
-        fields = {name: getattr(self, name) for name in _FLOATS}
-        return MetricSummary(
-            key=key,
-            count=self.count,
-            last_step=self.last_step,
-            last_time=from_micros(self.last_time),
-            **{name: value if math.isfinite(value) else None for name, value in fields.items()},
-            nonfinite={
-                name: number_text(value) for name, value in fields.items() if not math.isfinite(value)
-            },
-        )
 
 
 def encode(points: Points) -> bytes:

@@ -1,5 +1,6 @@
 """Rows of the ledger as the records that operations answer with."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ from everloop.domain.runs import (
     RunDetail,
     RunPage,
     RunRecord,
+    number_text,
 )
 from everloop.domain.search import parse_filter, parse_order
 from everloop.errors import InvalidInput, NotFound
@@ -39,7 +41,6 @@ from everloop.store.schema.tracking import (
     run_tags,
     runs,
 )
-from everloop.tracking.blocks import Summary
 from everloop.tracking.paging import place_of
 from everloop.tracking.places import SILENCE_WITHOUT_OWNER, status_now
 from everloop.tracking.searching import RunSearch, record_columns
@@ -87,6 +88,11 @@ _DATASETS = (
     .order_by(logged_datasets.c.name, logged_datasets.c.digest)
 )
 """Statements made once: making one takes as long as reading some hundred rows."""
+
+
+_NUMBERS = ("first", "last", "min", "max", "mean")
+_SUMMARY_COLUMNS = [run_metrics.c[name] for name in ("key", "count", "last_step", "last_time", *_NUMBERS)]
+"""What a `MetricSummary` is made of, in its order."""
 
 
 def owner_of(row: sa.Row[Any]) -> Owner:
@@ -248,8 +254,21 @@ def captured_of(row: sa.Row[Any]) -> Captured:
 
 
 def summaries(look: Reader, run_id: str) -> list[MetricSummary]:
-    query = sa.select(run_metrics).where(run_metrics.c.run == run_id).order_by(run_metrics.c.key)
-    return [Summary.of_row(dict(row._mapping)).record(row.key) for row in look.all(query)]
+    query = sa.select(*_SUMMARY_COLUMNS).where(run_metrics.c.run == run_id).order_by(run_metrics.c.key)
+    return [_summary(tuple(row)) for row in look.all(query)]
+
+
+def _summary(row: Sequence[Any]) -> MetricSummary:
+    """NaN is NULL in the ledger; a record names what is no number that JSON can write."""
+    key, count, last_step, last_time, *values = row
+    odd: dict[str, str] = {}
+    if None in values or not all(map(math.isfinite, values)):
+        for at, name in enumerate(_NUMBERS):
+            number = math.nan if values[at] is None else values[at]
+            if not math.isfinite(number):
+                odd[name], values[at] = number_text(number), None
+    first, last, low, high, mean = values
+    return MetricSummary(key, count, last_step, last_time, first, last, low, high, mean, odd)
 
 
 def artifacts(look: Reader, run_id: str, folder: str = "") -> list[ArtifactRecord]:
