@@ -26,6 +26,7 @@ from everloop.data.stores.shelves import Shelf
 from everloop.domain.datasets import FileEntry, Manifest, NewVersion
 from everloop.domain.retention import Collected, Retention
 from everloop.errors import Conflict, Corrupted, EverloopError, InvalidInput, NotFound, Unavailable
+from everloop.server.objects import ObjectEndpoints
 from everloop.store.objects import ContentStore, open_objects
 from everloop.store.schema.base import objects_freed, objects_held
 from everloop.store.schema.tracking import runs
@@ -607,6 +608,34 @@ class TestPushAndPull:
                 assert sound(third)
         assert sound(workspace)
         assert sound(other)
+
+    def test_an_older_server_gets_and_gives_objects_whole(
+        self,
+        workspace: LocalWorkspace,
+        other: LocalWorkspace,
+        tmp_path: Path,
+        clock: FakeClock,
+        monkeypatch: Any,
+    ) -> None:
+        newer = ("/read", "/missing-pieces", "/chunks")
+        routes = ObjectEndpoints.routes
+        monkeypatch.setattr(
+            ObjectEndpoints,
+            "routes",
+            lambda endpoints: [each for each in routes(endpoints) if not each.path.endswith(newer)],
+        )
+        content = os.urandom(1_000_000)
+        workspace.data.add(folder_of(tmp_path, "f", large=content, small=b"s"), "photos")
+        with served(other) as url, RemoteWorkspace(url, folder=tmp_path / "client", clock=clock) as remote:
+            workspace.data.push("photos", remote.data)
+            assert remote.data.add(folder_of(tmp_path, "g", large=content * 2, small=b"t"), "mine").files == 2
+            assert workspace.data.pull("mine", remote.data).added == ["data:mine@v1"]
+            remote.data.checkout("mine", tmp_path / "out")
+            with pytest.raises(Unavailable, match="does not offer /api/v1/objects/missing-pieces"):
+                remote.objects.missing_pieces([])
+        assert (tmp_path / "out" / "large").read_bytes() == content * 2
+        assert sound(other)
+        assert sound(workspace)
 
     def test_chunks_that_a_server_lost_meanwhile_are_sent_again(
         self,

@@ -53,14 +53,15 @@ class _Cut(NamedTuple):
 class BatchWriter:
     """Gathers objects in a temporary file until its block ends; nothing is sent before.
 
-    missing, missing_pieces: those of some digests that the server has not as objects, and not as objects or chunks.
+    missing, missing_pieces: those of some digests that the server has not as objects, and not as objects or chunks; the second
+    answers None for a server that takes only whole objects.
     """
 
     def __init__(
         self,
         spool: BinaryIO,
         missing: Callable[[Iterable[str]], set[str]],
-        missing_pieces: Callable[[Iterable[str]], set[str]],
+        missing_pieces: Callable[[Iterable[str]], set[str] | None],
     ) -> None:
         self._spool = spool
         self._missing = missing
@@ -127,16 +128,18 @@ class BatchWriter:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _lacking(self) -> tuple[set[bytes], set[bytes]]:
-        """Of what was added: the objects that the server has not, and those of their chunks that it has not."""
+    def _lacking(self) -> tuple[set[bytes], set[bytes] | None]:
+        """Of what was added: the objects that the server has not, and those of their chunks that it has not; None when it knows
+        no chunks."""
         absent = set(self._objects)
         if self._end > WORTH_ASKING:
             absent = set(map(bytes.fromhex, self._missing([digest.hex() for digest in self._objects])))
         cut = [each for each in self._objects.values() if isinstance(each, _Cut) and each.digest in absent]
         pieces = {chunk.digest.hex() for each in cut for chunk in each.chunks}
-        return absent, set(map(bytes.fromhex, self._missing_pieces(pieces) if pieces else ()))
+        lacking = self._missing_pieces(pieces) if pieces else set()
+        return absent, None if lacking is None else set(map(bytes.fromhex, lacking))
 
-    def _frames(self, absent: set[bytes], unsent: set[bytes]) -> Iterator[bytes]:
+    def _frames(self, absent: set[bytes], unsent: set[bytes] | None) -> Iterator[bytes]:
         for digest in (self._relied | self._objects.keys()) - absent:
             yield FRAME.pack(RELIED) + digest
         for each in self._objects.values():
@@ -145,6 +148,11 @@ class BatchWriter:
             if isinstance(each, _Whole):
                 yield FRAME.pack(each.length)
                 yield self._read(each.at, each.length)
+                continue
+            if unsent is None:
+                yield FRAME.pack(sum(chunk.length for chunk in each.chunks))
+                for chunk in each.chunks:
+                    yield self._read(self._pieces[chunk.digest], chunk.length)
                 continue
             yield FRAME.pack(CUT) + CUT_HEAD.pack(each.digest, len(each.chunks))
             sent: dict[bytes, int] = {}

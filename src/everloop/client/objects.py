@@ -13,7 +13,7 @@ import msgspec
 
 from everloop import errors
 from everloop.client.batches import FRAME, PIECE, BatchWriter
-from everloop.client.transport import Transport
+from everloop.client.transport import NotOffered, Transport
 from everloop.errors import Corrupted
 from everloop.store.objects.contract import Fault, Source, Stored
 from everloop.store.objects.hashing import DIGEST_SIZE
@@ -31,7 +31,8 @@ _CHUNKS = msgspec.json.Decoder(list[tuple[str, int]])
 
 
 class RemoteObjects:
-    """`Objects` behind a server."""
+    """`Objects` behind a server. What an older server does not offer is done with what it has: many objects one by one, large
+    ones whole."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -54,7 +55,7 @@ class RemoteObjects:
             batch.send(self._put_batch)
 
     def _batch(self, spool: BinaryIO) -> BatchWriter:
-        return BatchWriter(spool, self.missing, self.missing_pieces)
+        return BatchWriter(spool, self.missing, self._missing_pieces_if_known)
 
     def _put_batch(self, body: Iterator[bytes]) -> list[Stored]:
         return msgspec.json.decode(self._transport.put(f"{BASE}/batch", body), type=list[Stored])
@@ -72,9 +73,12 @@ class RemoteObjects:
     def read_many(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         asked = list(dict.fromkeys(digests))
         for at in range(0, len(asked), _ASKED_AT_ONCE):
-            body = msgspec.json.encode(asked[at : at + _ASKED_AT_ONCE])
-            with self._transport.stream(f"{BASE}/read", body) as pieces:
-                yield from self._contents(_Bytes(pieces))
+            together = asked[at : at + _ASKED_AT_ONCE]
+            try:
+                with self._transport.stream(f"{BASE}/read", msgspec.json.encode(together)) as pieces:
+                    yield from self._contents(_Bytes(pieces))
+            except NotOffered:
+                yield from ((digest, self.read(digest)) for digest in together)
 
     def _contents(self, arriving: _Bytes) -> Iterator[tuple[str, bytes]]:
         while raw := arriving.read(DIGEST_SIZE):
@@ -98,9 +102,18 @@ class RemoteObjects:
         body = msgspec.json.encode(sorted(set(digests)))
         return set(msgspec.json.decode(self._transport.post(f"{BASE}/missing-pieces", body), type=list[str]))
 
+    def _missing_pieces_if_known(self, digests: Iterable[str]) -> set[str] | None:
+        try:
+            return self.missing_pieces(digests)
+        except NotOffered:
+            return None
+
     def chunks(self, digest: str) -> list[Chunk]:
-        """The chunks that an object is stored as there; one, if it is stored in one piece."""
-        found = self._transport.get(f"{BASE}/{digest}/chunks")
+        """The chunks that an object is stored as there; one, if it is stored in one piece or the server does not say."""
+        try:
+            found = self._transport.get(f"{BASE}/{digest}/chunks")
+        except NotOffered:
+            return [Chunk(bytes.fromhex(digest), self.stat(digest).size)]
         return [Chunk(bytes.fromhex(each), size) for each, size in _CHUNKS.decode(found)]
 
     def digests(self) -> Iterator[str]:

@@ -16,7 +16,14 @@ from everloop import errors
 
 TOKEN = "EVERLOOP_TOKEN"
 RETRIED = (502, 503, 504)
+METHOD_NOT_ALLOWED = 405
+NOT_OFFERED = ("there is nothing at /", "there is no operation ")
+"""How a server begins to say that it does not have an address."""
 ATTEMPTS = 3
+
+
+class NotOffered(errors.Unavailable):
+    """The server has no such address: it is older than this client."""
 
 
 class Transport:
@@ -90,6 +97,11 @@ class Transport:
         try:
             body = msgspec.json.decode(answer.content)["error"]
             known = errors.from_dict(body)
+            if answer.status_code == METHOD_NOT_ALLOWED or known.message.startswith(NOT_OFFERED):
+                known = NotOffered(
+                    f"the server {self.url} does not offer {answer.url.path}",
+                    hint="it runs an older version of Everloop than this client: upgrade it",
+                )
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
             known = errors.Unavailable(
                 f"{self.url} answered {answer.status_code}, and not as an Everloop server does",

@@ -262,6 +262,8 @@ def _opened(source: "Objects", target: "Objects", digest: str) -> BinaryIO:
     if not source.far or target.far or not isinstance(target, ContentStore):
         return source.open(digest)
     chunks = source.chunks(digest)
+    if len(chunks) == 1:
+        return source.open(digest)
     missing = target.missing_pieces({chunk.digest.hex() for chunk in chunks})
     starts: dict[bytes, int] = {}
     end = 0
