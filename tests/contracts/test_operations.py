@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 from tests.support.workspaces import served
 
-from everloop.client.remote import remote_class
+from everloop.client.remote import RemoteWorkspace, remote_class
 from everloop.client.transport import Transport
 from everloop.errors import Conflict, InvalidInput, PermissionDenied, Unavailable
 from everloop.governance.identity import Actor, Permission, Role, acting_as
@@ -175,3 +176,23 @@ def test_a_server_that_is_away_is_said_in_one_sentence(workspace: LocalWorkspace
 def test_numbers_too_long_for_the_ledger_are_bad_input(workspace: LocalWorkspace) -> None:
     with pytest.raises(InvalidInput, match="too large"):
         workspace.governance.log(after=10**30)
+
+
+def test_what_a_project_declares_counts_also_where_the_workspace_is_a_servers(
+    workspace: LocalWorkspace, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a model would pass without being asked, because its gates are declared where the command was called."""
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    (tmp_path / "mine" / "everloop.toml").write_text(
+        'definitions = ["strict_gates"]\nexecutor = "local:1"\nledger = "postgresql://elsewhere/mine"\n'
+    )
+    (tmp_path / "mine" / "strict_gates.py").write_text(
+        'import everloop as ev\nstrict = ev.gates("tumour", ev.gate.answers_in_fresh_process())\n'
+    )
+    monkeypatch.chdir(tmp_path / "mine" / "deep")
+    with RemoteWorkspace(address, folder=tmp_path / "client") as made:
+        assert made.project == tmp_path / "mine"
+        declared = made.registry.gates_for("tumour")
+        assert declared is not None
+        assert [each.name for each in declared.gates] == ["answers_in_fresh_process"]
+        assert (made.settings.name, made.settings.executor, made.settings.ledger) == (address, "local:1", "")

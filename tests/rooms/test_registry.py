@@ -80,7 +80,9 @@ def test_aliases_move_and_their_history_stays(registered):
     registered.set_alias("delay@v1", "champion", "the first")
     registered.set_alias("delay@v2", "champion", "better")
     assert registered.version("delay@champion").version == 2
-    registered.remove_alias("delay", "champion")
+    with pytest.raises(Conflict, match="'champion' means model:delay@v2, not model:delay@v1"):
+        registered.remove_alias("delay@v1", "champion")
+    registered.remove_alias("delay@v2", "champion")
     history = registered.alias_history("delay")
     assert [(each.alias, each.version, each.reason) for each in history] == [
         ("champion", None, ""),

@@ -18,6 +18,8 @@ from everloop.domain.settings import Settings
 from everloop.domain.times import Clock, system_clock
 from everloop.governance.operations import Operation, operations_of
 from everloop.governance.rooms import Room
+from everloop.workspace.locations import nearest_project
+from everloop.workspace.settings import read_settings
 from everloop.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,12 +63,13 @@ class RemoteWorkspace(Workspace):
         ids: Ids | None = None,
     ) -> None:
         self.transport = transport or Transport(url)
+        project = nearest_project(Path.cwd())
         super().__init__(
             clock=clock,
             ids=ids or system_ids(clock),
-            settings=Settings(name=url),
+            settings=_settings_here(project, url),
             folder=folder or _own_folder(url),
-            project=Path.cwd(),
+            project=project,
             location=url,
         )
 
@@ -89,6 +92,13 @@ class RemoteWorkspace(Workspace):
 
     def close(self) -> None:
         self.transport.close()
+
+
+def _settings_here(project: Path, url: str) -> Settings:
+    """What the project says of work done here: its definitions, its executor. Where things are kept is the server's affair."""
+    return msgspec.structs.replace(
+        read_settings(project), name=url, ledger="", objects="", online="", openlineage=""
+    )
 
 
 def _own_folder(url: str) -> Path:

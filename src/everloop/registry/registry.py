@@ -139,9 +139,14 @@ class Registry(ModelAdoption):
 
     @operation(Permission.WRITE)
     def remove_alias(self, name: str, alias: str, reason: str = "") -> None:
-        """Take an alias away. Its history stays."""
+        """Take an alias away. Its history stays. `name`: the model; or a version, which the alias must mean."""
         with self.change() as tx:
-            meant = reading.resolve(tx, f"{name}@{alias}")
+            asked = Reference.parse(name, Kind.MODEL)
+            meant = reading.resolve(tx, f"{asked.name}@{alias}")
+            if str(asked) != str(Reference(Kind.MODEL, asked.name)) and reading.resolve(tx, name) != meant:
+                raise Conflict(
+                    f"{shown(alias)} means {meant}, not {asked}", hint="name the model without a version"
+                )
             named = (model_aliases.c.name == meant.name) & (model_aliases.c.alias == alias)
             tx.execute(sa.delete(model_aliases).where(named))
             aliases.remember(tx, self.context.ids, meant.name, alias, None, reason)

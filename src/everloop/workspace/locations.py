@@ -46,5 +46,11 @@ def locate(
     return Location(folder=here, exists=False)
 
 
+def nearest_project(start: Path) -> Path:
+    """The nearest folder upward with `everloop.toml`, else `start`: whose definitions count where the workspace is a server's."""
+    here = start.resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / CONFIGURATION).is_file()), here)
+
+
 def _is_workspace(folder: Path) -> bool:
     return (folder / CONFIGURATION).is_file() or (folder / FOLDER).is_dir()
