@@ -39,7 +39,9 @@ class Story:
         self.tell = tell
         self.fast = fast
         self.ws = ev.workspace()
+        self.beside = ThreadPoolExecutor(1)
         self.server = None
+        self.rebuilding = None
         self.traffic = None
         self.told_alerts: set[str] = set()
         self.answers: dict[str, dict[str, str]] = {}
@@ -57,8 +59,9 @@ class Story:
             self.killed_and_reproduced()
             self.eight_questions()
         finally:
+            self.beside.shutdown(wait=True, cancel_futures=True)
             if self.server is not None:
-                self.server.stop()
+                self.server.result().stop()
 
     # 1
 
@@ -181,6 +184,10 @@ class Story:
                 for gate in promotion.gates:
                     if recipe == "boosting" or not gate.passed:
                         step.saw(f"  {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
+                if (
+                    recipe == "boosting"
+                ):  # it may answer from now on: its server begins while the other one is judged
+                    self.server = self.beside.submit(self._begin_serving)
             card = registry.write_card(
                 "model:delay@v1",
                 intended_use="Telling passengers before departure whether to expect more than 15 minutes of delay.",
@@ -196,12 +203,14 @@ class Story:
         what = """The champion answers over HTTP from a process of its own. Every answer has an identifier and is logged with the
         features as the model was fed them."""
         with self.tell.step("Serving", what, "everloop serve delay --port 8000") as step:
-            serving = self.ws.serving
             self.ws.loop.apply()
-            serving.deploy("delay", "model:delay@champion")
-            self.server = serving.start("delay")
-            self.traffic = Traffic(lambda: self.server.url)
-            step.saw(f"endpoint delay answers at {self.server.url}")
+            url = self.server.result().url
+            self.traffic = Traffic(url)
+            step.saw(f"endpoint delay answers at {url}")
+
+    def _begin_serving(self):
+        self.ws.serving.deploy("delay", "model:delay@champion")
+        return self.ws.serving.start("delay")
 
     # 6 and 7
 
@@ -276,9 +285,12 @@ class Story:
 
     def bad_candidates(self) -> None:
         what = """Two candidates that must not get through. The first is a sound model whose serving code feeds it Celsius where it
-        was trained on Fahrenheit. The second is plainly worse, and somebody forces it into canary."""
+        was trained on Fahrenheit. The second is plainly worse, and somebody forces it into canary. Beside this, the champion is
+        built again for the next step."""
         command = "everloop rollout start delay model:delay@v1 && everloop rollback delay"
         with self.tell.step("Bad candidates", what, command) as step:
+            champion = self.ws.registry.version("model:delay@champion").reference
+            self.rebuilding = self.beside.submit(self.ws.pipelines.reproduce, champion)
             name = "2013-05" if self.fast else "2013-12"
             self._month_arrives(name)
             first, *days = self.traffic.days(name)
@@ -329,15 +341,10 @@ class Story:
     # 9
 
     def killed_and_reproduced(self) -> None:
-        what = """A training is killed with kill -9 and goes on from its last checkpoint, to the same bits. Meanwhile the champion is
+        what = """A training is killed with kill -9 and goes on from its last checkpoint, to the same bits. And the champion has been
         built again, in an empty folder, from the code, data and parameters in the ledger."""
         command = "everloop resume RUN && everloop reproduce model:delay@champion"
-        with (
-            self.tell.step("Killed, resumed, reproduced", what, command) as step,
-            ThreadPoolExecutor(1) as meanwhile,
-        ):
-            champion = self.ws.registry.version("model:delay@champion").reference
-            rebuilding = meanwhile.submit(self.ws.pipelines.reproduce, champion)
+        with self.tell.step("Killed, resumed, reproduced", what, command) as step:
             killed, at = self._killed_training()
             step.saw(
                 f"run:{killed[:12]} killed with kill -9 after {at} of 12 epochs; runs list says: {self.ws.tracking.run(killed).status}"
@@ -354,9 +361,9 @@ class Story:
             step.saw(
                 f"resumed and uninterrupted weights: {'the same bits' if same else 'DIFFER'} ({resumed.tags['weights'][:16]})"
             )
-            rebuilt = rebuilding.result()
+            rebuilt = self.rebuilding.result()
             step.saw(
-                f"{champion} rebuilt in {rebuilt.seconds:.1f} s (trained in {rebuilt.original_seconds:.1f} s): grade '{rebuilt.grade}'"
+                f"{rebuilt.reference} rebuilt in {rebuilt.seconds:.1f} s (trained in {rebuilt.original_seconds:.1f} s): grade '{rebuilt.grade}'"
             )
 
     def _killed_training(self) -> tuple[str, int]:
