@@ -478,6 +478,13 @@ class TestAsMlflowsServer:
     def test_in_the_registry(self, wire: Wire) -> None:
         api = "/api/2.0/mlflow"
         wire.post(f"{api}/registered-models/create", name="delay")
+        for path, wrong in (
+            ("registered-models/create", {"name": "team/delay"}),  # which models:/team/delay/1 would not find
+            ("registered-models/create", {"name": " "}),
+            ("model-versions/create", {"name": "delay", "source": "runs:/nobody/model"}),
+        ):
+            found = wire.refused("POST", f"{api}/{path}", json=wrong)
+            assert found[:2] == (400, "INVALID_PARAMETER_VALUE")
         newest = {"name": "delay", "alias": "latest"}
         refused = wire.refused("GET", f"{api}/registered-models/alias", params=newest)
         assert refused == (400, "INVALID_PARAMETER_VALUE", "Registered model alias latest not found.")

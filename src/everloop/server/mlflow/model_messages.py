@@ -243,6 +243,8 @@ def source_in(source: str, model_id: str) -> Source:
     of_run = _OF_RUN.match(source)
     if of_run is not None:
         return Source(run_id_in(of_run["run"], ""), of_run["artifact"])
+    if source.startswith("runs:/"):
+        raise invalid(f"Invalid model version source: '{source}' names no run. Write runs:/RUN_ID/PATH.")
     proxied = _ARTIFACTS.match(source)
     if proxied is not None:
         return _proxied(source, proxied["path"])

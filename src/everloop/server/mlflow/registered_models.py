@@ -92,9 +92,7 @@ class VersionsAnswer(Answer, frozen=True):
 
 @endpoints.post("registered-models/create", conflict=RESOURCE_ALREADY_EXISTS)
 def create(workspace: Workspace, asked: CreateModel) -> ModelAnswer:
-    if not asked.name.strip():
-        raise invalid("Registered model name cannot be empty.")
-    made = workspace.registry.create_model(asked.name, asked.description, unique(asked.tags, "tag"))
+    made = workspace.registry.create_model(_name(asked.name), asked.description, unique(asked.tags, "tag"))
     return ModelAnswer(registered_model=model_message(made, []))
 
 
@@ -116,7 +114,7 @@ def update(workspace: Workspace, asked: UpdateModel) -> ModelAnswer:
 @endpoints.post("registered-models/rename", conflict=RESOURCE_ALREADY_EXISTS)
 def rename(workspace: Workspace, asked: RenameModel) -> ModelAnswer:
     model_named(workspace, asked.name)
-    renamed = workspace.registry.rename_model(asked.name, asked.new_name)
+    renamed = workspace.registry.rename_model(asked.name, _name(asked.new_name))
     return ModelAnswer(
         registered_model=model_message(renamed, workspace.registry.newest_versions(renamed.name))
     )
@@ -184,3 +182,12 @@ def delete_alias(workspace: Workspace, asked: OfAlias) -> None:
     """Without the alias; also where there was none."""
     if asked.alias in model_named(workspace, asked.name).aliases:
         workspace.registry.remove_alias(asked.name, asked.alias)
+
+
+def _name(given: str) -> str:
+    """A name that clients can load by: ``models:/NAME/1`` takes a slash for the end of it."""
+    if not given.strip():
+        raise invalid("Registered model name cannot be empty.")
+    if "/" in given or ":" in given:
+        raise invalid(f"Invalid model name '{given}'. Names cannot contain '/' or ':'.")
+    return given
