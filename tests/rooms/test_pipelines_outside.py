@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sqlite3
 import sys
 import textwrap
@@ -68,6 +69,27 @@ FLOW = """
         import outside_lazy
         return outside_lazy.TABLE.rate
 
+    @step
+    def tables(folder):
+        import pyarrow.dataset as ds
+        import pyarrow.parquet as pq
+        return pq.read_table(os.path.join(folder, "part.parquet")).num_rows + ds.dataset(folder).count_rows()
+
+    @step
+    def in_sql(folder):
+        import duckdb
+        with duckdb.connect() as con:
+            return con.execute(f"select sum(x) from '{folder}/*.parquet'").fetchall()[0][0]
+
+    @step
+    def looks():
+        (HERE / "made.txt").exists() or (HERE / "made.txt").write_text("x")
+        return [(HERE / "flag").exists(), os.path.isdir(HERE / "more")]
+
+    @pipeline
+    def computed(folder):
+        return [tables(folder), in_sql(folder), looks()]
+
     @pipeline
     def main():
         return [opens(), lists(), tries(), names(), queries(), packed(), asks(), late()]
@@ -106,9 +128,11 @@ def _forget() -> None:
     importlib.invalidate_caches()
 
 
-def _run(workspace: LocalWorkspace, dry_run: bool = False) -> PipelineRun:
+def _run(workspace: LocalWorkspace, dry_run: bool = False, name: str = "main", **params: str) -> PipelineRun:
     _forget()
-    return workspace.room(Pipelines).run("outside_flow.py:main", executor="inline", dry_run=dry_run)
+    return workspace.room(Pipelines).run(
+        f"outside_flow.py:{name}", params, executor="inline", dry_run=dry_run
+    )
 
 
 def test_a_step_is_executed_again_when_a_file_or_variable_it_used_changed_and_says_which(
@@ -143,6 +167,33 @@ def test_a_step_is_executed_again_when_a_file_or_variable_it_used_changed_and_sa
 
     (folder / "rates.json").write_text("1")  # going back finds the first result
     assert [each.name for each in _run(workspace).steps if each.status == "executed"] == []
+
+
+def test_files_that_libraries_open_in_c_and_files_that_are_not_there_count(
+    workspace: LocalWorkspace, folder: Path
+) -> None:
+    def executed() -> dict[str, str]:
+        return {each.name: each.reason for each in done().steps if each.status == "executed"}
+
+    def done() -> PipelineRun:
+        return _run(workspace, name="computed", folder="parts")
+
+    stat = os.stat
+    (folder / "parts").mkdir()
+    pq.write_table(pa.table({"x": [1]}), folder / "parts/part.parquet")
+    assert done().value() == [2, 1, [False, False]]
+    assert os.stat is stat
+    assert executed() == {}
+
+    pq.write_table(pa.table({"x": [1, 2]}), folder / "parts/part.parquet")
+    assert executed() == dict.fromkeys(("tables", "in_sql"), "file parts/part.parquet changed")
+    pq.write_table(pa.table({"x": [4]}), folder / "parts/new.parquet")
+    assert executed() == dict.fromkeys(("tables", "in_sql"), "file parts/ changed")
+    (folder / "flag").touch()
+    assert executed() == {"looks": "file flag changed"}
+    (folder / "more").mkdir()
+    assert executed() == {"looks": "file more changed"}
+    assert done().value() == [5, 7, [True, True]]
 
 
 def test_what_is_written_hidden_or_the_systems_is_no_input(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Files that a step opens by itself, seen while it runs, so that its result is not used again when one of them has changed.
 
-Python tells of every file that it opens, lists or starts (`sys.addaudithook`). Libraries that open files in C (pyarrow, DuckDB,
-polars) do not tell: there the names in the code count (`everloop.pipelines.code.outside`).
+Python tells of every file that it opens, lists or starts (`sys.addaudithook`); of what libraries open in C, their reading
+functions tell (`everloop.pipelines.opened_in_c`), besides the names in the code (`everloop.pipelines.code.outside`).
 
 A file is written down as ``file:data/prices.csv@<digest>-<size>-<time of modification>``: one that still looks the same is not
 read again to find out. What the step wrote itself is no input; neither are hidden folders, the system's files and Everloop's own.
@@ -16,19 +16,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from types import FrameType
 from typing import Any
 
+from everloop.pipelines import opened_in_c
 from everloop.pipelines.code.outside import digest_of_file, label_of
 
 PREFIX = "file:"
-_MISSING = "missing"
+_MISSING, _OTHER = "missing", "no file"
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
 _OWN = str(Path(__file__).resolve().parents[1]) + os.sep
+_LIBRARIES = (__file__, str(opened_in_c.__file__), f"{sys.prefix}{os.sep}", f"{sys.base_prefix}{os.sep}")
 _IMPORTING = "<frozen importlib"
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _PACKAGES = os.path.join(_STDLIB, "importlib", "metadata") + os.sep
@@ -68,11 +71,11 @@ class Opened:
             if isinstance(arguments[0], str) and os.sep in arguments[0]:
                 self._read[_absolute(arguments[0])] = None
         elif event == "sqlite3.connect":
-            if os.path.isfile(arguments[0]):
+            if opened_in_c.is_there(arguments[0], S_ISREG):
                 self._read[_absolute(arguments[0])] = None
         elif event == "subprocess.Popen":
             for each in [arguments[0], *(arguments[1] or ())]:
-                if isinstance(each, str | os.PathLike) and os.path.isfile(each):
+                if isinstance(each, str | os.PathLike) and opened_in_c.is_there(each, S_ISREG):
                     self._read[_absolute(each)] = None
 
     def references(self) -> list[str]:
@@ -112,9 +115,38 @@ def watched(root: Path) -> Iterator[Opened]:
     opened = Opened(root.resolve())
     _watchers.append(opened)
     try:
-        yield opened
+        with _absences_told():
+            yield opened
     finally:
         _watchers.remove(opened)
+
+
+@contextmanager
+def _absences_told() -> Iterator[None]:
+    """Within the block, a file that is looked for and is not there counts as read: Python tells only of those it opens, and
+    ``Path("override.json").exists()`` decides what a step does all the same."""
+    real = os.stat
+
+    @wraps(real)
+    def stat(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        try:
+            return real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        except FileNotFoundError:
+            if dir_fd is None and path:
+                _told("open", os.fsdecode(path))
+            raise
+
+    able = (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks)
+    for each in able:
+        each.add(stat)
+    os.stat = stat
+    try:
+        yield
+    finally:
+        if os.stat is stat:  # a step in another thread may be at work meanwhile
+            os.stat = real
+        for each in able:
+            each.discard(stat)
 
 
 def is_file(reference: str) -> bool:
@@ -140,16 +172,21 @@ def unchanged(reference: str, root: Path) -> bool:
                 return True
         except OSError:
             return False
-    return (digest_of_file(path) or _MISSING) == digest
+    return _digest(path) == digest
+
+
+def _digest(path: Path) -> str:
+    """Of a file's content, or what there is instead."""
+    return digest_of_file(path) or (_OTHER if os.path.lexists(path) else _MISSING)
 
 
 def _content(path: Path) -> str:
     """Digest and look. The look is left out when the file is so new that it says nothing."""
     try:
         before = _look(path)
-        digest = digest_of_file(path)
-        if digest is None:
-            return _MISSING
+        digest = _digest(path)
+        if digest in (_MISSING, _OTHER):
+            return digest
         fresh = time.time_ns() - os.stat(path).st_mtime_ns < _FRESH_NS
         return digest if fresh or _look(path) != before else f"{digest}-{before}"
     except OSError:
@@ -199,6 +236,7 @@ def _system_folders() -> tuple[str, ...]:
 @cache
 def _listen() -> None:
     sys.addaudithook(_heard)
+    opened_in_c.tell(_told)
 
 
 _EVENTS = frozenset(
@@ -238,3 +276,16 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         return
     for each in _watchers:
         each.note(event, arguments)
+
+
+def _told(event: str, path: str) -> None:
+    """Called by functions that open files in C, or look for them; what Everloop itself does is none of the step's doing."""
+    if not _watchers:
+        return
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(_OWN):
+        return
+    for each in _watchers:
+        each.note(event, (path, "r", os.O_RDONLY))
