@@ -385,6 +385,21 @@ def test_a_run_is_renamed_and_tagged_on_its_page(table: Page, many: LocalWorkspa
     many.tracking.log(run.run_id, name="run 009")
 
 
+def test_a_metric_among_more_than_are_shown_is_found_and_drawn(table: Page, many: LocalWorkspace) -> None:
+    with many.tracking.start(name="many keys") as run:
+        for step in range(2):
+            run.log_metrics({f"layer{at // 10:02}/norm{at}": float(at + step) for at in range(600)}, step=step)
+    table.goto(f"/runs/{run.run_id}")
+    expect(table.locator("#metrics")).to_contain_text("The first 500 of 600 are shown")
+    field = table.get_by_label("Find a metric")
+    field.fill("Layer59/NORM59")
+    field.press("Enter")
+    table.wait_for_url("**metric=**")
+    expect(table.locator("#metrics-list tbody tr")).to_have_count(10)
+    expect(table.locator("#curves .plots > *")).to_have_count(10)
+    many.tracking.delete_runs([run.run_id])
+
+
 def test_files_pictures_tables_and_output_of_a_run_are_shown(table: Page, many: LocalWorkspace) -> None:
     import numpy as np
 

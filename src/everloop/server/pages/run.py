@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +19,8 @@ from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
 from everloop.tracking.differences import code_of, environment_of
 from everloop.workspace.workspace import Workspace
+
+T = TypeVar("T")
 
 MOST_ARTIFACTS = 200
 MOST_CHILDREN = 50
@@ -66,6 +68,8 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
     axis = here.choice("x", run_plots.AXES)
     own = [each for each in detail.metrics if not each.key.startswith(OF_THE_MACHINE)]
     machine = [each for each in detail.metrics if each.key.startswith(OF_THE_MACHINE)]
+    metrics = _found(own, lambda each: each.key, here.get("metric"))
+    params = _found(sorted(run.params.items()), lambda each: each[0], here.get("param"))
     children = [workspace.tracking.run(each) for each in detail.children[:MOST_CHILDREN]]
     code = code_of(detail.captured, workspace.objects)
     note = run.tags.get(NOTE, "")
@@ -74,8 +78,10 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "here": here,
         "subject": run.reference,
         "run": run,
-        "params": sorted(run.params.items())[:MOST_ROWS],
-        "metrics": own[:MOST_ROWS],
+        "params": params[:MOST_ROWS],
+        "params_found": len(params),
+        "metrics": metrics[:MOST_ROWS],
+        "metrics_found": len(metrics),
         "metric_count": len(own),
         "artifacts": detail.artifacts[:MOST_ARTIFACTS],
         "artifact_count": len(detail.artifacts),
@@ -105,13 +111,19 @@ def show(request: Request, workspace: Workspace) -> dict[str, Any]:
         "axis": axis,
         "axes": run_plots.AXIS_NAMES,
         "smooth": here.get("smooth") or "0",
-        "charts": run_plots.run_curves(workspace, run, own, axis=axis),
+        "charts": run_plots.run_curves(workspace, run, metrics, axis=axis),
         "machine": run_plots.run_curves(workspace, run, machine, axis=axis),
         "output": output_of(workspace, run.run_id),
         "graph": lineage.graph(workspace, run.reference),
         "may_purge": permits(current_actor().role, Permission.ADMIN),
         "command": f"everloop runs show {run.run_id}",
     }
+
+
+def _found(rows: Sequence[T], key: Callable[[T], str], part: str) -> Sequence[T]:
+    """Those whose key contains a part, whatever its case."""
+    wanted = part.strip().lower()
+    return [each for each in rows if wanted in key(each).lower()] if wanted else rows
 
 
 def stepped_pictures(found: Sequence[ArtifactRecord]) -> dict[str, list[Picture]]:
