@@ -63,6 +63,30 @@ def test_another_version_takes_the_place_of_a_clean_one(
     )
 
 
+def test_a_folder_that_holds_the_version_already_is_left_as_it_is(
+    workspace: LocalWorkspace, folder: Path, tmp_path: Path
+) -> None:
+    workspace.data.add(folder, "twin")  # the same files under another name
+    out = tmp_path / "out"
+    for way in ("hardlink", "copy"):
+        workspace.data.checkout("d", out, link=way)
+        before = out.stat().st_ino, (out / "a.txt").stat()
+        assert workspace.data.checkout("twin", out, link=way).link.value == way
+        assert (out.stat().st_ino, (out / "a.txt").stat()) == before
+        assert workspace.data.status(out).reference == "data:twin@v1"
+    workspace.data.checkout("d", out, only="*.txt")
+    assert set(content(out)) == {"a.txt", "c.txt"}
+    assert workspace.data.status(out).only == ["*.txt"]
+    (out / "a.txt").write_text("mine")
+    with pytest.raises(Conflict, match="local changes"):
+        workspace.data.checkout("d", out)
+    workspace.data.checkout("d", out, force=True)
+    assert content(out) == content(folder)
+    (out / "sub" / "b.bin").chmod(0o755)
+    with pytest.raises(Conflict, match=r"local changes: sub/b.bin"):
+        workspace.data.checkout("d", out)
+
+
 def test_local_changes_are_kept_unless_forced(
     workspace: LocalWorkspace, folder: Path, tmp_path: Path
 ) -> None:

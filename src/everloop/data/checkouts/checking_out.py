@@ -51,16 +51,17 @@ class Checkouts:
     def status(self, folder: Path) -> FolderStatus:
         """What changed in a folder since it was checked out or added. Raises NotFound."""
         with many_things():
-            return self._status(folder)
+            known = self.index.get(folder)
+            if known is None:
+                if not folder.is_dir():
+                    raise NotFound(f"there is no folder {folder}", hint="check the path")
+                raise NotFound(
+                    f"{folder} was neither checked out nor added here",
+                    hint="see: everloop data checkout REF DIR",
+                )
+            return self._status(folder, known)
 
-    def _status(self, folder: Path) -> FolderStatus:
-        known = self.index.get(folder)
-        if known is None:
-            if not folder.is_dir():
-                raise NotFound(f"there is no folder {folder}", hint="check the path")
-            raise NotFound(
-                f"{folder} was neither checked out nor added here", hint="see: everloop data checkout REF DIR"
-            )
+    def _status(self, folder: Path, known: Known) -> FolderStatus:
         begun = self.index.now() if os.access(self._folder, os.W_OK) else 0
         found = list_contents(folder)
         kept = known.files
@@ -116,7 +117,8 @@ class Checkouts:
         only: Sequence[str],
         force: bool,
     ) -> Link:
-        """Put a version's files into a folder, all at once. Returns how they were made.
+        """Put a version's files into a folder, all at once; one that holds them already, unchanged, is left as it is. Returns
+        how they were made.
 
         Raises Conflict when the folder has anything else in it than a version that is known, unless `force`.
         """
@@ -125,7 +127,12 @@ class Checkouts:
         with many_things(), self.index.alone(folder), contents.storage_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._clear_leftovers(folder)
-            clean = self._clean_files(folder, force)
+            known, clean = self._clean_files(folder, force)
+            if known is not None and link is not Link.REFLINK and _holds(known, manifest, link):
+                if (known.reference, known.only) != (reference, list(only)):
+                    known = msgspec.structs.replace(known, reference=reference, only=list(only))
+                    self.index.put(folder, known)
+                return Link.HARDLINK if known.shared else contents.chosen_link(link, folder.parent)
             beside = folder.parent / f".{folder.name}.{identifier}.new"
             try:
                 beside.mkdir()
@@ -175,19 +182,20 @@ class Checkouts:
             os.symlink(link.target, f"{beside}/{link.path}")
         return linked, len(rest)
 
-    def _clean_files(self, folder: Path, force: bool) -> dict[str, str]:
-        """Path and content of the folder's files that are as they were. Raises Conflict when there is anything that is not."""
+    def _clean_files(self, folder: Path, force: bool) -> tuple[Known | None, dict[str, str]]:
+        """What is known of the folder, if all of it is as it was; and path and content of those of its files that are. Raises
+        Conflict when there is anything that is not, unless `force`."""
         if not folder.is_dir() or not any(folder.iterdir()):
-            return {}
+            return None, {}
         known = self.index.get(folder)
         if known is None:
             if force:
-                return {}
+                return None, {}
             raise Conflict(
                 f"{folder} is not empty",
                 hint="choose another folder, or use --force to replace what is there",
             )
-        status = self.status(folder)
+        status = self._status(folder, known)
         different = [*status.added, *status.changed, *status.removed]
         if different and not force:
             raise Conflict(
@@ -195,7 +203,8 @@ class Checkouts:
                 hint="add them as a version first, or use --force to lose them",
             )
         gone = {*status.removed, *status.changed}
-        return {path: seen.digest for path, seen in known.files.items() if path not in gone}
+        clean = {path: seen.digest for path, seen in known.files.items() if path not in gone}
+        return (None if different else known), clean
 
     def _known(
         self,
@@ -275,6 +284,22 @@ class Checkouts:
                 left.rename(folder)
         for left in folder.parent.glob(f".{_escaped(folder.name)}.*.new"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _holds(known: Known, manifest: Manifest, link: Link | None) -> bool:
+    """Whether a folder that is as it was holds just what a manifest says, made in the way that is asked for."""
+    if known.shared != (link is Link.HARDLINK) or sorted(known.folders) != sorted(manifest.folders):
+        return False
+    if len(known.files) != len(manifest.files) + len(manifest.links):
+        return False
+    held = known.files.get
+    return all(
+        (seen := held(file.path)) is not None and (seen[0], seen[5]) == (file.digest, file.executable)
+        for file in manifest.files
+    ) and all(
+        (seen := held(each.path)) is not None and seen[0] == digest_of_link(each.target)
+        for each in manifest.links
+    )
 
 
 def _escaped(name: str) -> str:
