@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.trained import add_flights, train
+from tests.support.workspaces import FakeClock, copied
 
+from everloop.client.ambient import using
 from everloop.domain import gates as gate
 from everloop.domain.deployments import Arm, Mode, arm_of, checked_arms, key_number, thresholds
 from everloop.domain.expressions import evaluate
@@ -22,18 +24,45 @@ from everloop.serving.predictions import HEAD, table_of
 from everloop.serving.snapshot import log_folder
 from everloop.store.journal import JournalWriter
 from everloop.tracking.formats.fresh import PROVEN, proven
+from everloop.workspace.local import LocalWorkspace
 
 NOON = datetime(2013, 4, 1, 12, tzinfo=UTC)
 
 
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory):
+    """Where two registered versions are, of which the first answers the endpoint 'delay', and the moment that it began to."""
+    folder, clock = tmp_path_factory.mktemp("two"), FakeClock()
+    with LocalWorkspace(folder / "project", clock=clock) as workspace, using(workspace):
+        data = add_flights(workspace, folder)
+        workspace.registry.register(train(workspace, data), "delay")
+        workspace.registry.register(train(workspace, data, C=0.01), "delay")
+        workspace.serving.deploy("delay", "model:delay@v1")
+    return folder / "project", clock.now
+
+
 @pytest.fixture
-def endpoint(workspace, tmp_path):
-    """Two registered versions; the first answers the endpoint 'delay'."""
-    data = add_flights(workspace, tmp_path)
-    workspace.registry.register(train(workspace, data), "delay")
-    workspace.registry.register(train(workspace, data, C=0.01), "delay")
-    workspace.serving.deploy("delay", "model:delay@v1")
-    return workspace.serving
+def deployed(two_versions, tmp_path):
+    """A workspace with these."""
+    project, now = two_versions
+    with copied(project, tmp_path / "deployed", FakeClock(now)) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def endpoint(deployed):
+    return deployed.serving
+
+
+@pytest.fixture(scope="module")
+def running(two_versions, tmp_path_factory):
+    """The same with a server of 'delay', for tests that look at a day of their own: to start one takes seconds."""
+    project, now = two_versions
+    with (
+        copied(project, tmp_path_factory.mktemp("running"), FakeClock(now)) as workspace,
+        workspace.serving.start("delay") as server,
+    ):
+        yield workspace.serving, server.url
 
 
 def ask(url, rows=3, time=NOON, **more):
@@ -47,36 +76,36 @@ def ask(url, rows=3, time=NOON, **more):
     return answer.json()["predictions"]
 
 
-def test_a_deployment_is_a_folder_that_stands_alone(workspace, endpoint):
+def test_a_deployment_is_a_folder_that_stands_alone(deployed, endpoint):
     folder = endpoint.folder("delay")
     snapshot = json.loads((folder / "deployment.json").read_text())
     assert snapshot["revision"] == 1
     assert (folder / snapshot["arms"][0]["folder"] / "model.skops").is_file()
-    assert ("model:delay@v1", "endpoint:delay", "deployed") in workspace.ledger.edges_of(
+    assert ("model:delay@v1", "endpoint:delay", "deployed") in deployed.ledger.edges_of(
         "endpoint:delay", upward=True
     )
 
 
-def test_what_a_gate_has_proven_on_this_machine_is_not_proven_again(workspace, endpoint, tmp_path):
+def test_what_a_gate_has_proven_on_this_machine_is_not_proven_again(deployed, endpoint, tmp_path):
     """A fresh process takes seconds; the proof goes with the model's folder, but never to another machine."""
     gates = [gate.answers_in_fresh_process(tolerance=1e-9)]
-    assert workspace.registry.promote("model:delay@v2", gates=gates).allowed
+    assert deployed.registry.promote("model:delay@v2", gates=gates).allowed
     endpoint.deploy("delay", "model:delay@v2")
     unproven, by_gate = (
-        endpoint.folder("delay") / "models" / workspace.registry.version(f"delay@v{number}").digest
+        endpoint.folder("delay") / "models" / deployed.registry.version(f"delay@v{number}").digest
         for number in (1, 2)
     )
     assert not proven(unproven)
     assert proven(by_gate)
     (by_gate / PROVEN).write_text("scikit-learn==0.1")
     assert not proven(by_gate), "other packages: another proof is needed"
-    package = workspace.registry.package("model:delay@v2", "folder", out=tmp_path / "package", verify=True)
+    package = deployed.registry.package("model:delay@v2", "folder", out=tmp_path / "package", verify=True)
     assert not list(Path(package.path).rglob(PROVEN))
 
 
-def test_arms_have_a_history(endpoint, clock):
-    before = clock.now
-    clock.advance(days=1)
+def test_arms_have_a_history(deployed, endpoint):
+    before = deployed.clock.now
+    deployed.clock.advance(days=1)
     arms = [Arm("champion", "delay@v1", weight=0.9), Arm("candidate", "delay@v2", weight=0.1)]
     record = endpoint.set_arms("delay", arms, "canary")
     assert record.revision == 2
@@ -113,12 +142,15 @@ def test_unknown_names_get_the_nearest(endpoint):
         endpoint.deploy("delay", "model:x@v1")
 
 
-def test_every_answer_is_found_again(workspace, endpoint):
+def test_every_answer_is_found_again(deployed, endpoint):
     with endpoint.start("delay") as server:
         answered = ask(server.url, keys=["UA1", "UA2", "UA3"])
         table = endpoint.predictions("delay")
+        assert endpoint.address("delay") == server.url
         with pytest.raises(Unavailable, match="served already"):
             endpoint.start("delay")
+    assert endpoint.address("delay") is None
+    assert endpoint.apply("delay") is None
     assert table["prediction_id"].to_pylist() == sorted(answered["prediction_id"])
     rows = {row["prediction_id"]: row for row in table.to_pylist()}
     second = rows[answered["prediction_id"][1]]
@@ -139,52 +171,62 @@ def test_every_answer_is_found_again(workspace, endpoint):
     assert endpoint.collect("delay") == []
     assert endpoint.prediction(answered["prediction_id"][1]) == found
     assert endpoint.predictions("delay").equals(table)
-    assert workspace.governance.verify().ok
+    assert deployed.governance.verify().ok
 
 
-def test_a_closed_part_is_collected_while_the_server_goes_on(endpoint):
-    with endpoint.start("delay") as server:
-        ask(server.url)
-        assert [record.rows for record in endpoint.collect("delay")] == [3]
-        ask(server.url, rows=2, time=NOON + timedelta(days=1))
-        assert endpoint.predictions("delay").num_rows == 5
-        assert endpoint.predictions("delay", since=NOON + timedelta(hours=1)).num_rows == 2
-        assert endpoint.predictions("delay", until=NOON).num_rows == 0
-        assert endpoint.predictions("delay", columns=["temp"]).column_names == [*HEAD.names, "temp"]
+def test_a_closed_part_is_collected_while_the_server_goes_on(running):
+    endpoint, url = running
+    endpoint.deploy("delay", "model:delay@v1")
+    endpoint.apply("delay")
+    endpoint.collect("delay")
+    day = NOON + timedelta(days=10)
+    ask(url, time=day)
+    assert [record.rows for record in endpoint.collect("delay")] == [3]
+    ask(url, rows=2, time=day + timedelta(days=1))
+    assert endpoint.predictions("delay", since=day, until=day + timedelta(days=2)).num_rows == 5
+    assert (
+        endpoint.predictions("delay", since=day + timedelta(hours=1), until=day + timedelta(days=2)).num_rows
+        == 2
+    )
+    assert endpoint.predictions("delay", since=day - timedelta(days=1), until=day).num_rows == 0
+    assert endpoint.predictions("delay", columns=["temp"]).column_names == [*HEAD.names, "temp"]
 
 
-def test_shadow_answers_are_logged_beside_and_never_given(endpoint):
+def test_shadow_answers_are_logged_beside_and_never_given(running):
+    endpoint, url = running
     endpoint.set_arms("delay", [Arm("champion", "delay@v1"), Arm("candidate", "delay@v2", mode=Mode.SHADOW)])
-    with endpoint.start("delay") as server:
-        answered = ask(server.url, rows=10)
-        table = endpoint.predictions("delay")
+    endpoint.apply("delay")
+    day = {"since": NOON + timedelta(days=20), "until": NOON + timedelta(days=21)}
+    answered = ask(url, rows=10, time=day["since"])
+    table = endpoint.predictions("delay", **day)
     assert set(answered["arm"]) == {"champion"}
-    shadow = endpoint.predictions("delay", modes=["shadow"])
+    shadow = endpoint.predictions("delay", modes=["shadow"], **day)
     assert shadow["prediction_id"].to_pylist() == sorted(answered["prediction_id"])
     assert set(shadow["model"].to_pylist()) == {"model:delay@v2"}
     assert table.num_rows == 20
     assert endpoint.prediction(answered["prediction_id"][0]).mode == "live"
-    traffic = {each.arm: each for each in endpoint.traffic("delay")}
+    traffic = {each.arm: each for each in endpoint.traffic("delay", **day)}
     assert (traffic["champion"].rows, traffic["candidate"].rows, traffic["candidate"].errors) == (10, 10, 0)
 
 
-def test_what_the_model_was_fed_is_what_is_logged(endpoint):
+def test_what_the_model_was_fed_is_what_is_logged(running):
     """Serving code that feeds Celsius: the log shows it, whatever the caller sent."""
+    endpoint, url = running
     endpoint.deploy("delay", "model:delay@v1", transform={"temp": "(temp - 32) * 5 / 9"})
-    with endpoint.start("delay") as server:
-        ask(server.url, rows=1)
-        assert endpoint.predictions("delay")["temp"].to_pylist() == [(60.0 - 32) * 5 / 9]
+    endpoint.apply("delay")
+    day = NOON + timedelta(days=30)
+    ask(url, rows=1, time=day)
+    assert endpoint.predictions("delay", since=day, until=day + timedelta(days=1))["temp"].to_pylist() == [
+        (60.0 - 32) * 5 / 9
+    ]
 
 
-def test_new_arms_reach_a_running_server(endpoint):
-    with endpoint.start("delay") as server:
-        assert endpoint.apply("delay") == 1
-        endpoint.deploy("delay", "model:delay@v2")
-        assert endpoint.apply("delay") == 2
-        assert set(ask(server.url)["model"]) == {"model:delay@v2"}
-        assert endpoint.address("delay") == server.url
-    assert endpoint.address("delay") is None
-    assert endpoint.apply("delay") is None
+def test_new_arms_reach_a_running_server(running):
+    endpoint, url = running
+    for number in (1, 2):
+        made = endpoint.deploy("delay", f"model:delay@v{number}")
+        assert endpoint.apply("delay") == made.revision
+        assert set(ask(url)["model"]) == {f"model:delay@v{number}"}
 
 
 def test_a_damaged_model_is_not_taken_and_the_old_one_goes_on(endpoint):
@@ -218,7 +260,7 @@ def test_a_port_in_use_is_said(endpoint):
             endpoint.start("delay", port=port)
 
 
-def test_a_whole_file_is_answered(workspace, endpoint, tmp_path):
+def test_a_whole_file_is_answered(endpoint, tmp_path):
     rows = pa.table({"temp": [50.0, 70.0], "wind": [5.0, 9.0], "label": ["mine", "too"], "extra": [1, 2]})
     pq.write_table(rows, tmp_path / "in.parquet")
     assert endpoint.predict("delay@v1", tmp_path / "in.parquet", tmp_path / "out.csv") == 2

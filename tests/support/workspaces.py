@@ -60,6 +60,15 @@ def workspace(tmp_path: Path, clock: FakeClock, empty_ledger: Path) -> Iterator[
 
 
 @contextlib.contextmanager
+def copied(prepared: Path, project: Path, clock: FakeClock) -> Iterator[LocalWorkspace]:
+    """A copy of the workspace of a project, which nobody has open; also the ambient one of this process. For tests that all begin
+    with the same trained models: a copy takes a tenth of their time."""
+    shutil.copytree(prepared / FOLDER, project / FOLDER, symlinks=True)
+    with LocalWorkspace(project, clock=clock) as made, using(made):
+        yield made
+
+
+@contextlib.contextmanager
 def served(workspace: Workspace, rooms: dict[str, type[Room]] | None = None) -> Iterator[str]:
     """A real server over the workspace, in a thread; gives its address."""
     listening = listen("127.0.0.1", 0)
