@@ -1,11 +1,12 @@
 """MLflow's protocol as it is on the wire: what no client says by accident, who may come in, that runs are the same runs here."""
 
+import gzip
 import math
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
@@ -520,3 +521,77 @@ class TestAsMlflowsServer:
         (trace,) = wire.workspace.tracking.search_traces(["0"]).traces  # as on our pages
         assert (trace.duration, trace.request) == (250_000, '{"x": 1}')
         assert wire.refused("GET", f"{api}/tr-{'0' * 32}/info")[:2] == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of bytes, of a message in Protocol Buffers; `content` has fewer than 16,384."""
+    length = bytes([len(content) & 127 | 128, len(content) >> 7])
+    return bytes([number << 3 | 2]) + length + content
+
+
+def sent_span(number: int, parent: int = 0, status: int = 1, **attributes: bytes) -> bytes:
+    """A request that exports one span of trace ``1111…``; attributes are values as they are encoded."""
+    span = field(1, b"\x11" * 16) + field(2, bytes([number] * 8)) + field(5, f"step {number}".encode())
+    span += field(4, bytes([parent] * 8)) if parent else b""
+    span += b"\x39" + (number * 10**9).to_bytes(8, "little") + b"\x41" + (9 * 10**9).to_bytes(8, "little")
+    for key, value in attributes.items():
+        span += field(9, field(1, key.encode()) + field(2, value))
+    span += field(15, bytes([3 << 3, status]))
+    return field(1, field(2, field(2, span)))
+
+
+class TestOpenTelemetry:
+    """Steps from any exporter, as OTLP."""
+
+    TRACE = "tr-" + "11" * 16
+    HEADERS: ClassVar = {"Content-Type": "application/x-protobuf"}
+
+    def test_steps_of_a_trace_come_one_by_one(self, wire: Wire) -> None:
+        run = wire.run()
+        child = sent_span(2, parent=1, status=2, n=b"\x18" + b"\xff" * 9 + b"\x01", s=field(1, "ü".encode()))
+        root = sent_span(1, **{"input.value": field(1, b"asked"), "l": field(5, field(1, b"\x10\x01"))})
+        packed = {"Content-Encoding": "gzip", "x-mlflow-run-id": run, "x-mlflow-experiment-id": "0"}
+        for body, headers, state in (
+            (gzip.compress(child), packed, "IN_PROGRESS"),
+            (root, {}, "OK"),
+            (child, {}, "OK"),
+        ):
+            answer = wire.http.post("/v1/traces", content=body, headers=self.HEADERS | headers)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert wire.workspace.tracking.trace(self.TRACE).state == state
+        trace = wire.workspace.tracking.trace(self.TRACE)
+        assert (trace.duration, trace.request, trace.tags["mlflow.traceName"]) == (
+            8_000_000,
+            "asked",
+            "step 1",
+        )
+        answered = wire.get("/api/3.0/mlflow/traces/get", trace_id=self.TRACE)["trace"]["spans"]
+        assert [each["name"] for each in answered] == ["step 1", "step 2"]
+        values = {
+            each["key"]: each["value"] for each in answered[0]["attributes"] + answered[1]["attributes"]
+        }
+        assert (values["n"], values["s"]) == ({"int_value": -1}, {"string_value": "ü"})
+        assert values["l"] == {"array_value": {"values": [{"bool_value": True}]}}
+        where = f"run_id = '{run}' and span.status = 'ERROR' and span.attributes.s = 'ü'"
+        assert [each.id for each in wire.workspace.tracking.search_traces(["0"], where).traces] == [
+            self.TRACE
+        ]
+
+    def test_what_is_none_is_400(self, wire: Wire) -> None:
+        deep = b"\x10\x01"
+        for _ in range(50):
+            deep = field(5, field(1, deep))
+        for body in (b"", b"nonsense", b"\xff" * 40, field(1, b""), sent_span(3)[:-5], sent_span(3, v=deep)):
+            found = wire.refused("POST", "/v1/traces", content=body, headers=self.HEADERS)
+            assert found[:2] == (400, "INVALID_PARAMETER_VALUE"), body
+        bomb = gzip.compress(bytes(65 << 20))
+        for headers in (
+            {"Content-Encoding": "gzip"},
+            {"Content-Encoding": "br"},
+            {"Content-Type": "text/html"},
+        ):
+            found = wire.refused("POST", "/v1/traces", content=bomb, headers=self.HEADERS | headers)
+            assert found[:2] == (400, "INVALID_PARAMETER_VALUE")
+        nobody = self.HEADERS | {"x-mlflow-experiment-id": "77"}
+        assert wire.refused("POST", "/v1/traces", content=sent_span(1), headers=nobody)[0] == 404
+        assert wire.workspace.tracking.search_traces(["0"]).traces == []

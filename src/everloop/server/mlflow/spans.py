@@ -93,11 +93,11 @@ class _File(Asked, frozen=True):
 
 def spans_of(workspace: Workspace, trace_id: str) -> list[Span]:
     """The steps of a trace; none where its client keeps them in a form of MLflow 2, or has not sent them."""
-    files = [each for each in workspace.tracking.trace_files(trace_id, FILE) if each.path == FILE]
-    if not files or files[0].size > FILE_LIMIT:
+    files = {each.path: each for each in workspace.tracking.trace_files(trace_id, FILE)}
+    if FILE not in files or files[FILE].size > FILE_LIMIT:
         return []
     try:
-        found = msgspec.json.decode(workspace.objects.read(files[0].digest), type=_File)
+        found = msgspec.json.decode(workspace.objects.read(files[FILE].digest), type=_File)
     except (msgspec.DecodeError, RecursionError):
         return []
     return [_span(each) for each in found.spans]

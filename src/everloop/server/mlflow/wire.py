@@ -25,6 +25,7 @@ from everloop.server.mlflow import (
     inputs,
     logged_models,
     model_versions,
+    otlp,
     recording,
     registered_models,
     runs,
@@ -66,6 +67,7 @@ ENDPOINTS = [
     traces.older_endpoints,
     traces_of_mlflow2.endpoints,
     assessments.endpoints,
+    otlp.endpoints,
 ]
 
 BODY_LIMIT = 64 << 20
@@ -85,8 +87,8 @@ def address(path: str) -> str | None:
     >>> address("/api/2.0/mlflow/runs/get"), address("/team/a/ajax-api/2.0/mlflow/runs/get"), address("/api/v1/tracking/run")
     ('2.0/mlflow/runs/get', '2.0/mlflow/runs/get', None)
     """
-    if path == "/version":
-        return "version"
+    if path in ("/version", "/v1/traces"):
+        return path[1:]
     found = _ADDRESS.search(path)
     return f"{found[1]}/{found[2]}" if found is not None else None
 
