@@ -414,6 +414,10 @@ def test_the_vectors_of_mlflow(workspace: LocalWorkspace) -> None:
         "start_time = 2": "B",
         "Created < 3": "BA",
         "end_time > 0": "",
+        # which MLflow does not take
+        "metrics.rmse = inf": "C",
+        "metrics.rmse > -inf": "FCA",
+        "metrics.rmse != metrics.rmse": "B",
     }.items():
         assert found(where) == names, where
     for order, names in {

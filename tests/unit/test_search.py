@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -162,6 +163,17 @@ def test_a_mistake_far_to_the_right_is_shown_with_what_stands_around_it() -> Non
     _, line, caret = caught.value.message.split("\n")
     assert line[caret.index("^") :] == "'x'"
     assert len(line) < 130
+
+
+def test_infinities_are_numbers_and_nan_equals_nothing() -> None:
+    field = Field("metric", "loss")
+    assert parse_filter("metrics.loss < inf") == Compare(field, "<", math.inf)
+    assert parse_filter("-Infinity = metrics.loss") == Compare(field, "=", -math.inf)
+    with pytest.raises(InvalidInput, match="nothing equals nan") as caught:
+        parse_filter("metrics.loss = nan")
+    assert "metrics.x != metrics.x" in (caught.value.hint or "")
+    with pytest.raises(InvalidInput, match="reckoned with"):
+        parse_filter("metrics.loss < metrics.best + inf")
 
 
 def test_the_caret_stands_under_the_place_behind_letters_that_are_twice_as_wide() -> None:

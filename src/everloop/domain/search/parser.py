@@ -38,6 +38,7 @@ _COMPARE = ("=", "!=", ">", ">=", "<", "<=")
 _EQUAL = ("=", "!=")
 _LIKE = ("like", "ilike", "not like", "not ilike")
 _TURNED = {"=": "=", "!=": "!=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
+_INFINITE = ("inf", "infinity")
 _TIMES = "times are compared with = != > >= < <="
 _EITHER = {"param", "feedback", "expectation"}
 """Numbers if they are compared with one, else texts."""
@@ -274,9 +275,16 @@ class _Parser:
             raise tokens.error("it is nested too deeply")
         if tokens.kind == "number":
             return self.number()
+        if tokens.word() in _INFINITE:
+            tokens.advance()
+            return math.inf
+        if tokens.word() == "nan":
+            raise tokens.error(
+                "nothing equals nan", hint="runs with nan are found by: metrics.x != metrics.x"
+            )
         if tokens.symbol("-"):
             at = tokens.column
-            number = self.number_of(self.factor(depth + 1), at)
+            number = self.number_of(self.factor(depth + 1), at, reckoned=False)
             return -number if isinstance(number, int | float) else Arithmetic("-", 0, number)
         if tokens.symbol("("):
             inner = self.filter(depth + 1)
