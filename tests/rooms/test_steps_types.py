@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from tests.support.projects import Project, project_in
 
+from everloop.errors import InvalidDefinition
+from everloop.pipelines.steps import step
 from everloop.pipelines.values.checking import misfit
 from everloop.workspace.local import LocalWorkspace
 
@@ -129,3 +131,37 @@ def test_another_version_of_a_serialiser_executes_again(project: Project) -> Non
     assert project.run("work.py:sketched", "local").executed == 0
     project.edit("work.py", "version=1", "version=2")
     assert project.run("work.py:sketched").step("total").status == "executed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"timeout": "0s"}, "step work: timeout='0s' is not a length of time"),
+        ({"timeout": "soon"}, "step work: 'soon' is not a length of time"),
+        ({"wait": -1}, "step work: wait=-1 is not a length of time"),
+        ({"wait": None}, "step work: wait=None is not a length of time"),
+        ({"retries": 1.5}, "step work: retries=1.5 is not a number of times"),
+    ],
+)
+def test_a_wrong_option_is_told_with_the_step_that_has_it(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidDefinition, match=said):
+
+        @step(**settings)
+        def work() -> int:
+            return 1
+
+
+def test_lengths_of_time_are_seconds_or_texts() -> None:
+    @step(timeout="2min", wait=0.5)
+    def work() -> int:
+        return 1
+
+    assert (work.options.timeout, work.options.wait) == (120, 0.5)
+
+
+def test_functions_that_return_no_result_of_their_own_cannot_be_steps() -> None:
+    async def later() -> int:
+        return 1
+
+    with pytest.raises(InvalidDefinition, match=r"later cannot be a step$"):
+        step(later)

@@ -26,6 +26,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -69,12 +70,13 @@ class StepOptions(msgspec.Struct, frozen=True):
 
 class StepSettings(TypedDict, total=False):
     """`StepOptions` as people write them. `cache`: False, or how long a result may be used (``"7d"``); `resources`:
-    ``{"cpus": 2, "memory": "4GB"}``; `secrets`: names, whose values `everloop.secret` gives within the step."""
+    ``{"cpus": 2, "memory": "4GB"}``; `secrets`: names, whose values `everloop.secret` gives within the step. `wait` and `timeout`
+    are seconds or lengths of time (``"10min"``)."""
 
     cache: bool | Duration
     retries: int
-    wait: Duration
-    timeout: float | None
+    wait: float | Duration
+    timeout: float | Duration | None
     seed: int | None
     resources: Mapping[str, int | str] | None
     secrets: Sequence[str]
@@ -330,7 +332,6 @@ def step(
     >>> double(4), double.options.seed
     (8, 0)
     """
-    options = step_options(name or getattr(function, "__name__", ""), settings)
 
     def declared(function: Callable[P, T]) -> Step[P, T]:
         if (
@@ -339,9 +340,11 @@ def step(
             or inspect.isgeneratorfunction(function)
         ):
             raise InvalidDefinition(
-                f"{function!r} cannot be a step", hint="a step is a plain function that returns its result"
+                f"{getattr(function, '__qualname__', repr(function))} cannot be a step",
+                hint="a step is a plain function that returns its result; it may call others, as in asyncio.run(…)",
             )
-        return Step(function, name or function.__name__, options)
+        called = name or function.__name__
+        return Step(function, called, step_options(called, settings))
 
     return declared if function is None else declared(function)
 
@@ -367,11 +370,6 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
         ),
         (type(priority) is not int, f"priority={priority!r} is not a whole number", "give 0, 5, -1, …"),
         (
-            timeout is not None and not timeout > 0,
-            f"timeout={timeout!r} is not a number of seconds",
-            "give seconds above 0",
-        ),
-        (
             isinstance(secrets, str)
             or not all(isinstance(each, str) and each.isidentifier() for each in secrets),
             f"secrets={secrets!r} are no names",
@@ -391,8 +389,8 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
             cache=cache is not False,
             keep=None if isinstance(cache, bool) else duration(cache).total_seconds(),
             retries=retries,
-            wait=duration(settings.get("wait", "0s")).total_seconds(),
-            timeout=timeout,
+            wait=_seconds("wait", settings.get("wait", 0)),
+            timeout=None if timeout is None else _seconds("timeout", timeout, above_zero=True),
             seed=settings.get("seed"),
             cpus=int(cpus),
             memory=None if memory is None else bytes_of(memory),
@@ -403,6 +401,24 @@ def step_options(name: str, settings: StepSettings) -> StepOptions:
         )
     except InvalidInput as error:
         raise InvalidDefinition(f"step {name}: {error}", hint=error.hint) from None
+
+
+def _seconds(option: str, given: object, *, above_zero: bool = False) -> float:
+    """A length of time as seconds, which is also how it may be given.
+
+    >>> _seconds("timeout", "2min"), _seconds("wait", 0.5)
+    (120.0, 0.5)
+    """
+    if isinstance(given, str | timedelta):
+        seconds = duration(given).total_seconds()
+    else:
+        seconds = given if isinstance(given, int | float) and not isinstance(given, bool) else -1.0
+    if not seconds >= 0 or (above_zero and not seconds) or seconds == float("inf"):
+        raise InvalidInput(
+            f"{option}={given!r} is not a length of time",
+            hint=f"give seconds{' above 0' if above_zero else ''}, or a text such as 90s or 2h",
+        )
+    return seconds
 
 
 @overload

@@ -55,7 +55,9 @@ def encode(value: Any, objects: Objects, where: str, special: Special | None = N
     try:
         tree = lower(value, where)
     except RecursionError:
-        raise InvalidInput(f"{where} contains itself", hint="return something finite") from None
+        raise InvalidInput(
+            f"{where} contains itself, or is nested too deeply", hint="return something flatter"
+        ) from None
     return _stored(tree, objects, found, types)
 
 
