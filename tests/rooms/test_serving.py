@@ -171,6 +171,14 @@ def test_every_answer_is_found_again(deployed, endpoint):
     assert endpoint.collect("delay") == []
     assert endpoint.prediction(answered["prediction_id"][1]) == found
     assert endpoint.predictions("delay").equals(table)
+    assert (
+        endpoint.segments("delay", since=brought[0].last, until=brought[0].last + timedelta(days=1))
+        == brought
+    )
+    assert endpoint.segments("delay", until=brought[0].first) == []
+    assert endpoint.segments("delay", since=brought[0].last + timedelta(seconds=1)) == []
+    with pytest.raises(NotFound):
+        endpoint.segments("nowhere", until=brought[0].first)
     assert deployed.governance.verify().ok
 
 

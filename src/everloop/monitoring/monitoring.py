@@ -394,31 +394,30 @@ class Monitoring(Room):
         from everloop.store.schema.monitoring import monitoring_results, monitoring_windows
 
         with self.change() as tx:
-            held: list[tuple[str, int]] = []
+            windows = [
+                {name: getattr(window, name) for name in window.__struct_fields__ if name != "state_size"}
+                | {"computed": tx.now}
+                for window in evaluation.windows
+            ]
+            tx.put(monitoring_windows, windows)
             for window in evaluation.windows:
-                row = {
-                    name: getattr(window, name) for name in window.__struct_fields__ if name != "state_size"
-                }
-                tx.put(monitoring_windows, {**row, "computed": tx.now})
                 if window.state is not None and window.state_size:
-                    held.append((window.state, window.state_size))
-            for digest, size in held:
-                tx.hold(digest, size, f"endpoint:{endpoint}#windows")
-            for result in evaluation.results:
-                tx.put(
-                    monitoring_results,
-                    {
-                        "endpoint": endpoint,
-                        "monitor": result.monitor,
-                        "model": result.model,
-                        "start": result.start,
-                        "over": result.over,
-                        "over_streak": result.streak.over,
-                        "clear_streak": result.streak.clear,
-                        "sustained": result.sustained,
-                        "readings": msgspec.to_builtins(result.readings),
-                    },
-                )
+                    tx.hold(window.state, window.state_size, f"endpoint:{endpoint}#windows")
+            results = [
+                {
+                    "endpoint": endpoint,
+                    "monitor": result.monitor,
+                    "model": result.model,
+                    "start": result.start,
+                    "over": result.over,
+                    "over_streak": result.streak.over,
+                    "clear_streak": result.streak.clear,
+                    "sustained": result.sustained,
+                    "readings": msgspec.to_builtins(result.readings),
+                }
+                for result in evaluation.results
+            ]
+            tx.put(monitoring_results, results)
             for note in evaluation.notes:
                 facts = {
                     "monitor": note.monitor,

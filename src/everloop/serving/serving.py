@@ -51,6 +51,8 @@ class Serving(Room):
     def __init__(self, context: "Context") -> None:
         super().__init__(context)
         self._segments: dict[Path, Segment] = {}
+        self._seen: set[str] = set()
+        """Endpoints that are there: none ever goes."""
 
     # Endpoints
 
@@ -238,16 +240,24 @@ class Serving(Room):
             tx.event("endpoint.predictions_collected", reference, facts)
 
     @operation(Permission.READ)
-    def segments(self, endpoint: str = "") -> list[SegmentRecord]:
-        """The parts of prediction logs in the object store, oldest first; of one endpoint, or of all."""
+    def segments(
+        self, endpoint: str = "", since: datetime | None = None, until: datetime | None = None
+    ) -> list[SegmentRecord]:
+        """The parts of prediction logs in the object store, oldest first; of one endpoint, or of all. With `since` and `until`,
+        those that may hold predictions made in [since, until)."""
+        table = prediction_segments
+        query = sa.select(table).order_by(table.c.received_first, table.c.segment)
+        if since is not None:
+            query = query.where(table.c.last >= since)
+        if until is not None:
+            query = query.where(table.c.first < until)
         with self.look() as look:
-            table = prediction_segments
-            query = sa.select(table).order_by(table.c.received_first, table.c.segment)
             if endpoint:
-                query = query.where(table.c.endpoint == Reference.parse(endpoint, Kind.ENDPOINT).name)
+                name = Reference.parse(endpoint, Kind.ENDPOINT).name
+                query = query.where(table.c.endpoint == name)
             found = [SegmentRecord(**row._mapping) for row in look.all(query)]
-            if endpoint and not found:
-                _existing(look, endpoint)
+            if endpoint and not found and name not in self._seen:
+                self._seen.add(_existing(look, name).name)
             return found
 
     def predictions(
@@ -270,11 +280,11 @@ class Serving(Room):
 
         # Journals before the ledger: what is collected in between is then found twice rather than not at all.
         journals = self._journals(endpoint, settle=settle)
-        parts = []
-        for record in self.segments(endpoint):
-            reaches = (since is None or record.last >= since) and (until is None or record.first < until)
-            if reaches and record.segment not in journals:
-                parts.append(log.read_parquet(self.objects.open(record.digest), since, until, columns))
+        parts = [
+            log.read_parquet(self.objects.open(record.digest), since, until, columns)
+            for record in self.segments(endpoint, since, until)
+            if record.segment not in journals
+        ]
         found = log.joined(
             [rows for each in journals.values() for rows in log.overlapping(each, since, until)]
         )
