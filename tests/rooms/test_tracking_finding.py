@@ -105,6 +105,8 @@ def test_views_are_saved_replaced_and_forgotten(any_workspace: Workspace) -> Non
     assert (again.columns, again.nested, again.widths) == ([], True, {"auc": 120})
     with pytest.raises(InvalidInput, match="at column 13"):
         tracking.save_view("bad", where="metrics.auc ~ 1")
+    with pytest.raises(InvalidInput, match="cannot be shown"):
+        tracking.save_view("two\nlines")
     with pytest.raises(NotFound) as caught:
         tracking.view("god")
     assert "good" in caught.value.hint

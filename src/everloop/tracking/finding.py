@@ -78,6 +78,11 @@ class Finding(Room):
         if not name.strip():
             raise InvalidInput("the name of a view is blank", hint="name it, such as 'good ones'")
         checked_text(name, "the name of a view", 250)
+        if not name.isprintable():
+            raise InvalidInput(
+                f"the name of a view {name!r} has characters that cannot be shown",
+                hint="write it on one line",
+            )
         checked_text(description, "the description of a view", 5_000)
         for column in widths:
             checked_text(column, "the name of a column", 300)
