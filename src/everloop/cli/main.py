@@ -13,7 +13,7 @@ import click
 
 from everloop._version import __version__
 from everloop.cli import deferred
-from everloop.errors import EverloopError, InvalidInput, nearest
+from everloop.errors import EverloopError, InvalidInput, StorageError, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("everloop.cli.demo:demo", "the whole life cycle on real data, told as a story"),
@@ -151,6 +151,15 @@ def _answer(given: list[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone: `everloop runs list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (
+        OSError
+    ) as error:  # a path that cannot be had, a disk that is full: of this machine, not of the program
+        if "--debug" in given or error.errno is None:
+            raise
+        told = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error.strerror)
+        return _report(
+            StorageError(told, hint="see the path and the disk; --debug shows where it was"), given
+        )
 
 
 def _report(error: EverloopError, given: list[str]) -> int:

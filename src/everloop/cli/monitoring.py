@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from everloop.domain.monitors import Monitor
     from everloop.monitoring.records import EvaluationSummary, Health
 
+MOST_DAYS = 36_500
+"""Of a silence: a hundred years."""
+
 
 @click.group()
 def actuals() -> None:
@@ -133,6 +136,8 @@ def silence(reference: str, until: datetime | None, days: float | None, because:
     """Call nobody about an alert for a while. It is still kept and shown."""
     if (until is None) == (days is None):
         raise click.UsageError("give --until or --days")
+    if days is not None and not 0 < days <= MOST_DAYS:  # NaN too
+        raise click.UsageError(f"--days is more than 0 and at most {MOST_DAYS:,}")
     found = workspace(write=True)
     end = until if until is not None else found.clock() + timedelta(days=days or 0.0)
     emit(found.monitoring.silence(ref=reference, until=end, because=because), _alert)

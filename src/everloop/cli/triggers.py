@@ -192,13 +192,16 @@ def tick(now: datetime | None) -> None:
 @command("history")
 @click.argument("trigger", default="")
 @click.option(
-    "--status", default="", help="finished, failed, missed, skipped, waiting, running …: of one status only."
+    "--status",
+    type=click.Choice([each.value for each in FiringStatus]),
+    default=None,
+    help="Of one status only.",
 )
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
-def history(trigger: str, status: str, limit: int) -> None:
+def history(trigger: str, status: str | None, limit: int) -> None:
     """Firings, the newest first, with those that were missed or skipped, and why."""
     found = workspace()
-    made = found.loop.firings(trigger=trigger, status=status, limit=limit)
+    made = found.loop.firings(trigger=trigger, status=status or "", limit=limit)
     if trigger and not made:  # one that was removed keeps its history
         found.loop.trigger(trigger)
     emit({"firings": made}, lambda _: _list(made) if made else "nothing has been set off yet")

@@ -55,9 +55,8 @@ def _problem(name: str, folders: bool) -> str:
             return f"contains {character!r}"
         if unicodedata.category(character) in {"Cc", "Cs", "Co", "Zl", "Zp"}:
             return "contains a control character"
-    if "/" in name:
-        if not folders:
-            return "contains '/'"
-        if any(part in {"", ".", ".."} for part in name.split("/")):
-            return "has an empty, '.' or '..' folder"
+    if "/" in name and not folders:
+        return "contains '/'"
+    if any(part in {"", ".", ".."} for part in name.split("/")):
+        return "has an empty, '.' or '..' folder" if "/" in name else "means a folder, not a name"
     return ""

@@ -46,7 +46,10 @@ def load(spec: str, project: Path) -> ModuleType:
                 hint=f"it is looked for from {project}; a file is written with .py",
             ) from None
         raise _failed(spec, error) from error
-    except Exception as error:  # the user's module may raise anything at all while it is imported
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a user's module may raise anything while it is imported, also by sys.exit
         raise _failed(spec, error) from error
 
 
@@ -123,7 +126,7 @@ def _make_way(top: str, project: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _failed(spec: str, error: Exception) -> InvalidDefinition:
+def _failed(spec: str, error: BaseException) -> InvalidDefinition:
     frames = traceback.extract_tb(error.__traceback__)
     own: Iterable[traceback.FrameSummary] = [frame for frame in frames if "importlib" not in frame.filename]
     place = next((f"{frame.filename}, line {frame.lineno}" for frame in reversed(list(own))), spec)

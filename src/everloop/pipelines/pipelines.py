@@ -20,7 +20,7 @@ from everloop.domain.pipelines import (
     StoredValue,
 )
 from everloop.domain.runs import INTERRUPTED, RUNNING, Owner
-from everloop.errors import NotFound
+from everloop.errors import InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -292,6 +292,10 @@ class Pipelines(Sweeps, Histories, Sharing, Handover, Room):
         `owner`: the run that asks. `children`: for each key the tracking run it will be computed in, or nothing; whoever
         takes over goes on from its checkpoint. `again`: stored results do not count.
         """
+        if len(children) != len(keys):
+            raise InvalidInput(
+                f"{len(keys)} keys and {len(children)} children", hint="give one child a key, or ''"
+            )
         with self.change() as tx:
             done = {} if again else {each.key: each for each in reversed(_results(tx, keys))}
             return recording.claims(tx, keys, owner, process, children, done)

@@ -37,6 +37,10 @@ def compare(
 ) -> ParityReport:
     """Recompute every feature of the reader for the rows logged, and compare. `logged` has the keys, the instant in column
     `time`, and the features by their names."""
+    if tolerance is not None and not tolerance >= 0:  # NaN too: nothing would differ
+        raise InvalidInput(
+            f"a tolerance of {tolerance} tells nothing apart", hint="give 0 or more, such as 1e-6"
+        )
     table = arrow_table(logged)
     for name in reader.columns:
         if name not in table.column_names:
