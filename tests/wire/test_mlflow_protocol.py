@@ -559,6 +559,13 @@ class TestOpenTelemetry:
             answer = wire.http.post("/v1/traces", content=body, headers=self.HEADERS | headers)
             assert (answer.status_code, answer.content) == (200, b"")
             assert wire.workspace.tracking.trace(self.TRACE).state == state
+        # A file that a client put there itself, and that is none of steps, is replaced.
+        file = f"/api/2.0/mlflow-artifacts/artifacts/0/traces/{self.TRACE}/artifacts/traces.json"
+        whole = wire.http.get(file).content
+        for odd in (b'{"spans": [{"name": 3}]}', b"[]", whole.replace(b"1000000000", b"null")):
+            assert wire.http.put(file, content=odd).status_code == 200
+            for body in (root, child):
+                assert wire.http.post("/v1/traces", content=body, headers=self.HEADERS).status_code == 200
         trace = wire.workspace.tracking.trace(self.TRACE)
         assert (trace.duration, trace.request, trace.tags["mlflow.traceName"]) == (
             8_000_000,

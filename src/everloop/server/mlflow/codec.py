@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 from urllib.parse import parse_qs
 
 import msgspec
+from starlette.requests import Request
 
 from everloop.domain.runs import number_text
 from everloop.domain.times import from_micros, micros
@@ -39,6 +40,17 @@ class Void(Answer, frozen=True):
 
 
 encode = msgspec.json.Encoder().encode
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The body of a request, refused as soon as it is known to be longer than `limit` bytes."""
+    pieces, length = [], 0
+    async for piece in request.stream():
+        length += len(piece)
+        if length > limit:
+            raise invalid(f"the body is longer than {limit >> 20} MB")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def decode_body(body: bytes, kind: type[T], parameters: Mapping[str, str]) -> T:

@@ -22,10 +22,12 @@ from everloop.domain.runs import ArtifactRecord
 from everloop.domain.times import from_micros
 from everloop.domain.traces import Trace
 from everloop.governance.identity import Permission, acting_as, authorize
+from everloop.server.mlflow.codec import body_of
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import invalid
 from everloop.server.mlflow.messages import experiment_number_in, run_id_in
 from everloop.server.mlflow.protobuf import Value, double, fields, fixed64, plain, signed, text
+from everloop.server.mlflow.spans import kept_spans
 from everloop.server.mlflow.trace_messages import files_tag
 from everloop.server.mlflow.traces import SPANS_HERE
 from everloop.tracking import trace_steps
@@ -55,13 +57,7 @@ async def export(workspace: Workspace, request: Request, parameters: dict[str, s
     """Keep steps, all of the request or none of a trace."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != PROTOBUF:
         raise invalid(f"Invalid Content-Type. Expected: {PROTOBUF}")
-    pieces, length = [], 0
-    async for piece in request.stream():
-        length += len(piece)
-        if length > BODY_LIMIT:
-            raise invalid(f"the body is longer than {BODY_LIMIT >> 20} MB")
-        pieces.append(piece)
-    await run_in_threadpool(_keep, workspace, request, b"".join(pieces))
+    await run_in_threadpool(_keep, workspace, request, await body_of(request, BODY_LIMIT))
     return Response(b"", media_type=PROTOBUF)
 
 
@@ -110,10 +106,9 @@ def _add(workspace: Workspace, trace_id: str, number: int, run: str, spans: list
 
 
 def _kept(workspace: Workspace, trace_id: str) -> list[Span]:
-    files = {each.path: each for each in workspace.tracking.trace_files(trace_id, trace_steps.FILE)}
-    if trace_steps.FILE not in files:
-        return []
-    return list(msgspec.json.decode(workspace.objects.read(files[trace_steps.FILE].digest))["spans"])
+    kept: list[Span] = [msgspec.to_builtins(each) for each in kept_spans(workspace, trace_id)]
+    times = ("start_time_unix_nano", "end_time_unix_nano")
+    return [each | {name: each[name] or 0 for name in times} for each in kept]
 
 
 def described(trace_id: str, number: int, spans: list[Span]) -> Trace:

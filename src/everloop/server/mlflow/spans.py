@@ -72,7 +72,7 @@ class _Status(Asked, frozen=True):
     message: str | None = None
 
 
-class _Span(Asked, frozen=True):
+class KeptSpan(Asked, frozen=True):
     """A step as the file has it: attributes are JSON within texts."""
 
     trace_id: str
@@ -88,22 +88,26 @@ class _Span(Asked, frozen=True):
 
 
 class _File(Asked, frozen=True):
-    spans: list[_Span] = []
+    spans: list[KeptSpan] = []
 
 
 def spans_of(workspace: Workspace, trace_id: str) -> list[Span]:
     """The steps of a trace; none where its client keeps them in a form of MLflow 2, or has not sent them."""
+    return [_span(each) for each in kept_spans(workspace, trace_id)]
+
+
+def kept_spans(workspace: Workspace, trace_id: str) -> list[KeptSpan]:
+    """The steps of a trace as its file has them."""
     files = {each.path: each for each in workspace.tracking.trace_files(trace_id, FILE)}
     if FILE not in files or files[FILE].size > FILE_LIMIT:
         return []
     try:
-        found = msgspec.json.decode(workspace.objects.read(files[FILE].digest), type=_File)
+        return msgspec.json.decode(workspace.objects.read(files[FILE].digest), type=_File).spans
     except (msgspec.DecodeError, RecursionError):
         return []
-    return [_span(each) for each in found.spans]
 
 
-def _span(span: _Span) -> Span:
+def _span(span: KeptSpan) -> Span:
     return Span(
         trace_id=span.trace_id,
         span_id=span.span_id,

@@ -27,7 +27,7 @@ from starlette.responses import Response
 
 from everloop.governance.identity import acting_as
 from everloop.server.mlflow.artifacts import file_at, found_at
-from everloop.server.mlflow.codec import Answer, Asked, decode_body, encode
+from everloop.server.mlflow.codec import Answer, Asked, body_of, decode_body, encode
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import RESOURCE_DOES_NOT_EXIST, WireError, invalid
 from everloop.workspace.workspace import Workspace
@@ -174,13 +174,7 @@ async def presigned(workspace: Workspace, request: Request, parameters: dict[str
 
 async def _asked(request: Request, kind: type[Message], parameters: dict[str, str]) -> tuple[Message, str]:
     """The message, and the path of the proxy that it is about: the folder of the address with the name of the client's file."""
-    parts, length = [], 0
-    async for piece in request.stream():
-        length += len(piece)
-        if length > BODY_LIMIT:
-            raise invalid(f"the body is longer than {BODY_LIMIT >> 20} MB")
-        parts.append(piece)
-    asked = decode_body(b"".join(parts), kind, {})
+    asked = decode_body(await body_of(request, BODY_LIMIT), kind, {})
     name = ntpath.basename(str(getattr(asked, "path", "")))  # of either system's path
     return asked, f"{parameters.get('folder', '').rstrip('/')}/{name}".lstrip("/")
 

@@ -34,7 +34,7 @@ from everloop.server.mlflow import (
     traces_of_mlflow2,
     uploads,
 )
-from everloop.server.mlflow.codec import decode_body, decode_query, encode
+from everloop.server.mlflow.codec import body_of, decode_body, decode_query, encode
 from everloop.server.mlflow.endpoints import Endpoint, Found, Table
 from everloop.server.mlflow.faults import (
     ENDPOINT_NOT_FOUND,
@@ -174,16 +174,10 @@ _HEADERS = {
 
 
 async def _body(request: Request) -> bytes:
-    """The JSON of a request, refused as soon as it is known to be too long."""
+    """The JSON of a request."""
     if request.method in ("GET", "HEAD"):
         return b""
-    parts, length = [], 0
-    async for part in request.stream():
-        length += len(part)
-        if length > BODY_LIMIT:
-            raise invalid(f"the body is longer than {BODY_LIMIT >> 20} MB")
-        parts.append(part)
-    body = b"".join(parts)
+    body = await body_of(request, BODY_LIMIT)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and kind != "application/json":
         raise WireError(INVALID_PARAMETER_VALUE, "Bad Request. Content-Type must be 'application/json'.")
