@@ -17,7 +17,7 @@ from tests.support.workspaces import served
 
 from everloop.client.ambient import using
 from everloop.server.pages import markdown
-from everloop.server.pages.run_plots import box_of, confusion
+from everloop.server.pages.run_plots import box_of, confusion, parallel
 from everloop.workspace.local import LocalWorkspace
 
 COUNT = 400
@@ -388,7 +388,9 @@ def test_a_run_is_renamed_and_tagged_on_its_page(table: Page, many: LocalWorkspa
 def test_a_metric_among_more_than_are_shown_is_found_and_drawn(table: Page, many: LocalWorkspace) -> None:
     with many.tracking.start(name="many keys") as run:
         for step in range(2):
-            run.log_metrics({f"layer{at // 10:02}/norm{at}": float(at + step) for at in range(600)}, step=step)
+            run.log_metrics(
+                {f"layer{at // 10:02}/norm{at}": float(at + step) for at in range(600)}, step=step
+            )
     table.goto(f"/runs/{run.run_id}")
     expect(table.locator("#metrics")).to_contain_text("The first 500 of 600 are shown")
     field = table.get_by_label("Find a metric")
@@ -605,3 +607,14 @@ def test_only_squares_of_numbers_are_confusion_matrices() -> None:
     assert long["values"] == [[5.0, 1.0], [0.0, 4.0]]
     assert confusion("x", ["a", "b"], [[1, None], [2, 3]]) is None
     assert confusion("x", ["name", "value", "word", "other"], [["a", 1, "b", 2], ["c", 2, "d", 3]]) is None
+
+
+def test_a_metric_that_is_nan_somewhere_keeps_its_axis_of_numbers() -> None:
+    lines = [("a", "1"), ("b", "2"), ("c", "3")]
+    drawn = parallel([("rmse", ["0.5", "NaN", "-inf"]), ("model", ["tree", "nan", None])], lines)
+    assert drawn is not None
+    assert drawn["axes"] == [
+        {"name": "rmse"},
+        {"name": "model", "type": "category", "categories": ["nan", "tree"]},
+    ]
+    assert [line["values"] for line in drawn["lines"]] == [[0.5, "tree"], [None, "nan"], [None, None]]

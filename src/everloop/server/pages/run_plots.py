@@ -23,6 +23,8 @@ MOST_POINTS = 1000
 POINTS_OF_MANY = 250
 """Points of a line, alone and among more than twenty."""
 MOST_CATEGORIES = 60
+_NOT_FINITE = {"nan", "inf", "-inf", "infinity", "-infinity"}
+"""Metrics that have no place on an axis of numbers, and do not make it one of words."""
 MOST_NUMBERED = 12
 """Rows of a matrix whose cells still have room for their numbers."""
 
@@ -115,7 +117,8 @@ def parallel(
     places: list[Sequence[str | float | None]] = []
     for name, values in columns:
         numbers = [number_of(value) for value in values]
-        if all(number is not None or value is None for number, value in zip(numbers, values, strict=True)):
+        placed = {value for value in values if value is not None and value.lower() not in _NOT_FINITE}
+        if None not in map(number_of, placed):
             axes.append({"name": name})
             places.append(numbers)
         else:
