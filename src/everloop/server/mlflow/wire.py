@@ -42,7 +42,6 @@ from everloop.server.mlflow.faults import (
     INVALID_PARAMETER_VALUE,
     WireError,
     as_wire_error,
-    invalid,
 )
 from everloop.workspace.workspace import Workspace
 
