@@ -192,3 +192,21 @@ def test_the_talks_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with LocalWorkspace(tmp_path / "demo") as workspace, using(workspace):
         assert workspace.tracking.search('metrics.rmse < 1 and params.model = "tree"').runs == []
     assert isinstance(diabetes, click.Command)
+
+
+def test_experiments_are_listed_renamed_put_aside_and_brought_back(
+    shell: Shell, workspace: LocalWorkspace
+) -> None:
+    workspace.tracking.create_run(experiment="churn")
+    assert "churn" in shell.text("runs", "experiments", "list")
+    renamed = shell.json("runs", "experiments", "rename", "churn", "churn 日本")
+    number = str(renamed["id"])
+    assert f"restore {number}" in shell.text("runs", "experiments", "delete", "churn 日本")
+    assert workspace.tracking.search(experiment=[number], state="active").runs == []
+    listed = shell.json("runs", "experiments", "list", "--where", "name like 'churn%'", "--state", "all")
+    assert [(each["name"], each["state"]) for each in listed["experiments"]] == [("churn 日本", "deleted")]
+    workspace.tracking.create_experiment("churn 日本")
+    assert "taken by another" in shell.text("runs", "experiments", "restore", number, code=2)
+    shell.text("runs", "experiments", "rename", "churn 日本", "newer")
+    assert shell.json("runs", "experiments", "restore", number)["state"] == "active"
+    assert "no experiment" in shell.text("runs", "experiments", "delete", "chrn", code=2)

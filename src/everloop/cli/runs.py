@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from everloop.cli.experiments import experiments
 from everloop.cli.frame import answer_no, command, console, emit, facts, human_bytes, say, table, workspace
 from everloop.errors import InvalidInput
 
@@ -215,7 +216,7 @@ def resume(run: str) -> None:
         answer_no()
 
 
-for each in (list_, show, compare, views, rename, delete, restore, purge, export):
+for each in (list_, show, compare, views, rename, delete, restore, purge, export, experiments):
     runs.add_command(each)
 
 
