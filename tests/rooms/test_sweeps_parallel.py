@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import msgspec
+import psutil
 import pytest
 from tests.support.projects import Project, project_in
 
 from everloop.domain.sweeps import Objective, Real, Trial
 from everloop.errors import InvalidInput
+from everloop.pipelines.sweeps import runners
 from everloop.pipelines.sweeps.asking import ask
 from everloop.workspace.local import LocalWorkspace
 
@@ -33,6 +39,18 @@ CODE = """
     @ev.pipeline
     def train(rate: float, folder: str):
         return meet(rate, folder)
+
+    @ev.step
+    def wait(rate: float, folder: str) -> dict:
+        (Path(folder) / f"{os.getpid()}.pid").touch()
+        until = time.monotonic() + 60
+        while not (Path(folder) / "go").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return {"loss": rate}
+
+    @ev.pipeline
+    def waits(rate: float, folder: str):
+        return wait(rate, folder)
 
     @ev.pipeline
     def dies(rate: float):
@@ -95,6 +113,35 @@ def test_a_trial_whose_process_dies_is_one_failed_trial(project: Project) -> Non
     assert [(each.status, each.error) for each in found.trials] == [
         ("failed", "its process ended with exit code 3")
     ] * 2
+
+
+def test_a_sweep_that_is_interrupted_ends_its_trials_and_goes_on_later(
+    project: Project, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "PATIENCE", 2.0)  # seconds
+    folder = tmp_path / "at work"
+    folder.mkdir()
+
+    def interrupt() -> None:
+        until = time.monotonic() + 60
+        while len(list(folder.glob("*.pid"))) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        project.room.sweep(
+            f"{project.folder}/train.py:waits", SPACE, trials=2, objective=LOSS, jobs=2, seed=1, executor="inline",
+            params={"folder": str(folder)},
+        )  # fmt: skip
+    assert not any(psutil.pid_exists(int(each.stem)) for each in folder.glob("*.pid"))
+    assert "running" not in {each.status for each in project.workspace.tracking.search().runs}
+
+    (folder / "go").touch()
+    (sweep,) = [each.run for each in project.room.sweeps()]
+    assert project.room.sweep_record(sweep).status == "interrupted"
+    found = project.room.resume_sweep(sweep, jobs=2, executor="inline")
+    assert [each.status for each in found.trials] == ["finished"] * 2
 
 
 def test_what_is_wrong_with_the_sweep_ends_it_with_one_sentence(project: Project) -> None:

@@ -73,6 +73,22 @@ def sweep(
     room = workspace(write=True).pipelines
     told = None if as_json() else _say_trial
     if resumed:
+        given = {
+            "--space": space_file,
+            "--param": params,
+            "--metric": metric,
+            "--direction": direction,
+            "--sampler": sampler,
+            "--pruner": pruner,
+            "--seed": seed is not None,
+            "--repeat": repeat,
+        }
+        changed = next((name for name, value in given.items() if value), None)
+        if changed is not None:
+            raise InvalidInput(
+                f"a sweep that goes on keeps what it was begun with, also {changed}",
+                hint="with --resume come --trials, --jobs, --budget and --executor; anything else is a new sweep",
+            )
         result = room.resume_sweep(
             resumed, trials=trials, executor=executor, jobs=jobs, told=told, budget=seconds
         )

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol, Self
@@ -74,8 +75,7 @@ class SideBySide:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._running.values():
-            _interrupt(process)
+        _interrupt(list(self._running.values()))
         self._waiting.shutdown()
         self._folder.cleanup()
 
@@ -124,12 +124,16 @@ def _came_out(process: subprocess.Popen[bytes], answer: Path, trial: Trial) -> T
     return said.trial
 
 
-def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    """Let a trial record that it was interrupted; the second signal stops its steps at once."""
+def _interrupt(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let trials record that they were interrupted, all at the same time; the second signal stops their steps at once."""
     for _ in range(2):
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE / 2)
-            return
-    process.kill()
+        for each in processes:
+            with contextlib.suppress(ProcessLookupError):
+                each.send_signal(signal.SIGINT)
+        until = time.monotonic() + PATIENCE / 2
+        for each in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                each.wait(max(0.0, until - time.monotonic()))
+        processes = [each for each in processes if each.poll() is None]
+    for each in processes:
+        each.kill()
