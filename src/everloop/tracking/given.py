@@ -34,10 +34,13 @@ def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
 def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
     """Tags as they are kept: as text, secrets masked, what is too long cut with a warning. Raises InvalidInput as `param_texts`
     does."""
-    given = {key: _cut(str(value), MAX_TAG, f"tag {key}") for key, value in named(tags, "tags").items()}
+    given = {
+        checked_key(key, "tag"): _cut(str(value), MAX_TAG, f"tag {key}")
+        for key, value in named(tags, "tags").items()
+    }
     texts = _masked(given, "tag")
     for key, value in texts.items():
-        checked_text(value, f"the tag {checked_key(key, 'tag')}", MAX_TAG)
+        checked_text(value, f"the tag {key}", MAX_TAG)
     return texts
 
 
