@@ -43,6 +43,7 @@ BAD = {
     "semicolons.csv": (b"a;b\n1;2\n", "its fields are separated by semicolons"),
     "numbers_with_commas.csv": (b"a;b\n1,5;2\n", "its fields are separated by semicolons"),
     "tabs.csv": (b"a\tb\n1\t2\n", "its fields are separated by tabs"),
+    "bars.csv": (b"a|b\n1|2\n", "its fields are separated by vertical bars"),
     "empty.csv": (b"", "it is empty"),
     "blank.csv": (b"\n\n", "it is empty"),
     "twice.csv": (b"a,a\n1,2\n", "it has two columns called 'a'"),
@@ -135,6 +136,25 @@ def test_what_is_unusual_but_right_is_read(workspace: LocalWorkspace, tmp_path: 
     (tmp_path / "odd.csv").write_text(rows)
     workspace.data.add(tmp_path / "odd.csv", "odd")
     assert ev.data("odd").to_arrow()["b"].to_pylist() == ["x\ny, z", 'says "so"', '5" pipe', long]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("returns.csv", "a,b\r1,x\r2,y\r"),
+        ("returns_unended.csv", "a,b\r1,x\r2,y"),
+        ("marked.csv", "\ufeffa,b\r\n1,x\r\n2,y\r\n"),
+        ("marked.json", '\ufeff[{"a": 1, "b": "x"},\n{"a": 2, "b": "y"}]'),
+        ("marked.jsonl", '\ufeff{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n'),
+    ],
+)
+def test_ends_of_lines_and_marks_of_other_systems_are_read(
+    workspace: LocalWorkspace, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    assert workspace.data.add(tmp_path / name, "given").rows == 2
+    assert ev.data("given").to_arrow().to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
+    assert ev.data("given").to_arrow("b").to_pydict() == {"b": ["x", "y"]}, "one column by its name"
 
 
 def test_values_of_several_lines_are_read_and_checked_whatever_the_size(

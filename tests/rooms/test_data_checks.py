@@ -128,6 +128,17 @@ def test_a_check_that_cannot_be_made_has_not_passed(check: AnyCheck, error: str)
     assert report.checks[1].passed, "the others are made all the same"
 
 
+def test_two_checks_of_one_name_are_never_taken_for_one_another() -> None:
+    """Else one would pass by the other's verdict."""
+    strict, lenient = ev.check.in_range("hour", 0, 1), ev.check.in_range("hour", 0, 23)
+    assert strict.name == lenient.name
+    with pytest.raises(InvalidDefinition, match=r"two different checks are called 'hour.in_range'"):
+        examine(WEATHER, strict, lenient)
+    assert examine(WEATHER, lenient, lenient).passed
+    with pytest.raises(InvalidDefinition, match="begins at 23 and ends at 0"):
+        ev.check.in_range("hour", 23, 0)
+
+
 def test_rows_that_are_there_already_are_not_unique() -> None:
     earlier = pa.table({"origin": ["LGA"], "hour": [3]})
     [result] = examine(WEATHER, ev.check.unique("origin", "hour"), earlier=earlier).checks

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import everloop as ev
 from everloop.cli.main import main
 from everloop.data.differences.comparing import Tables, comparing
 from everloop.data.tables.scanning import connection
@@ -185,6 +186,16 @@ class TestDefined:
         assert row.cells[0].after == moment.replace(hour=12)
         workspace.data.add(first.slice(0, 1), "t")
         assert workspace.data.diff("t@v1", "t@v4", key=["k"]).sample.removed[0]["t"] == moment
+
+    def test_numbers_of_16_bits_and_a_key_of_one_column(self, workspace: LocalWorkspace) -> None:
+        first = pa.table({"code": ["a", "b"], "half": pa.array([1.5, 2.5], pa.float16())})
+        second = first.set_column(1, "half", pa.array([1.5, 2.0], pa.float16()))
+        assert diffed(workspace, first, second, key="code").changed_cells == {"half": 1}
+        assert workspace.data.diff("t@v1", "t@v2").rows_added == 1
+        dataset = workspace.data.dataset("t@v2")
+        assert dataset.relation().aggregate("sum(half)").fetchall() == [(3.5,)]
+        assert dataset.to_arrow(filter="half < 2") == first.slice(0, 1)
+        assert dataset.check([ev.check.in_range("half", 0, 1.9)]).checks[0].failed_rows == 1
 
     def test_no_rows(self, workspace: LocalWorkspace) -> None:
         full = pa.table({"k": [1, 2]})

@@ -91,6 +91,7 @@ class Dataset:
         from everloop.data.tables.native_parquet import offered
         from everloop.data.tables.scanning import connection, quoted, sql_errors
 
+        columns = [columns] if isinstance(columns, str) else columns
         wanted = None if columns is None else list(columns)
         self._require_columns(wanted or ())
         source = self._pieces(wanted, filter) or self.scan()
@@ -111,6 +112,7 @@ class Dataset:
         from everloop.data.tables import native_parquet
         from everloop.data.tables.scanning import quoted
 
+        columns = [columns] if isinstance(columns, str) else columns
         if con is None:
             import duckdb
 

@@ -28,7 +28,7 @@ from everloop.domain import checks as declared
 from everloop.domain.checks import AnyCheck, CheckReport, CheckResult, columns_of, enough, names_in, verdict
 from everloop.domain.datasets import VersionRecord
 from everloop.domain.times import from_micros, micros
-from everloop.errors import EverloopError
+from everloop.errors import EverloopError, InvalidDefinition
 
 SAMPLE = 5
 
@@ -73,7 +73,7 @@ class Examination:
         self._fetch = fetch
         self._previous = previous
         self._project = project
-        self._checks = list(checks)
+        self._checks = _told_apart(checks)
         settle(con)
         # A contract's SQL runs wherever somebody adds: it must not read that person's files.
         confine(con, (rows, earlier))
@@ -404,6 +404,19 @@ class Examination:
 
 PREVIOUS = "previous"
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def _told_apart(checks: Iterable[AnyCheck]) -> list[AnyCheck]:
+    """Checks as a list. Raises InvalidDefinition for two of one name: what is found is kept by name, so that one of them would
+    have the other's verdict."""
+    by_name: dict[str, AnyCheck] = {}
+    listed = list(checks)
+    for check in listed:
+        if by_name.setdefault(check.name, check) != check:
+            raise InvalidDefinition(
+                f"two different checks are called '{check.name}'", hint="give one of them name=…"
+            )
+    return listed
 
 
 def _chunks(rules: Iterable[Rule]) -> Iterator[list[Rule]]:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from everloop.data.tables.column_names import require_fit
+from everloop.data.tables.native_parquet import widened
 from everloop.data.tables.scanning import connection, literal, quoted, sql_errors
 from everloop.domain.dataset_diffs import CellChange, ChangedRow, RowSample
 from everloop.errors import InvalidInput
@@ -48,7 +49,7 @@ class Tables:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, first: Any, second: Any, both: Any = None) -> None:
         self._con = con
-        tables = {"first": first, "second": second, "shared": both}
+        tables = {"first": widened(first), "second": widened(second), "shared": widened(both)}
         schemas = {name: rows.schema for name, rows in tables.items() if rows is not None}
         every = list(schemas.values())
         self.columns = [name for name in every[0].names if all(name in schema.names for schema in every)]

@@ -50,6 +50,7 @@ class Differences(Room):
         sample: rows of each kind that are shown. distributions: True makes the profiles they need, False leaves them out; when it
         is not said, they are told if both profiles are there. Raises InvalidInput when the key repeats where rows differ.
         """
+        key = [key] if isinstance(key, str) else list(key)
         a, b = self.dataset(first), self.dataset(second)
         files = diff_files(a.manifest, b.manifest)
         result = DatasetDiff(
@@ -59,7 +60,7 @@ class Differences(Room):
             removed=files.removed,
             changed=files.changed,
             renamed=files.renamed,
-            key=list(key),
+            key=key,
         )
         if a.rows is None or b.rows is None:
             if key:

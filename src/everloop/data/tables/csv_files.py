@@ -19,6 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.csv
 
+from everloop.data.tables.formats import BOM
 from everloop.domain.names import shown
 from everloop.errors import InvalidInput
 
@@ -69,7 +70,8 @@ def require_json(name: str, file: Path) -> None:
             raise _unreadable(name, "it is empty", "fill it", as_what="JSON") from None
         with text:
             try:
-                msgspec.json.decode(text)
+                with memoryview(text) as seen:
+                    msgspec.json.decode(seen[len(BOM) :] if text[: len(BOM)] == BOM else seen)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 if "trailing" in str(error):  # many documents, a line each, are called .json by many
                     _require_json_lines(name, file)
@@ -86,7 +88,7 @@ def _require_json_lines(name: str, file: Path) -> None:
             if not line.strip():
                 continue
             try:
-                msgspec.json.decode(line)
+                msgspec.json.decode(line.removeprefix(BOM) if number == 1 else line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise _unreadable(
                     name, f"line {number}: {_lowered(error)}", "mend the line", as_what="JSON"
@@ -110,7 +112,7 @@ def _unended_header(file: Path) -> pa.Schema | None:
     if file.stat().st_size > BLOCK:
         return None
     line = file.read_bytes()
-    if line.endswith(b"\n") or not line.strip():
+    if b"\r" in line or line.endswith(b"\n") or not line.strip():  # a return alone ends a line too
         return None
     return pa.csv.read_csv(pa.BufferReader(line + b"\n")).schema
 
@@ -167,7 +169,7 @@ def _require_well_formed(
 
 def _require_commas(name: str, header: Sequence[str]) -> None:
     """What spreadsheets write where the comma is in numbers would be a table of one column."""
-    for separator, what in ((";", "semicolons"), ("\t", "tabs")):
+    for separator, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
         if len(header) == 1 and separator in header[0]:
             raise _unreadable(
                 name, f"its fields are separated by {what}", "write it with commas, and numbers with points"

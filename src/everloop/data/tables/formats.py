@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 
+BOM = "\ufeff".encode()
+"""What stands before the text of many files from Windows, of CSV and JSON alike."""
+
 
 class Format(enum.StrEnum):
     """What a file's ending says it is. `JSON` is a document, which may be a list of rows; `LINES` has one a line."""

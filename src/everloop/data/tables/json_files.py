@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.json
 
-from everloop.data.tables.formats import Format, format_of
+from everloop.data.tables.formats import BOM, Format, format_of
 
 _BLOCK = 1 << 20
 _LONGEST = (1 << 31) - 1
@@ -18,7 +18,7 @@ _LONGEST = (1 << 31) - 1
 def json_table(name: str, held: Path | bytes) -> pa.Table | None:
     """The table of a well-formed JSON file, whole in memory; None when its documents are no rows: when one is not an object, or a
     column holds values of different kinds. Types are inferred from all rows."""
-    content = held if isinstance(held, bytes) else held.read_bytes()
+    content = (held if isinstance(held, bytes) else held.read_bytes()).removeprefix(BOM)
     if format_of(name) is Format.JSON:
         try:
             document = msgspec.json.decode(content, type=msgspec.Raw)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.dataset as pds
 from pyarrow.fs import LocalFileSystem
 
@@ -37,6 +38,19 @@ def confine(con: duckdb.DuckDBPyConnection, tables: Iterable[Any]) -> None:
     con.execute("set lock_configuration = true")
 
 
+def widened(rows: Any) -> Any:
+    """A table with its numbers of 16 bits, which DuckDB does not take from Arrow, as those of 32 bits: every value stays what it
+    is."""
+    schema = getattr(rows, "schema", None)
+    if not isinstance(schema, pa.Schema) or pa.float16() not in schema.types:
+        return rows
+    fields = [field.with_type(pa.float32()) if pa.types.is_float16(field.type) else field for field in schema]
+    wide = pa.schema(fields, schema.metadata)
+    if isinstance(rows, pds.FileSystemDataset):
+        return pds.FileSystemDataset(list(rows.get_fragments()), wide, rows.format, rows.filesystem)
+    return (rows.to_table() if isinstance(rows, pds.Dataset) else rows).cast(wide)
+
+
 def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str]:
     """Let a connection's SQL read a table, anything that DuckDB can register, by a name. Returns its columns with DuckDB's types.
 
@@ -44,6 +58,7 @@ def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str
     not read the files, the table comes by way of Arrow.
     """
     require_fit(rows)
+    rows = widened(rows)
     con.register(name, rows)
     kinds = _described(con, quoted(name))
     if files := files_of(rows):
@@ -61,6 +76,7 @@ def offer(con: duckdb.DuckDBPyConnection, name: str, rows: Any) -> dict[str, str
 def relation(con: duckdb.DuckDBPyConnection, rows: pds.Dataset) -> duckdb.DuckDBPyRelation:
     """A table as a relation of a connection, read as `offer` says."""
     require_fit(rows)
+    rows = widened(rows)
     by_arrow = con.from_arrow(rows)
     if files := files_of(rows):
         try:

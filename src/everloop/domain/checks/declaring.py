@@ -480,6 +480,12 @@ def _ends(column: str, low: Limit, high: Limit) -> tuple[Bound, Bound]:
     ends = (_limit(low), _limit(high))
     if ends == (None, None):
         raise InvalidDefinition(f"the range of '{column}' has no limit", hint="give low, high or both")
+    least, most = ends
+    if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+        raise InvalidDefinition(
+            f"the range of '{column}' begins at {least} and ends at {most}: nothing lies between",
+            hint="low comes first",
+        )
     return ends
 
 
