@@ -60,6 +60,9 @@ def test_a_new_project_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wi
     if with_sklearn:
         follow_its_first_page(folder)
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+        "1"  # a new project needs none, and those of these tests take seconds
+    )
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder, env=kept, capture_output=True, text=True, timeout=100,
