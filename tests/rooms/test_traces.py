@@ -101,6 +101,22 @@ def test_traces_are_found(workspace: LocalWorkspace, clock: FakeClock) -> None:
     assert workspace.governance.verify().faults == []
 
 
+def test_zero_characters_stop_no_search(workspace: LocalWorkspace) -> None:
+    tracking = workspace.tracking
+    record(workspace, "a", [step("as\0k", k="v\0w"), {"name": "x\0", "attributes": {"k\0": "not \0 json"}}])
+    whole = tracking.trace("a")
+    tracking.record_trace(msgspec.structs.replace(whole, facts={"f\0": "a\0b"}))
+    tracking.assess_trace("a", {"assessment_name": "n\0", "feedback": {"value": "t\0"}})
+    for where in (
+        "span.name = 'ask' and span.attributes.k = 'vw'",
+        "span.attributes.k = 'not  json'",
+        "span.content like '%vw%'",
+        "metadata.f = 'ab'",
+        "feedback.n = 't'",
+    ):
+        assert [each.id for each in tracking.search_traces(["Default"], where).traces] == ["a"], where
+
+
 def test_what_is_no_file_of_steps_is_a_file(workspace: LocalWorkspace) -> None:
     record(workspace, "a", [])
     for content in (

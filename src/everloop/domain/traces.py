@@ -46,16 +46,17 @@ def judgement(said: dict[str, Any]) -> Judgement | None:
     kind = next((each for each in KINDS if isinstance(said.get(each), dict)), None)
     if kind is None or said.get("valid") is False:
         return None
+    name = str(said.get("assessment_name", "")).replace("\0", "")  # which no database keeps
     value = said[kind].get("value")
     serialized = said[kind].get("serialized_value")
     if value is None and isinstance(serialized, dict):
-        return Judgement(kind, str(said.get("assessment_name", "")), str(serialized.get("value", "")), None)
+        return Judgement(kind, name, str(serialized.get("value", "")).replace("\0", ""), None)
     number = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value)
         value = int(value) if number.is_integer() and abs(number) < 2**53 else number
     text = None if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return Judgement(kind, str(said.get("assessment_name", "")), text, number)
+    return Judgement(kind, name, text and text.replace("\0", ""), number)
 
 
 class Trace(msgspec.Struct, frozen=True):

@@ -48,11 +48,11 @@ def steps_in(data: bytes) -> list[Step]:
 
 def _step(span: dict[str, Any]) -> Step:
     said = span.get("attributes")
-    texts = {str(key): plain(value) for key, value in said.items()} if isinstance(said, dict) else {}
+    texts = {_kept(key): plain(value) for key, value in said.items()} if isinstance(said, dict) else {}
     status = span.get("status")
     code = status.get("code") if isinstance(status, dict) else span.get("status_code")
     return Step(
-        name=str(span.get("name") or "")[:NAME_CHARACTERS],
+        name=_kept(str(span.get("name") or ""))[:NAME_CHARACTERS],
         type=texts.get(TYPE, "")[:NAME_CHARACTERS],
         status=_STATUS.get(str(code), "UNSET"),
         attributes={key: text[:ATTRIBUTE_CHARACTERS] for key, text in texts.items()},
@@ -71,10 +71,14 @@ def plain(value: Any) -> str:
     try:
         inner = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        return value
-    return inner if isinstance(inner, str) else value
+        return _kept(value)
+    return _kept(inner if isinstance(inner, str) else value)
 
 
 def _readable(value: Any) -> str:
-    """As JSON; databases keep no zero characters in texts."""
     return msgspec.json.encode(value).decode().replace("\\u0000", "")
+
+
+def _kept(text: str) -> str:
+    """Without zero characters, which no database keeps in a text."""
+    return text.replace("\0", "")

@@ -55,7 +55,8 @@ class Traces(Assessments):
                 "duration": trace.duration,
                 "state": checked_text(trace.state, "the state of the trace", 32),
                 "user": tx.actor,
-                "facts": trace.facts,
+                # Postgres reads no JSON with a zero character.
+                "facts": {key.replace("\0", ""): text.replace("\0", "") for key, text in trace.facts.items()},
                 **{key: checked_text(text, f"the {key}", MAX_TEXT) for key, text in texts.items()},
             }
             tx.put(traces, row)
