@@ -1,6 +1,9 @@
 """What every test may rely on: no workspace of the developer leaks in; random examples repeat in CI."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +22,17 @@ settings.register_profile(
     "soak", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_is_given_back(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Folders of tests that lie in memory, gigabytes in all, go with the session, unless a test failed."""
+    yield
+    folder = tmp_path_factory.getbasetemp()
+    if not request.session.testsfailed and folder.is_relative_to(Path("/dev/shm")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
