@@ -231,7 +231,8 @@ def in_earlier(columns: Sequence[str]) -> str:
 
 
 def _unlike(check: declared.Matches, column: str) -> str:
-    whole = check.pattern if check.where != "start" else f"^(?:{check.pattern})"
+    # An empty pattern begins every text; DuckDB takes "^(?:)" for an empty text.
+    whole = f"^(?:{check.pattern})" if check.where == "start" and check.pattern else check.pattern
     function = "regexp_full_match" if check.where == "whole" else "regexp_matches"
     found = f"{function}({column}::varchar, {literal(whole)})"
     return found if check.forbidden else f"not {found}"
