@@ -34,7 +34,8 @@ NIGHT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorkspace]:
     folder = tmp_path_factory.mktemp("triggers")
     (folder / "daily.py").write_text(FLOW)
-    with LocalWorkspace(folder, clock=FakeClock()) as made, using(made):
+    clock = FakeClock()
+    with LocalWorkspace(folder, clock=clock) as made, using(made):
         made.loop.declare_triggers(
             triggers=[
                 ev.trigger("nightly", pipeline="daily.py:refresh", cron="0 3 * * *", executor="inline"),
@@ -46,6 +47,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorkspace]:
             ]
         )
         made.loop.tick_triggers(NIGHT, in_process=True)
+        clock.now = NIGHT
         made.loop.backfill("nightly", since=NIGHT - timedelta(days=2), until=NIGHT)
         made.loop.pause_trigger("team/hourly", because="the feed is down")
         yield made

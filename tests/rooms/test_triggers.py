@@ -444,28 +444,37 @@ def test_a_backfill_does_each_time_once_in_order_and_goes_on(
 ) -> None:
     declare(project, cron="0 3 * * *", params={"day": "{scheduled:%d}"})
     assert len(tick(project, NIGHT)) == 1  # the schedule was there first
+    later, clock.now = NIGHT + timedelta(hours=2), NIGHT + timedelta(hours=1)
     since, until = datetime(2025, 12, 30, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     made = project.loop.backfill("t", since=since, until=until)
     assert (made.open, made.left_alone) == (2, 1)
     project.loop.pause_trigger("t")  # a backfill goes on
-    (first,) = claim(project, NIGHT)
+    (first,) = claim(project, later)
     assert first.params == {"day": "30"}
-    assert claim(project, NIGHT) == []
+    assert claim(project, later) == []
     project.loop.end_firing(first.id, 1, FiringStatus.FAILED, "the disk was full")
-    tick(project, NIGHT)
+    tick(project, later)
     assert project.loop.backfill_record(id=made.id).counts == {"failed": 1, "finished": 1}
     again = project.loop.backfill("t", since=since, until=until, params={"k": 5})
     assert (again.open, again.left_alone) == (1, 2)
-    (mended,) = tick(project, NIGHT)
+    (mended,) = tick(project, later)
     assert (mended.id, mended.params) == (first.id, {"day": "30", "k": 5})
     assert project.loop.backfill("t", since=since, until=until).total == 0
     assert statuses(project) == ["finished"] * 3
 
+    # What is still to come is left to the schedule: a firing made now would stand in its place then.
+    far = clock.now + timedelta(days=1000)
+    made = project.loop.backfill("t", since=clock.now - timedelta(days=1), until=far)
+    assert (made.total, made.left_alone) == (0, 1)
+    with pytest.raises(InvalidInput, match="is still to come"):
+        project.loop.backfill("t", since=far, until=far)
 
-def test_what_was_missed_is_made_up_for_by_a_backfill(project: LocalWorkspace) -> None:
+
+def test_what_was_missed_is_made_up_for_by_a_backfill(project: LocalWorkspace, clock: FakeClock) -> None:
     declare(project, cron="@hourly", catch_up="none")
     tick(project, NIGHT + timedelta(minutes=30))
     assert statuses(project) == ["missed"] * 3
+    clock.now = NIGHT + timedelta(minutes=30)
     made = project.loop.backfill("t", since=NIGHT - timedelta(hours=5), until=NIGHT, at_once=2)
     assert len(claim(project, NIGHT + timedelta(minutes=31))) == 2
     assert made.open == 6
@@ -514,13 +523,14 @@ def test_a_pipeline_whose_process_is_gone_is_told_to_who_waits_for_its_end(proje
     assert project.ledger.head() == head
 
 
-def test_of_old_firings_only_the_newest_are_kept(project: LocalWorkspace) -> None:
+def test_of_old_firings_only_the_newest_are_kept(project: LocalWorkspace, clock: FakeClock) -> None:
     declare(project, cron="0 3 * * *")
     for key in range(8):
         project.loop.fire(trigger="t", key=str(key))
     assert project.loop.forget_firings(keep=3) == 0, "they wait"
     tick(project, datetime.now(UTC) + timedelta(days=400))
     newest = [each.id for each in project.loop.firings(trigger="t")][:3]
+    clock.now = NIGHT + timedelta(days=2)
     backfill = project.loop.backfill("t", since=NIGHT, until=NIGHT + timedelta(days=1))
     count = len(project.loop.firings(trigger="t", limit=1000))
     removed = project.loop.forget_firings(keep=5)
@@ -629,10 +639,11 @@ def test_a_retraining_says_what_it_came_to(project: LocalWorkspace) -> None:
     assert reason.startswith("no policy says how 'delay' is trained")
 
 
-def test_it_is_the_newest_time_that_is_told_of(project: LocalWorkspace) -> None:
+def test_it_is_the_newest_time_that_is_told_of(project: LocalWorkspace, clock: FakeClock) -> None:
     declare(project, cron="0 3 * * *")
     declare(project, name="never", cron="0 3 * * *", start=NIGHT + timedelta(days=9))
     tick(project, NIGHT)
+    clock.now = NIGHT + timedelta(hours=1)
     project.loop.backfill("t", since=NIGHT - timedelta(days=1), until=NIGHT)
     tick(project, NIGHT)
     found = {each.name: each.last for each in project.loop.triggers()}

@@ -83,10 +83,10 @@ def test_declared_listed_fired_paused_and_gone_through(everloop: Everloop) -> No
     assert refused["error"]["hint"] == "everloop triggers resume nightly"
     assert everloop("resume", "nightly")["trigger"]["paused"] is None
 
-    days = ("--since", "2026-03-28", "--until", "2026-03-30")
+    days = ("--since", "2025-03-29", "--until", "2025-03-31")
     made = everloop("backfill", "nightly", *days)
     assert made["backfill"]["counts"] == {"waiting": 3}
-    assert [each["params"]["day"] for each in made["firings"]] == ["2026-03-28", "2026-03-29", "2026-03-30"]
+    assert [each["params"]["day"] for each in made["firings"]] == ["2025-03-29", "2025-03-30", "2025-03-31"]
     again = everloop("backfill", "nightly", *days)
     assert (again["backfill"]["left_alone"], again["firings"]) == (3, [])
 

@@ -40,8 +40,8 @@ class Backfills(Room):
         """A firing for each time of a trigger from `since` to `until`, both included, to be carried out `at_once` at a time.
 
         What was finished for a time, or is under way, is left alone; what failed, was skipped or missed is done again. So asking
-        for the same range again goes on where it stopped. Raises InvalidInput for a trigger without times, or for more than
-        10,000 of them.
+        for the same range again goes on where it stopped; times that are still to come are left to the trigger. Raises
+        InvalidInput for a trigger without times, for a range that has not begun, or for more than 10,000 of them.
         """
         first, last = require_zone(since, "the beginning"), require_zone(until, "the end")
         if not 1 <= at_once <= MOST_AT_ONCE:
@@ -49,7 +49,12 @@ class Backfills(Room):
         with self.change() as tx:
             row = locked(tx, trigger)
             declared = declaration_of(row)
-            times = backfill_times(declared, first, last)
+            if first > tx.now:
+                raise InvalidInput(
+                    f"{first:%Y-%m-%d %H:%M %Z} is still to come",
+                    hint="a backfill is for times that have passed",
+                )
+            times = backfill_times(declared, first, min(last, tx.now))
             identifier = self.context.ids()
             known = _known(tx, declared.name, times)
             new: list[dict[str, Any]] = []
