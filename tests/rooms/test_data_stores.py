@@ -844,7 +844,15 @@ class TestCommands:
         assert run("data", "pull", "--from", "../shelf")[1]["added"] == ["data:photos@v1"]
         assert run("data", "fsck", "--full") == (
             0,
-            {"ok": True, "level": "full", "versions": 1, "objects": 3, "faults": [], "healed": []},
+            {
+                "ok": True,
+                "level": "full",
+                "versions": 1,
+                "objects": 3,
+                "faults": [],
+                "healed": [],
+                "referenced": 0,
+            },
         )
         code, pinned = run("data", "pin", "photos@v1", "--reason", "paper")
         assert pinned["reference"] == "data:photos@v1"
