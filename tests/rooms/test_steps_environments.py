@@ -101,4 +101,4 @@ def test_a_wrong_declaration_is_told_at_once(requirements, python: str, says: st
     with pytest.raises(InvalidDefinition, match=says):
         ev.environment(requirements, python=python)
     with pytest.raises(InvalidDefinition, match="its environment is none"):
-        ev.step(environment=requirements)
+        ev.step(environment=requirements)(lambda: None)
