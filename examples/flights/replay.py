@@ -59,9 +59,8 @@ class Traffic:
         """Ask the endpoint about every flight of a day, as each would be asked about at its scheduled departure."""
         body, flights = self._ahead.pop(day).result() if day in self._ahead else self._request(day)
         tomorrow = day + timedelta(days=1)
-        if (
-            tomorrow.month == day.month
-        ):  # its flights are known: their request is made while this one is answered
+        # Tomorrow's flights are known: their request is made while today's is answered.
+        if tomorrow.month == day.month:
             self._ahead[tomorrow] = self._beside.submit(self._request, tomorrow)
         answer = self._client.post(f"{self._url}/predict", content=body)
         self.requests += 1

@@ -184,9 +184,8 @@ class Story:
                 for gate in promotion.gates:
                     if recipe == "boosting" or not gate.passed:
                         step.saw(f"  {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
-                if (
-                    recipe == "boosting"
-                ):  # it may answer from now on: its server begins while the other one is judged
+                # The champion may answer from now on: its server begins while the other one is judged.
+                if recipe == "boosting":
                     self.server = self.beside.submit(self._begin_serving)
             card = registry.write_card(
                 "model:delay@v1",
