@@ -144,4 +144,4 @@ def test_a_secret_is_not_returned_and_not_given_to_who_does_not_declare_it(
 
 def test_names_are_names() -> None:
     with pytest.raises(InvalidDefinition, match="secrets='DB_PASSWORD' are no names"):
-        ev.step(secrets="DB_PASSWORD")
+        ev.step(secrets="DB_PASSWORD")(lambda: None)

@@ -126,7 +126,7 @@ def test_a_firing_whose_process_is_killed_is_found_and_goes_on(server: KillableS
         until(lambda: steps(run=str(first.run).removeprefix("run:")))  # one step is over, the other at work
         for each in runners(first.id):
             each.kill()
-        let(server, "end")
+        let(server, "go", "end")
         until(lambda: now().status == "finished")
         assert (now().attempts, now().deaths) == (2, 1)
         assert now().run != first.run
@@ -141,7 +141,7 @@ def test_a_server_that_stops_gives_back_what_is_not_finished(server: KillableSer
     server.kill(signal.SIGTERM)
     assert runners(now().id) == []
     assert (now().status, now().reason) == ("waiting", "its server stopped")
-    let(server, "end")
+    let(server, "go", "end")
     server.start()
     until(lambda: now().status == "finished")
     assert now().deaths == 0
