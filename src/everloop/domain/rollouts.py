@@ -353,7 +353,7 @@ def _next(plan: Plan, state: State, step: int, seen: Evidence) -> Decision:
             return Decision(Verdict.PROMOTE, State.PROMOTED, step, 1.0, evidence)
         return _wait(state, step, here, seen.days_in_stage >= plan.canary_days, evidence)
     ready = seen.days_in_step >= plan.step_days and seen.requests >= plan.step_requests
-    waited = f"{seen.requests} live requests in {seen.days_in_step:g} days at weight {here:g}"
+    waited = f"{seen.requests} live requests in {round(seen.days_in_step, 2):g} days at weight {here:g}"
     if state is State.BAKING:
         if ready:
             return Decision(Verdict.PROMOTE, State.PROMOTED, step, 1.0, f"no harm seen: {waited}")
