@@ -31,7 +31,7 @@ from everloop.domain.datasets import (
 )
 from everloop.domain.names import checked_name
 from everloop.domain.references import Kind, Reference
-from everloop.errors import Conflict, InvalidInput, NotFound
+from everloop.errors import Conflict, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.store.schema.base import edges
@@ -102,7 +102,8 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
     def record(self, versions: list[NewVersion]) -> list[VersionRecord]:
         """Record versions whose files are stored, all of them or none. For one that equals the newest version, that is returned.
 
-        Raises Conflict when a dataset has got another newest version than the one a version was made from.
+        Raises Conflict when a dataset has got another newest version than the one a version was made from, or content is not
+        stored, or not any more.
         """
         manifests = {new.digest: self._stored_manifest(new.digest) for new in versions}
         with self.change() as tx:
@@ -272,11 +273,15 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
         return FileContents(self.objects, self.context.folder)
 
     def _stored_manifest(self, digest: str) -> Manifest:
-        manifest = Manifest.decode(self.objects.read(digest))
+        """The list of a version's files, all of which are stored. Raises Conflict for what is not: it may have been stored, and
+        freed since, for nothing needed it then."""
+        hint = "store the files, and record the version then"
+        try:
+            manifest = Manifest.decode(self.objects.read(digest))
+        except NotFound:
+            raise Conflict("the list of the version's files is not stored", hint=hint) from None
         missing = self.objects.missing({file.digest for file in manifest.stored})
         if missing:
             path = next(file.path for file in manifest.files if file.digest in missing)
-            raise InvalidInput(
-                f"the content of {path} is not stored", hint="store the files before the version is recorded"
-            )
+            raise Conflict(f"the content of {path} is not stored", hint=hint)
         return manifest
