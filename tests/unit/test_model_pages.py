@@ -28,6 +28,15 @@ def test_gains_of_metrics_and_of_the_worst_slices_are_drawn_with_their_intervals
     ]
 
 
+def test_a_metric_compared_with_several_names_them() -> None:
+    gain = MetricEvidence("auc", 0.75, 0.70, 0.05, 0.04, 0.06, rows=1000, blocks=14)
+    asked = better_than("champion", metrics=["auc"])
+    gates = [decide_better(asked, other, [gain]) for other in ("model:m@v1", "model:m-baseline@v1")]
+    spec = comparison(gates)
+    assert spec is not None
+    assert [row["name"] for row in spec["rows"]] == ["auc / m@v1", "auc / m-baseline@v1"]
+
+
 def test_gates_that_had_nothing_to_compare_with_draw_nothing() -> None:
     gates = [decide_better(better_than(), None, []), decide_slices(slices_not_worse(["origin"]), None, [])]
     assert comparison(gates) is None

@@ -185,12 +185,16 @@ def may_answer_at(workspace: Workspace, record: ModelVersionRecord) -> list[str]
 def comparison(gates: list[GateResult]) -> plots.Spec | None:
     """What the gates measured against the other model, on the same rows: one estimate with its interval a row."""
     rows = []
+    others = {gate.evidence.get("other") for gate in gates if gate.evidence.get("metrics")}
     for gate in gates:
+        # A metric may be compared with several: the champion, and the baseline.
+        against = f" / {str(gate.evidence.get('other')).partition(':')[2]}" if len(others) > 1 else ""
         for key in ("metrics", "worst"):
             for each in gate.evidence.get(key) or []:
                 if not isinstance(each, dict) or each.get("low") is None or each.get("gain") is None:
                     continue
-                name = each.get("metric") or f"{each.get('column')} = {each.get('value')}"
+                metric = each.get("metric")
+                name = f"{metric}{against}" if metric else f"{each.get('column')} = {each.get('value')}"
                 rows.append(
                     {
                         "name": name,
