@@ -125,6 +125,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Folder(tmp_path, []).forget()
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_line_that_is_edited_stands_once(case: Case) -> None:
+    """Else another line of the same text might be edited, which something depends on."""
+    for edit in (*case.behaviour, *case.neutral):
+        assert case.files[edit.file].count(edit.before) == 1, edit
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_key_changes_with_what_the_step_returns_and_not_otherwise(case: Case, place: Path) -> None:
     start, returned = Folder(place, [case]).state(case.name)
