@@ -1,6 +1,7 @@
 """What was known at a moment: held against a slow, obvious loop, and against the ways in which features go wrong."""
 
 import math
+import random
 import statistics
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from everloop.domain.consumption import collecting
 from everloop.domain.featureviews import FUNCTIONS, FeatureView, Function, ViewRecord
 from everloop.errors import InvalidInput, NotFound
 from everloop.features.history.reader import FeatureReader, Selected
+from everloop.features.history.span import Span
 from everloop.workspace.local import LocalWorkspace
 
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)
@@ -49,12 +51,12 @@ def view(
     )
 
 
-def reader(declared: FeatureView, rows: pa.Table) -> FeatureReader:
+def reader(declared: FeatureView, rows: pa.Table, within: Span | None = None) -> FeatureReader:
     record = ViewRecord(
         reference="feature:readings@v1", name="readings", version=1, digest="", view=declared, created=NOON
     )
     selected = [Selected(record, each, each.name) for each in declared.features]
-    return FeatureReader(selected, {"readings": "data:readings@v1"}, {"readings": rows})
+    return FeatureReader(selected, {"readings": "data:readings@v1"}, {"readings": rows}, within)
 
 
 def slowly(
@@ -165,6 +167,37 @@ def test_history_is_what_a_slow_loop_says(
     for question, found in zip(questions, answer.to_pylist(), strict=True):
         expected = slowly(declared, rows, (question["city"], question["number"]), question["at"])
         assert all(same(found[name], value) for name, value in expected.items()), (found, expected)
+
+
+@pytest.mark.parametrize("ttl", [None, "5min", "20min"])
+@pytest.mark.parametrize("available", ["known", "", "7min"])
+def test_only_rows_that_can_count_are_read_and_nothing_changes(available: str, ttl: str | None) -> None:
+    chance = random.Random(7)
+    near = [NOON + minute * MINUTE for minute in range(-40, 41)]
+    rows = pa.Table.from_pylist(
+        [
+            {
+                "city": chance.choice(["NYC", "BOS"]),
+                "number": 1,
+                "t": chance.choice(near),
+                "known": chance.choice([*near, None]),
+                "x": chance.choice([0.1, 0.7, 1.3, math.nan, None]),
+            }
+            for _ in range(300)
+        ],
+        ROWS,
+    )
+    declared = view(available=available, ttl=ttl, over="10min")
+    every = reader(declared, rows)
+    for first, last in [(0, 0), (-13, -13), (20, 20), (-5, 5)]:
+        frame = asked(first, last)
+        prepared = reader(declared, rows, Span.of(frame["at"]))
+        answers = [each.history(frame, time="at").to_pylist() for each in (every, prepared)]
+        assert repr(answers[0]) == repr(answers[1])
+        read, there = (each.timeline("feature:readings@v1").moments()[0].size for each in (prepared, every))
+        assert read < there
+        with pytest.raises(ValueError, match="prepared for"):
+            prepared.history(asked(first - 1), time="at")
 
 
 @given(views, some_rows, some_questions, st.integers(0, 1000))

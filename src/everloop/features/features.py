@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from everloop.data.dataset import Dataset
     from everloop.features.history.reader import FeatureReader, Selected
     from everloop.features.history.selection import Asked
+    from everloop.features.history.span import Span
     from everloop.features.on_demand.composed import ComposedReader
 
     AnyReader = FeatureReader | ComposedReader
@@ -25,9 +26,6 @@ class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures,
     """Feature views: what was known of an entity at a moment, the same for training and for serving."""
 
     name = "features"
-
-    _compared_last: "tuple[object, AnyReader] | None" = None
-    """What `parity` read last, and the reader made of it."""
 
     # History
 
@@ -73,8 +71,14 @@ class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures,
         full_names: bool = False,
     ) -> Any:
         """The frame (anything that speaks Arrow) with features as they were known at the instants in column `time`, as a
-        `pyarrow.Table`: every row once, in order. Its schema's metadata say which versions were read. See `prepare`."""
-        return self.prepare(features, at=at, full_names=full_names).history(frame, time=time)
+        `pyarrow.Table`: every row once, in order. Its schema's metadata say which versions were read. See `prepare`.
+
+        Only the rows are read that can count at an instant of the frame."""
+        from everloop.data.tables.parquet import arrow_table
+
+        asked, table = self._asked(features, full_names), arrow_table(frame)
+        reader = self._reader(asked, self._pinned(asked.stored, at or {}), self._span(asked, table, time))
+        return reader.history(table, time=time)
 
     def parity(
         self,
@@ -86,33 +90,39 @@ class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures,
         tolerance: float | None = None,
     ) -> ParityReport:
         """Compare logged features (a table with keys, instants and features) with those recomputed from history."""
-        asked = self._asked(features, full_names=False)
-        datasets = self._pinned(asked.stored, at or {})
-        key = (
-            *((each.record.reference, each.column) for each in asked.stored),
-            *((each.view.record.reference, each.column) for each in asked.computed),
-            *(each.reference for each in datasets.values()),
-        )
-        held = self._compared_last
-        if (
-            held is None or held[0] != key
-        ):  # the days of a rollout are compared one by one, with the same history
-            held = self._compared_last = (key, self._reader(asked, datasets))
-        return held[1].parity(logged, time=time, tolerance=tolerance)
+        from everloop.data.tables.parquet import arrow_table
+        from everloop.features.parity.moments import EARLIER, LATER
 
-    def _reader(self, asked: "Asked", datasets: "Mapping[str, Dataset]") -> "AnyReader":
+        asked, table = self._asked(features, full_names=False), arrow_table(logged)
+        span = self._span(asked, table, time)
+        near = span and span.widened(back=EARLIER, ahead=LATER)
+        reader = self._reader(asked, self._pinned(asked.stored, at or {}), near)
+        return reader.parity(table, time=time, tolerance=tolerance)
+
+    def _span(self, asked: "Asked", table: Any, time: str) -> "Span | None":
+        """The instants asked about, where stored features are."""
+        from everloop.features.history.reader import asked_about
+
+        return asked_about(table, time) if asked.stored else None
+
+    def _reader(
+        self, asked: "Asked", datasets: "Mapping[str, Dataset]", within: "Span | None" = None
+    ) -> "AnyReader":
         from everloop.features.on_demand.composed import ComposedReader
 
-        stored = self._stored(asked, datasets) if asked.stored else None
+        stored = self._stored(asked, datasets, within) if asked.stored else None
         if stored is not None and not asked.computed:
             return stored
         return ComposedReader(stored, asked.computed, asked.inputs, asked.columns)
 
-    def _stored(self, asked: "Asked", datasets: "Mapping[str, Dataset]") -> "FeatureReader":
+    def _stored(
+        self, asked: "Asked", datasets: "Mapping[str, Dataset]", within: "Span | None" = None
+    ) -> "FeatureReader":
         from everloop.features.history.reader import FeatureReader
 
         references = {name: dataset.reference for name, dataset in datasets.items()}
-        return FeatureReader(asked.stored, references, {name: each.scan() for name, each in datasets.items()})
+        tables = {name: each.scan() for name, each in datasets.items()}
+        return FeatureReader(asked.stored, references, tables, within)
 
     def _asked(self, features: Sequence[str], full_names: bool) -> "Asked":
         from everloop.features.history.selection import asked

@@ -21,6 +21,7 @@ from everloop.domain.times import micros
 from everloop.errors import InvalidInput, nearest
 from everloop.features.history.keys import UNKNOWN, Codes
 from everloop.features.history.rows import LONG_AGO, ViewRows, compute_rows
+from everloop.features.history.span import Span
 from everloop.features.history.timeline import Timeline, Times
 from everloop.features.online.contract import Layout, Packed, encode_key, encode_values, lost_types, storable
 from everloop.features.parity.comparing import compare
@@ -41,16 +42,22 @@ class Selected(NamedTuple):
 class FeatureReader:
     """Features of pinned data versions, held in memory. Made by `Features.prepare`.
 
-    selected: what to answer. sources: which version of each dataset is read. tables: those versions, by dataset name.
+    selected: what to answer. sources: which version of each dataset is read. tables: those versions, by dataset name. within: the
+    moments that will be asked about (None: any), so that only rows are read that can count at one of them.
 
     Reading is safe from several threads; `extend` is not, beside anything else.
     """
 
     def __init__(
-        self, selected: Sequence[Selected], sources: Mapping[str, str], tables: Mapping[str, Any]
+        self,
+        selected: Sequence[Selected],
+        sources: Mapping[str, str],
+        tables: Mapping[str, Any],
+        within: Span | None = None,
     ) -> None:
         self.selected = list(selected)
         self.sources = dict(sources)
+        self._within = within
         self._views: dict[str, FeatureView] = {each.record.reference: each.record.view for each in selected}
         self._timelines: dict[str, Timeline] = {}
         self._created: dict[str, Times] = {}
@@ -58,7 +65,7 @@ class FeatureReader:
         # A view's SQL sees its datasets and nothing else: no file that nobody recorded, and none of a server's.
         confine(self._connection.get(), tables.values())
         for reference, view in self._views.items():
-            rows = compute_rows(self._connection.get(), view, tables)
+            rows = compute_rows(self._connection.get(), view, tables, within)
             self._timelines[reference] = Timeline(view, rows)
             self._created[reference] = _created(rows)
 
@@ -84,7 +91,8 @@ class FeatureReader:
         or the time is without a zone.
         """
         table = arrow_table(frame)
-        moments, no_moment = self._moments(table, time)
+        moments, no_moment = _moments(table, time)
+        self._require_within(table[time])
         taken = [name for name in self.columns if name in table.column_names]
         if taken:
             raise InvalidInput(
@@ -222,22 +230,40 @@ class FeatureReader:
                 unnamed |= _one_array(pc.is_null(column)).to_numpy(zero_copy_only=False)
         return timeline.keys.find(columns), unnamed
 
-    def _moments(self, table: pa.Table, time: str) -> tuple[Times, npt.NDArray[np.bool_]]:
-        if time not in table.column_names:
-            raise InvalidInput(
-                f"the frame has no column '{time}'",
-                hint=nearest(time, table.column_names) or "name the column of instants in time=…",
-            )
-        column = table[time]
-        if not pa.types.is_timestamp(column.type) or column.type.tz is None:
-            raise InvalidInput(
-                f"the time '{time}' is {column.type}, not an instant with a time zone",
-                hint="make it one: in pandas with tz_localize or utc=True, in Arrow timestamp('us', 'UTC')",
-            )
-        numbers = _one_array(column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()))
-        absent = _one_array(pc.is_null(numbers)).to_numpy(zero_copy_only=False)
-        moments: Times = pc.fill_null(numbers, LONG_AGO).to_numpy(zero_copy_only=False)
-        return moments, absent
+    def _require_within(self, moments: Any) -> None:
+        """Other moments would be answered without the rows that count at them."""
+        asked = Span.of(moments) if self._within is not None else None
+        if self._within is not None and asked is not None and not self._within.covers(asked):
+            raise ValueError(f"asked about {asked}, prepared for {self._within}")
+
+
+def asked_about(table: pa.Table, time: str) -> Span | None:
+    """The moments in a frame's column of instants; None when it has none. Raises InvalidInput as `FeatureReader.history`."""
+    _require_instants(table, time)
+    return Span.of(table[time])
+
+
+def _moments(table: pa.Table, time: str) -> tuple[Times, npt.NDArray[np.bool_]]:
+    _require_instants(table, time)
+    column = table[time]
+    numbers = _one_array(column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()))
+    absent = _one_array(pc.is_null(numbers)).to_numpy(zero_copy_only=False)
+    moments: Times = pc.fill_null(numbers, LONG_AGO).to_numpy(zero_copy_only=False)
+    return moments, absent
+
+
+def _require_instants(table: pa.Table, time: str) -> None:
+    if time not in table.column_names:
+        raise InvalidInput(
+            f"the frame has no column '{time}'",
+            hint=nearest(time, table.column_names) or "name the column of instants in time=…",
+        )
+    column = table[time]
+    if not pa.types.is_timestamp(column.type) or column.type.tz is None:
+        raise InvalidInput(
+            f"the time '{time}' is {column.type}, not an instant with a time zone",
+            hint="make it one: in pandas with tz_localize or utc=True, in Arrow timestamp('us', 'UTC')",
+        )
 
 
 def _created(rows: ViewRows) -> Times:

@@ -16,6 +16,7 @@ from everloop.data.tables.native_parquet import offered
 from everloop.data.tables.scanning import quoted, sql_errors
 from everloop.domain.featureviews import Aggregate, FeatureView
 from everloop.errors import Failed, InvalidInput
+from everloop.features.history.span import Span, counting
 from everloop.features.types import declared_type
 
 Times = npt.NDArray[np.int64]
@@ -42,9 +43,11 @@ class ViewRows(NamedTuple):
         return len(self.event)
 
 
-def compute_rows(con: duckdb.DuckDBPyConnection, view: FeatureView, tables: Mapping[str, Any]) -> ViewRows:
-    """Run a view over its datasets (anything DuckDB can register, by dataset name). Raises InvalidInput naming the view, and the
-    feature where it is one."""
+def compute_rows(
+    con: duckdb.DuckDBPyConnection, view: FeatureView, tables: Mapping[str, Any], within: Span | None = None
+) -> ViewRows:
+    """Run a view over its datasets (anything DuckDB can register, by dataset name); with `within`, only as far as rows can
+    count at a moment of it. Raises InvalidInput naming the view, and the feature where it is one."""
     what = f"feature view '{view.name}'"
     wanted = list({values_key(each): each for each in view.aggregates}.values())
     relations = dict(tables) if view.python is None else {view.sources[0]: transformed(view, tables)}
@@ -53,7 +56,7 @@ def compute_rows(con: duckdb.DuckDBPyConnection, view: FeatureView, tables: Mapp
         offered(con, {name: relations[name] for name in view.sources if name in relations}),
     ):
         _require_expressions(con, view, what)
-        table = _fetched(con.sql(_query(con, view, wanted, what)))
+        table = _fetched(con.sql(_query(con, view, wanted, what, within)))
     event = _numbers(table["e"], LONG_AGO)
     created = None
     if view.available:
@@ -133,7 +136,13 @@ def _source(view: FeatureView) -> str:
     return f"({view.sql})" if view.sql else quoted(view.sources[0])
 
 
-def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, wanted: list[Aggregate], what: str) -> str:
+def _query(
+    con: duckdb.DuckDBPyConnection,
+    view: FeatureView,
+    wanted: list[Aggregate],
+    what: str,
+    within: Span | None,
+) -> str:
     source = _source(view)
     said = _Saying(con, source)
     times = {"the event time": view.event_time}
@@ -154,7 +163,11 @@ def _query(con: duckdb.DuckDBPyConnection, view: FeatureView, wanted: list[Aggre
     for number, each in enumerate(wanted):
         cast = "" if each.function == "distinct" else "::double"
         selected.append(f"({said(each.expression)}){cast} as a{number}")
-    keep = f"where ({view.where})" if view.where else ""
+    conditions = [f"({view.where})"] if view.where else []
+    if within is not None:
+        available = said(view.available) if view.available else ""
+        conditions.append(counting(view, within, said(view.event_time), available))
+    keep = f"where {' and '.join(conditions)}" if conditions else ""
     return f"select * from (select {', '.join(selected)} from {source} {keep}) where e is not null"
 
 

@@ -38,6 +38,8 @@ _LAGS = [
     for seconds in (1, 60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 604800)
 ]
 _BACK = [0, _HOUR, 6 * _HOUR, 24 * _HOUR, 7 * 24 * _HOUR]
+EARLIER, LATER = max(*_LAGS, *_BACK, -min(_ZONES)), max(_ZONES)
+"""How far from the moments of a log others lie that are looked at, in microseconds."""
 
 
 class OtherMoments:
