@@ -43,10 +43,9 @@ class Traffic:
         since = midnight(first) - timedelta(days=3)
         rows = ev.data(flights).to_arrow(columns=KNOWN, filter=pc.field("sched_dep") >= since)
         self._flights = rows.append_column("date", pc.cast(rows["sched_dep"], pa.date32()))
-        if self._reader is None:
-            self._reader = ev.workspace().features.prepare(FEATURES, at={"flights": flights})
-        else:  # what came before it holds already
-            self._reader.extend("flights", rows.filter(pc.equal(rows["month"], first.month)))
+        self._reader = ev.workspace().features.prepare(
+            FEATURES, at={"flights": flights}, since=midnight(first)
+        )
 
     def days(self, month: str) -> Iterator[date]:
         """The days of a month."""

@@ -196,7 +196,7 @@ def test_only_rows_that_can_count_are_read_and_nothing_changes(available: str, t
         assert repr(answers[0]) == repr(answers[1])
         read, there = (each.timeline("feature:readings@v1").moments()[0].size for each in (prepared, every))
         assert read < there
-        with pytest.raises(ValueError, match="prepared for"):
+        with pytest.raises(InvalidInput, match="prepared for"):
             prepared.history(asked(first - 1), time="at")
 
 
@@ -310,6 +310,17 @@ class TestRoom:
         assert (newest["x"].to_pylist(), pinned["x"].to_pylist()) == ([10.0], [5.0])
         with pytest.raises(InvalidInput, match="no feature here reads 'reading'"):
             room.features.history(asked(9), ["readings:x"], time="at", at={"reading": 1})
+
+    def test_a_reader_may_be_prepared_for_some_moments(self, room: LocalWorkspace) -> None:
+        later = NOON + 5 * MINUTE
+        prepared = room.features.prepare(["readings"], since=later)
+        every = room.features.prepare(["readings"])
+        frame = asked(5, 6, 100)
+        assert prepared.history(frame, time="at").equals(every.history(frame, time="at"))
+        with pytest.raises(InvalidInput, match=r"prepared for 2013-06-01 12:05:00\+00:00 to any time, and"):
+            prepared.history(asked(4), time="at")
+        with pytest.raises(InvalidInput, match="until 2013-06-01 12:05:00 has no time zone"):
+            room.features.prepare(["readings"], until=later.replace(tzinfo=None))
 
     def test_an_old_version_of_a_view_still_answers(self, room: LocalWorkspace) -> None:
         changed = ev.feature_view(

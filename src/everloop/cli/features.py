@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,22 +113,21 @@ def history(source: Path, out: Path, features: tuple[str, ...], time: str, at: t
     """Features as they were known at each row's instant. Every row comes back once, in order."""
     from everloop.data.tables.parquet import read_table, write_table
 
-    reader = workspace().features.prepare(list(features), at=_pinned(at))
-    answer = reader.history(read_table(source), time=time)
+    frame = read_table(source)
+    answer = workspace().features.history(frame, list(features), time=time, at=_pinned(at))
     write_table(answer, out)
-    nulls = {name: answer[name].null_count for name in reader.columns}
+    columns = answer.column_names[frame.num_columns :]
+    sources = json.loads(answer.schema.metadata.get(b"everloop.sources", b"{}"))
     done = {
         "rows": answer.num_rows,
         "out": str(out),
-        "columns": reader.columns,
-        "nulls": nulls,
-        "sources": reader.sources,
+        "columns": columns,
+        "nulls": {name: answer[name].null_count for name in columns},
+        "sources": sources,
     }
     emit(
         done,
-        lambda d: (
-            f"{d['rows']:,} rows with {len(reader.columns)} features in {out}, from {_listed(reader.sources)}"
-        ),
+        lambda d: f"{d['rows']:,} rows with {len(columns)} features in {out}, from {_listed(sources)}",
     )
 
 

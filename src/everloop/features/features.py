@@ -1,6 +1,7 @@
 """The features room: views declared once, read as of a moment, kept at hand for serving, compared between the two."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from everloop.data.data import Data
@@ -30,16 +31,26 @@ class Features(FeatureDefinitions, FeaturePlans, FeatureRecords, PushedFeatures,
     # History
 
     def prepare(
-        self, features: Sequence[str], *, at: Mapping[str, int | str] | None = None, full_names: bool = False
+        self,
+        features: Sequence[str],
+        *,
+        at: Mapping[str, int | str] | None = None,
+        full_names: bool = False,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> "AnyReader":
         """A reader of features, with the data it needs in memory: for asking many times. See `FeatureReader`.
 
         features: ``view:feature``, ``view@v2:feature``, or ``view`` for all of it. at: data versions by dataset (a number or a
         reference); datasets that are not named are read at their newest. full_names: columns are called ``view__feature``,
-        else ``feature``.
+        else ``feature``. since, until: the first and the last instant that will be asked about, where that is known: what
+        cannot count at any of them is not read.
         """
+        from everloop.features.history.span import Span
+
         asked = self._asked(features, full_names)
-        return self._reader(asked, self._pinned(asked.stored, at or {}))
+        within = Span.between(since, until) if since or until else None
+        return self._reader(asked, self._pinned(asked.stored, at or {}), within)
 
     def stored_reader(self, reference: str, *, at: Mapping[str, int | str] | None = None) -> "FeatureReader":
         """A reader of all features of one stored view; data versions as in `prepare`."""

@@ -234,7 +234,10 @@ class FeatureReader:
         """Other moments would be answered without the rows that count at them."""
         asked = Span.of(moments) if self._within is not None else None
         if self._within is not None and asked is not None and not self._within.covers(asked):
-            raise ValueError(f"asked about {asked}, prepared for {self._within}")
+            raise InvalidInput(
+                f"the features were prepared for {self._within}, and the frame asks about {asked}",
+                hint="prepare them for all moments that will be asked about",
+            )
 
 
 def asked_about(table: pa.Table, time: str) -> Span | None:

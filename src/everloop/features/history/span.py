@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from everloop.domain.featureviews import FeatureView
-from everloop.domain.times import micros
+from everloop.domain.times import from_micros, micros, require_zone
 
 _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = micros(datetime.min.replace(tzinfo=UTC))
@@ -40,9 +40,26 @@ class Span(NamedTuple):
         instants = pa.timestamp("us", "UTC")
         return cls(*(found[each].cast(instants, safe=False).value for each in ("min", "max")))
 
+    @classmethod
+    def between(cls, since: datetime | None, until: datetime | None) -> Span:
+        """From one instant to another, None where there is no bound. Raises InvalidInput for times without a zone.
+
+        >>> Span.between(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), None).first
+        1000000
+        """
+        return cls(
+            _EARLIEST - 1 if since is None else micros(require_zone(since, "since")),
+            _LATEST + 1 if until is None else micros(require_zone(until, "until")),
+        )
+
     def widened(self, *, back: int, ahead: int) -> Span:
         """With so many microseconds before and behind."""
         return Span(self.first - back, self.last + ahead)
+
+    def __str__(self) -> str:
+        return " to ".join(
+            str(from_micros(each)) if _EARLIEST <= each <= _LATEST else "any time" for each in self
+        )
 
     def covers(self, other: Span) -> bool:
         """Whether all of another lies in this one."""
