@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -68,12 +70,36 @@ def copied(prepared: Path, project: Path, clock: FakeClock) -> Iterator[LocalWor
         yield made
 
 
+class QuickToEnd(uvicorn.Server):
+    """Ends as uvicorn does, once every answer is given, but looks for that every few milliseconds: of uvicorn's tenths of a second
+    hundreds of tests would wait for two."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        while not self.should_exit:
+            await asyncio.sleep(0.005)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        while state.connections or state.tasks:
+            await asyncio.sleep(0.005)
+        for server in self.servers:
+            await server.wait_closed()
+        await self.lifespan.shutdown()
+
+
 @contextlib.contextmanager
 def served(workspace: Workspace, rooms: dict[str, type[Room]] | None = None) -> Iterator[str]:
     """A real server over the workspace, in a thread; gives its address."""
     listening = listen("127.0.0.1", 0)
     config = uvicorn.Config(create_app(workspace, rooms=rooms), log_level="error", access_log=False)
-    server = uvicorn.Server(config)
+    server = QuickToEnd(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  (signals belong to the test's process)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
