@@ -71,8 +71,8 @@ def copied(prepared: Path, project: Path, clock: FakeClock) -> Iterator[LocalWor
 
 
 class QuickToEnd(uvicorn.Server):
-    """Ends as uvicorn does, once every answer is given, but looks for that every few milliseconds: of uvicorn's tenths of a second
-    hundreds of tests would wait for two."""
+    """Ends as uvicorn does, once every answer is given, but looks for that every few milliseconds: uvicorn waits for two tenths
+    of a second, after each of hundreds of tests."""
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
