@@ -28,7 +28,8 @@ MODULES = {
 """What a fork server may load of an installed package: modules that begin no thread, open no device and read nothing of the
 project. Others are loaded by the process that needs them. With scikit-learn comes what its models are stored with."""
 OWN = ("msgspec", "sqlalchemy.dialects.sqlite", "pyarrow.parquet", "pyarrow.compute", "duckdb")
-"""What Everloop itself needs wherever it runs."""
+"""What Everloop itself needs wherever it runs. With them goes the program's own module, where it is one of this
+package: what it imports is loaded once."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _begun(program: Program, nothing: IO[bytes], out: IO[bytes], err: IO[bytes])
             environment,
             str(program.folder),
             program.isolated,
-            [*OWN, *modules],
+            [*OWN, *modules, *([program.module] if _ours(program.module) else [])],
         )
         found = forked(request, [nothing.fileno(), out.fileno(), err.fileno()], program.purpose)
         if found is not None:
@@ -132,6 +133,11 @@ def _begun(program: Program, nothing: IO[bytes], out: IO[bytes], err: IO[bytes])
             stderr=err,
         )
     )
+
+
+def _ours(module: str) -> bool:
+    """Whether a program is one of this package: the code of a project is never loaded where others are forked from."""
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _all(file: IO[bytes]) -> bytes:

@@ -165,6 +165,7 @@ def _become(request: Request, streams: list[int]) -> None:
     os.chdir(request.folder)
     if not request.isolated:
         sys.path.insert(0, request.folder)
+    sys.modules.pop(request.module, None)  # loaded for what it imports: here it runs as the program
     sys.argv = [request.module, *request.arguments]
     sys.orig_argv = [sys.executable, *(["-I"] if request.isolated else []), "-m", *sys.argv]
     # `random` sees to itself after a fork; numpy's global generator would give every process the same numbers.
