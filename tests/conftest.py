@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
+    "tests.support.workspaces",  # before those that import it
     "tests.support.s3",
     "tests.support.postgres",
     "tests.support.ray",
-    "tests.support.workspaces",
 ]
 
 # Two busy cores make single examples slow without anything being wrong, so no deadline is set.

@@ -17,7 +17,7 @@ from everloop.workspace.local import LocalWorkspace
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalWorkspace]:
-    ledger = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
+    ledger = request.getfixturevalue("ledger_url") if request.param == "postgres" else ""
     (tmp_path / "everloop.toml").write_text(f'ledger = "{ledger}"\n')
     with LocalWorkspace(tmp_path) as made:
         yield made

@@ -337,7 +337,7 @@ class TestNoRace:
     def project(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         profile = ""
         if request.param != "sqlite and a folder":
-            ledger, objects = (request.getfixturevalue(name) for name in ("postgres_url", "s3_address"))
+            ledger, objects = (request.getfixturevalue(name) for name in ("ledger_url", "s3_address"))
             profile = f'ledger = "{ledger}"\nobjects = "{objects}"\n'
         return folder_of(tmp_path, "shared project", **{"everloop.toml": profile.encode()})
 

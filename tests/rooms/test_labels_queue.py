@@ -23,7 +23,7 @@ ITEMS = 20
 def test_people_at_once_never_get_one_item_twice(
     database: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    ledger = request.getfixturevalue("postgres_url") if database == "postgres" else ""
+    ledger = request.getfixturevalue("ledger_url") if database == "postgres" else ""
     (tmp_path / "everloop.toml").write_text(f'ledger = "{ledger}"\n')
     taken: dict[str, list[int]] = {}
     failures: list[BaseException] = []

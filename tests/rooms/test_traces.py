@@ -19,7 +19,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) 
     project = tmp_path / "project"
     project.mkdir()
     if request.param == "postgres":
-        (project / "everloop.toml").write_text(f'ledger = "{request.getfixturevalue("postgres_url")}"\n')
+        (project / "everloop.toml").write_text(f'ledger = "{request.getfixturevalue("ledger_url")}"\n')
     with LocalWorkspace(project, clock=clock) as opened:
         yield opened
 

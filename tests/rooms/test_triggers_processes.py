@@ -173,8 +173,8 @@ print(json.dumps(begun))
 """
 
 
-def test_two_servers_on_one_postgres_never_start_the_same_twice(postgres_url: str, tmp_path: Path) -> None:
-    (tmp_path / "everloop.toml").write_text(f'ledger = "{postgres_url}"\n')
+def test_two_servers_on_one_postgres_never_start_the_same_twice(ledger_url: str, tmp_path: Path) -> None:
+    (tmp_path / "everloop.toml").write_text(f'ledger = "{ledger_url}"\n')
     names = ["a", "b", "c"]
     with LocalWorkspace(tmp_path) as workspace:
         declared = [
