@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from everloop.domain.alerts import CALLING, OPEN, Alert, AlertState
-from everloop.domain.canonical import digest_of
-from everloop.domain.monitors import DAY, Monitor, Outcome
+from everloop.domain.alerts import CALLING
+from everloop.domain.monitors import DAY, Outcome
 from everloop.domain.references import Kind, Reference
 from everloop.domain.times import EPOCH, require_zone
-from everloop.errors import Conflict, InvalidInput, NotFound
-from everloop.governance.identity import Permission, current_actor
+from everloop.errors import Conflict, NotFound
+from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
+from everloop.monitoring.alerts import Alerts
+from everloop.monitoring.declared import DeclaredMonitors
 from everloop.monitoring.records import (
     ActualsBatch,
     ActualsReceipt,
@@ -50,7 +51,7 @@ BATCHES_OF_A_DAY = 10_000
 """Batches of labels that are read to judge a day: its own, and those that wait for their predictions."""
 
 
-class Monitoring(Room):
+class Monitoring(DeclaredMonitors, Alerts, Room):
     """What came in, what went out, what turned out to be true, and who must know.
 
     A day of an endpoint is *closed* once it is over: inputs and service are judged. It becomes *final* once
@@ -64,71 +65,6 @@ class Monitoring(Room):
         super().__init__(context)
         self._decoded: dict[str, ModelReference] = {}
         self._batch = functools.lru_cache(maxsize=BATCHES_HELD)(self._read_batch)
-
-    # What is watched
-
-    @operation(Permission.WRITE)
-    def declare(self, monitors: list[Monitor], outcomes: list[Outcome] | None = None) -> list[Monitor]:
-        """Set the monitors (and the outcomes) of the endpoints they name; an endpoint's earlier monitors that
-        are not among them are withdrawn. Declaring the same again changes nothing."""
-        import sqlalchemy as sa
-
-        from everloop.store.schema.monitoring import monitors as table
-        from everloop.store.schema.monitoring import outcomes as outcomes_table
-
-        with self.change() as tx:
-            for endpoint in sorted({each.endpoint for each in monitors}):
-                wanted = {
-                    each.name: msgspec.to_builtins(each) for each in monitors if each.endpoint == endpoint
-                }
-                known = {
-                    row.name: row.declaration
-                    for row in tx.all(
-                        sa.select(table.c.name, table.c.declaration).where(table.c.endpoint == endpoint)
-                    )
-                }
-                if digest_of(wanted) == digest_of(known):
-                    continue
-                tx.execute(sa.delete(table).where(table.c.endpoint == endpoint))
-                for name, declaration in wanted.items():
-                    tx.put(
-                        table,
-                        {"endpoint": endpoint, "name": name, "declaration": declaration, "declared": tx.now},
-                    )
-                tx.event("monitoring.declared", f"endpoint:{endpoint}", {"monitors": sorted(wanted)})
-            for outcome in outcomes or []:
-                row = {
-                    "endpoint": outcome.endpoint,
-                    "declaration": msgspec.to_builtins(outcome),
-                    "declared": tx.now,
-                }
-                same = tx.scalar(
-                    sa.select(outcomes_table.c.declaration).where(
-                        outcomes_table.c.endpoint == outcome.endpoint
-                    )
-                )
-                if same is None or digest_of(same) != digest_of(row["declaration"]):
-                    tx.put(outcomes_table, row)
-                    tx.event(
-                        "monitoring.outcome_declared", f"endpoint:{outcome.endpoint}", row["declaration"]
-                    )
-        return self.monitors()
-
-    @operation(Permission.READ)
-    def monitors(self, endpoint: str = "") -> list[Monitor]:
-        """The declared monitors, of one endpoint or of all."""
-        from everloop.monitoring.rows import monitors_of
-
-        with self.look() as look:
-            return monitors_of(look, endpoint)
-
-    @operation(Permission.READ)
-    def outcome(self, endpoint: str) -> Outcome:
-        """How the endpoint's labels arrive: as declared, or the defaults."""
-        from everloop.monitoring.rows import outcome_of
-
-        with self.look() as look:
-            return outcome_of(look, endpoint)
 
     # References
 
@@ -490,82 +426,6 @@ class Monitoring(Room):
         with self.look() as look:
             rows = look.all(query.order_by(table.c.start.desc(), table.c.monitor).limit(limit))
         return [result_of(row) for row in reversed(rows)]
-
-    # Alerts
-
-    @operation(Permission.READ)
-    def alerts(self, endpoint: str = "", state: str = "", limit: int = 1000) -> list[Alert]:
-        """Alerts, newest first; `state` is a state, or ``open`` for all that are not resolved."""
-
-        import sqlalchemy as sa
-
-        from everloop.monitoring.rows import alert_of, checked_state
-        from everloop.store.schema.monitoring import alerts as table
-
-        query = sa.select(table)
-        if endpoint:
-            query = query.where(table.c.endpoint == endpoint)
-        if state:
-            states = [str(each) for each in OPEN] if state == "open" else [checked_state(state)]
-            query = query.where(table.c.state.in_(states))
-        with self.look() as look:
-            return [
-                alert_of(row)
-                for row in look.all(
-                    query.order_by(table.c.opened.desc(), table.c.alert_id.desc()).limit(limit)
-                )
-            ]
-
-    @operation(Permission.READ)
-    def alert(self, ref: str) -> Alert:
-        """One alert, by its reference, its identifier or a unique prefix of it."""
-        from everloop.monitoring.rows import find_alert
-
-        with self.look() as look:
-            return find_alert(look, ref)
-
-    @operation(Permission.WRITE)
-    def ack(self, ref: str, because: str = "") -> Alert:
-        """Say that somebody looks after an alert. It stays until it is resolved."""
-        from everloop.monitoring.rows import find_alert, put_alert
-
-        with self.change() as tx:
-            alert = find_alert(tx, ref)
-            if alert.state is AlertState.RESOLVED:
-                raise Conflict(
-                    f"alert {alert.alert_id} is resolved", hint="there is nothing to acknowledge any more"
-                )
-            user = current_actor().user
-            alert = msgspec.structs.replace(
-                alert, state=AlertState.ACKNOWLEDGED, acknowledged_by=user, acknowledged_because=because
-            )
-            put_alert(tx, alert)
-            tx.event(
-                "alert.acknowledged",
-                f"alert:{alert.alert_id}",
-                {"because": because, "endpoint": alert.endpoint},
-            )
-            return alert
-
-    @operation(Permission.WRITE)
-    def silence(self, ref: str, until: datetime, because: str) -> Alert:
-        """Call nobody about an alert, nor about what raised it again, until a time. It is still kept and
-        shown."""
-        from everloop.monitoring.rows import find_alert, put_alert
-
-        moment = require_zone(until, "the end of the silence")
-        if not because.strip():
-            raise InvalidInput("a silence needs a reason", hint="say why: --because …")
-        with self.change() as tx:
-            alert = find_alert(tx, ref)
-            alert = msgspec.structs.replace(alert, silenced_until=moment, silenced_because=because)
-            put_alert(tx, alert)
-            tx.event(
-                "alert.silenced",
-                f"alert:{alert.alert_id}",
-                {"until": moment, "because": because, "endpoint": alert.endpoint},
-            )
-            return alert
 
     # How is it doing
 
