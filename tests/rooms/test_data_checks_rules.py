@@ -3,7 +3,8 @@
 import math
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from everloop.domain.checks import AnyCheck, CheckResult
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
-# Each example opens a DuckDB of its own.
+# Each example opens a DuckDB of its own, which takes longer than all the rest: checks of the same rows share it.
 few = settings(max_examples=max(30, settings().max_examples // 4))
 
 row = st.fixed_dictionaries(
@@ -69,49 +70,62 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def examined(
-    listed: Sequence[Row], check: AnyCheck, earlier: Sequence[Row] | None = None
-) -> tuple[CheckResult, list[int]]:
-    before = None if earlier is None else table_of(earlier)
+@contextmanager
+def examination(
+    listed: Sequence[Row], checks: Sequence[AnyCheck], earlier: Sequence[Row] | None = None
+) -> Iterator[Examination]:
     with connection() as con:
-        examination = Examination(
+        yield Examination(
             con,
             table_of(listed),
-            [check],
+            checks,
             fetch=lambda _: table_of(OTHER),
             now=NOW,
-            earlier=before,
+            earlier=None if earlier is None else table_of(earlier),
             project=Path(__file__).parent,
         )
-        _, [result] = examination.results()
-        return result, list(examination.failing_rows([check.name]))
 
 
-def agrees(listed: Sequence[Row], check: AnyCheck, plain: Callable[[Row], bool | None]) -> None:
-    """`plain` answers for one row: True passes, False fails, None is not looked at."""
-    agree(listed, check, [plain(row) for row in listed])
+def examined(listed: Sequence[Row], check: AnyCheck) -> CheckResult:
+    with examination(listed, [check]) as made:
+        _, [result] = made.results()
+        return result
+
+
+def agrees(listed: Sequence[Row], *expected: tuple[AnyCheck, Callable[[Row], bool | None]]) -> None:
+    """Beside each check what answers plainly for one row: True passes, False fails, None is not looked at."""
+    agree(listed, *((check, [plain(row) for row in listed]) for check, plain in expected))
 
 
 def agree(
     listed: Sequence[Row],
-    check: AnyCheck,
-    answers: Sequence[bool | None],
+    *expected: tuple[AnyCheck, Sequence[bool | None]],
     earlier: Sequence[Row] | None = None,
 ) -> None:
-    result, failing = examined(listed, check, earlier)
-    wrong = [number for number, answer in enumerate(answers) if answer is False]
-    assert result.error == ""
-    assert failing == wrong
-    assert (result.failed_rows, result.of) == (len(wrong), sum(answer is not None for answer in answers))
-    assert [sample["row"] for sample in result.sample] == wrong[:5]
-    assert result.passed is (not wrong)
+    with examination(listed, [check for check, _ in expected], earlier) as made:
+        _, results = made.results()
+        for result, (check, answers) in zip(results, expected, strict=True):
+            wrong = [number for number, answer in enumerate(answers) if answer is False]
+            assert result.error == ""
+            assert list(made.failing_rows([check.name])) == wrong
+            assert (result.failed_rows, result.of) == (
+                len(wrong),
+                sum(answer is not None for answer in answers),
+            )
+            assert [sample["row"] for sample in result.sample] == wrong[:5]
+            assert result.passed is (not wrong)
 
 
 @few
 @given(rows)
 def test_not_null(listed: list[Row]) -> None:
-    for column in ("i", "x", "s"):
-        agrees(listed, ev.check.not_null(column), lambda row, column=column: not missing(row[column]))
+    agrees(
+        listed,
+        *(
+            (ev.check.not_null(column), lambda row, column=column: not missing(row[column]))
+            for column in ("i", "x", "s")
+        ),
+    )
 
 
 @few
@@ -126,29 +140,40 @@ def test_in_range(listed: list[Row], low: int, high: int, exclusive: Any) -> Non
         below = value < high if exclusive in ("high", "both") else value <= high
         return above and below
 
-    for column in ("i", "x"):
-        check = ev.check.in_range(column, low, high, exclusive=exclusive)
-        agrees(listed, check, lambda row, column=column: plain(row[column]))
+    agrees(
+        listed,
+        *(
+            (
+                ev.check.in_range(column, low, high, exclusive=exclusive),
+                lambda row, column=column: plain(row[column]),
+            )
+            for column in ("i", "x")
+        ),
+    )
 
 
 @few
 @given(rows, st.integers(0, 5))
 def test_a_range_of_instants(listed: list[Row], days: int) -> None:
     low = NOW - timedelta(days=days)
-    agrees(listed, ev.check.in_range("t", low), lambda row: None if row["t"] is None else row["t"] >= low)
+    agrees(listed, (ev.check.in_range("t", low), lambda row: None if row["t"] is None else row["t"] >= low))
 
 
 @few
 @given(rows, st.lists(st.integers(-3, 3), max_size=3), st.booleans())
 def test_in_set(listed: list[Row], values: list[int], forbidden: bool) -> None:
-    for column in ("i", "x"):
-        agrees(
-            listed,
-            ev.check.in_set(column, values, forbidden=forbidden),
-            lambda row, column=column: (
-                None if missing(row[column]) else (row[column] in values) is not forbidden
-            ),
-        )
+    agrees(
+        listed,
+        *(
+            (
+                ev.check.in_set(column, values, forbidden=forbidden),
+                lambda row, column=column: (
+                    None if missing(row[column]) else (row[column] in values) is not forbidden
+                ),
+            )
+            for column in ("i", "x")
+        ),
+    )
 
 
 PATTERNS = ["a", "a|B", "[aB]+", "^a", "a$", "", "é.*", r"[^a]"]
@@ -162,8 +187,12 @@ def test_patterns_of_re2(listed: list[Row], pattern: str, where: Any, forbidden:
     function = {"whole": re.fullmatch, "start": re.match, "anywhere": re.search}[where]
     agrees(
         listed,
-        ev.check.matches("s", pattern, where=where, forbidden=forbidden),
-        lambda row: None if row["s"] is None else (function(pattern, row["s"]) is not None) is not forbidden,
+        (
+            ev.check.matches("s", pattern, where=where, forbidden=forbidden),
+            lambda row: (
+                None if row["s"] is None else (function(pattern, row["s"]) is not None) is not forbidden
+            ),
+        ),
     )
 
 
@@ -178,8 +207,12 @@ def test_patterns_of_python(listed: list[Row], pattern: str, where: Any, forbidd
     function = {"whole": re.fullmatch, "start": re.match, "anywhere": re.search}[where]
     agrees(
         listed,
-        ev.check.matches("s", pattern, where=where, forbidden=forbidden, dialect="python"),
-        lambda row: None if row["s"] is None else (function(pattern, row["s"]) is not None) is not forbidden,
+        (
+            ev.check.matches("s", pattern, where=where, forbidden=forbidden, dialect="python"),
+            lambda row: (
+                None if row["s"] is None else (function(pattern, row["s"]) is not None) is not forbidden
+            ),
+        ),
     )
 
 
@@ -188,8 +221,10 @@ def test_patterns_of_python(listed: list[Row], pattern: str, where: Any, forbidd
 def test_lengths(listed: list[Row], low: int, high: int | None) -> None:
     agrees(
         listed,
-        ev.check.length("s", low, high),
-        lambda row: None if row["s"] is None else low <= len(row["s"]) <= (9 if high is None else high),
+        (
+            ev.check.length("s", low, high),
+            lambda row: None if row["s"] is None else low <= len(row["s"]) <= (9 if high is None else high),
+        ),
     )
 
 
@@ -213,8 +248,14 @@ def test_formats_of_dates(listed: list[Row]) -> None:
             return False
         return True
 
-    agrees(listed, ev.check.date_format("d", "%Y-%m-%d"), lambda row: exactly(row["d"]))
-    agrees(listed, ev.check.date_format("d", "%Y-%m-%d", strict=False), lambda row: loosely(row["d"]))
+    agrees(
+        listed,
+        (ev.check.date_format("d", "%Y-%m-%d", name="exactly"), lambda row: exactly(row["d"])),
+        (
+            ev.check.date_format("d", "%Y-%m-%d", strict=False, name="loosely"),
+            lambda row: loosely(row["d"]),
+        ),
+    )
 
 
 @few
@@ -232,8 +273,12 @@ def test_copies(listed: list[Row], earlier: list[Row] | None, columns: tuple[str
                 seen.add(values)
         return found
 
-    agree(listed, ev.check.unique(*columns), answers(None), earlier)
-    agree(listed, ev.check.key(*columns), answers(False), earlier)
+    agree(
+        listed,
+        (ev.check.unique(*columns), answers(None)),
+        (ev.check.key(*columns), answers(False)),
+        earlier=earlier,
+    )
 
 
 @given(rows, rows | st.none(), st.booleans(), st.booleans(), st.sampled_from([(), ("i",), ("i", "s")]))
@@ -253,23 +298,24 @@ def test_steps(
         found.append(good)
         last[group] = value
     check = ev.check.monotonic("x", decreasing=decreasing, strictly=strictly, by=by)
-    agree(listed, check, found[len(earlier or ()) :], earlier)
+    agree(listed, (check, found[len(earlier or ()) :]), earlier=earlier)
 
 
 @few
 @given(rows)
 def test_foreign_keys(listed: list[Row]) -> None:
     known = {row["i"] for row in OTHER if row["i"] is not None}
-    agrees(
-        listed,
-        ev.check.foreign_key("i", "other", "i"),
-        lambda row: None if row["i"] is None else row["i"] in known,
-    )
     pairs = {(row["i"], row["s"]) for row in OTHER if row["i"] is not None and row["s"] is not None}
     agrees(
         listed,
-        ev.check.foreign_key(("i", "s"), "other", ["i", "s"]),
-        lambda row: None if row["i"] is None or row["s"] is None else (row["i"], row["s"]) in pairs,
+        (
+            ev.check.foreign_key("i", "other", "i"),
+            lambda row: None if row["i"] is None else row["i"] in known,
+        ),
+        (
+            ev.check.foreign_key(("i", "s"), "other", ["i", "s"]),
+            lambda row: None if row["i"] is None or row["s"] is None else (row["i"], row["s"]) in pairs,
+        ),
     )
 
 
@@ -283,7 +329,7 @@ def test_expressions_have_three_answers(listed: list[Row]) -> None:
         answers = [None if missing(x) else x > 0, None if i is None else i > 0]
         return True if True in answers else (None if None in answers else False)
 
-    agrees(listed, ev.check.expression("x > 0 or i > 0 -- either", name="either"), either)
+    agrees(listed, (ev.check.expression("x > 0 or i > 0 -- either", name="either"), either))
 
 
 @few
@@ -291,8 +337,10 @@ def test_expressions_have_three_answers(listed: list[Row]) -> None:
 def test_functions(listed: list[Row]) -> None:
     agrees(
         listed,
-        ev.check.python("plain_functions.py:small", ["x", "i"]),
-        lambda row: None if missing(row["x"]) or row["i"] is None else row["x"] + row["i"] < 3,
+        (
+            ev.check.python("plain_functions.py:small", ["x", "i"]),
+            lambda row: None if missing(row["x"]) or row["i"] is None else row["x"] + row["i"] < 3,
+        ),
     )
 
 
@@ -345,7 +393,7 @@ def test_aggregates(listed: list[Row], measure: Any, low: int, high: int) -> Non
         return  # the last bit of a sum is nobody's promise
     q = 0.25 if measure == "quantile" else None
     check = ev.check.aggregate("x", measure, low, high, q=q)
-    result, _ = examined(listed, check)
+    result = examined(listed, check)
     assert result.error == ""
     assert result.passed is (expected is not None and low <= expected <= high)
     if not result.passed:
@@ -356,14 +404,14 @@ def test_aggregates(listed: list[Row], measure: Any, low: int, high: int) -> Non
 @few
 @given(rows, st.integers(0, 12), st.integers(0, 12))
 def test_volume(listed: list[Row], low: int, high: int) -> None:
-    assert examined(listed, ev.check.row_count(low, high))[0].passed is (low <= len(listed) <= high)
+    assert examined(listed, ev.check.row_count(low, high)).passed is (low <= len(listed) <= high)
 
 
 @few
 @given(rows, st.integers(0, 5))
 def test_freshness(listed: list[Row], days: int) -> None:
     times = [row["t"] for row in listed if row["t"] is not None]
-    result, _ = examined(listed, ev.check.freshness("t", timedelta(days=days)))
+    result = examined(listed, ev.check.freshness("t", timedelta(days=days)))
     assert result.passed is (bool(times) and NOW - max(times) <= timedelta(days=days))
 
 
@@ -375,7 +423,7 @@ def test_queries(listed: list[Row]) -> None:
         name="known once",
         datasets={"other": "other"},
     )
-    result, _ = examined(listed, check)
+    result = examined(listed, check)
     known = [row["i"] for row in listed if row["i"] in {-1, 1}]
     assert result.passed is (len(set(known)) == len(known))
     assert all(sample["n"] == known.count(sample["i"]) for sample in result.sample)
