@@ -611,5 +611,8 @@ class TestSqlite(LedgerContract):
 
 class TestPostgres(LedgerContract):
     @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url
+    def url(self, request: pytest.FixtureRequest) -> str:
+        """An empty database, or a copy of one with a new ledger for a test that begins with a ledger: to make one is the most of
+        what most of them would do."""
+        made = "ledger" in request.fixturenames
+        return str(request.getfixturevalue("ledger_url" if made else "postgres_url"))
