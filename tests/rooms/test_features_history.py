@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -283,6 +284,43 @@ def test_which_row_answers(rows: pa.Table, minute: int, expected: float | None) 
 def test_time_to_live_makes_null_and_its_end_is_fresh() -> None:
     answer = reader(view(ttl="10min"), readings((0, 0, 1.0))).history(asked(10, 11), time="at")
     assert answer["x"].to_pylist() == [1.0, None]
+
+
+def test_numbers_are_over_numbers_and_anything_is_counted() -> None:
+    """Infinities too, without a word on standard error; a mean of texts is refused before a row is read."""
+    rows = pa.table(
+        {
+            "city": ["a"] * 4,
+            "number": [1] * 4,
+            "t": pa.array([NOON] * 4, INSTANT),
+            "x": [math.inf, -math.inf, 1.0, None],
+            "s": ["p", None, "", "p"],
+        }
+    )
+
+    def asked_of(function: Function, expression: str) -> list[Any]:
+        declared = ev.feature_view(
+            "readings",
+            entity=sensor,
+            source="readings",
+            event_time="t",
+            features=[ev.aggregate(function, expression, over="1h", name="y")],
+        )
+        frame = pa.table({"city": ["a"], "number": [1], "t": pa.array([NOON], INSTANT)})
+        return reader(declared, rows).history(frame, time="t")["y"].to_pylist()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [asked_of(each, "x") for each in ("max", "mean", "sum", "std")] == [
+            [math.inf],
+            [None],
+            [None],
+            [None],
+        ]
+    assert [asked_of("count", each) for each in ("s", "t", "x")] == [[3], [4], [3]]
+    assert asked_of("distinct", "s") == [2]
+    with pytest.raises(InvalidInput, match="feature 'y' is the mean of 's', which is varchar and no number"):
+        asked_of("mean", "s")
 
 
 class TestRoom:

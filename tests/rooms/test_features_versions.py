@@ -121,6 +121,9 @@ def test_a_wrong_expression_is_found_before_anything_is_recorded(room: Workspace
         room.features.plan([weather(features=[ev.feature("temp", type="string")])])
     with pytest.raises(NotFound):
         room.features.view("weather")
+    # What cannot be tried is not passed off as tried.
+    [early] = room.features.plan([weather(source=["weather", "stations"], sql="select * from weather")])
+    assert (early.changed, early.cost, early.absent) == (True, None, ["stations"])
 
 
 def test_views_of_the_first_release_keep_their_version(room: Workspace) -> None:

@@ -61,6 +61,9 @@ def test_from_the_first_item_to_a_dataset(
     assert asked(capsys, "answer", "tone", "b", "label=bad")["key"] == "b"
     assert asked(capsys, "answer", "tone", "#2", "--skip", "--because", "unclear")["kind"] == "skip"
     assert asked(capsys, "undo", "tone")["kind"] == "undo"
+    wrong = asked(capsys, "answer", "tone", "c", "good", "--because", "unclear", code=2)
+    assert wrong["error"]["message"] == "--because says why an item is skipped"
+    assert "--limit" in asked(capsys, "queue", "tone", "--limit", "-1", code=2)["error"]["message"]
     shown = asked(capsys, "show", "tone")["progress"]
     assert (shown["done"], shown["open"]) == (2, 4)
     assert [each["kind"] for each in asked(capsys, "show", "tone", "c")["history"]] == ["skip", "undo"]

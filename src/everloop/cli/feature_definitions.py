@@ -74,6 +74,7 @@ def apply(
                 "changed": each.changed,
                 "changes": [one.sentence for one in each.changes],
                 "cost": each.cost,
+                "absent": each.absent,
             }
             for each in plans
         ],
@@ -146,6 +147,7 @@ def _planned(plan: ViewPlan) -> str:
         ]
     if plan.cost is not None:
         told.append(f"  backfill: {_cost(plan.cost)}")
+    told += [f"  not tried: there is no dataset '{each}' yet" for each in plan.absent]
     return "\n".join(told)
 
 

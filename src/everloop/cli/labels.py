@@ -188,7 +188,7 @@ def guidelines(project: str, file: Path | None) -> None:
     "--model", "models", multiple=True, help="Whose predictions decide; may be given more than once."
 )
 @click.option("--seed", default=0, show_default=True, help="Of a random order.")
-@click.option("--limit", default=SHOWN, show_default=True, help="How many items.")
+@click.option("--limit", type=click.IntRange(min=0), default=SHOWN, show_default=True, help="How many items.")
 def queue(project: str, order: str | None, models: tuple[str, ...], seed: int, limit: int) -> None:
     """The next items that want an answer. Orders: as given, random, or what models know least first."""
     from everloop.domain.labels import Order
@@ -226,6 +226,8 @@ def answer(project: str, item: str, answers: tuple[str, ...], skip: bool, becaus
         raise InvalidInput(
             "give an answer, or --skip", hint=f"it asks: {', '.join(q.name for q in found.questions)}"
         )
+    if because and not skip:
+        raise InvalidInput("--because says why an item is skipped", hint="give --skip too, or leave it out")
     if skip:
         entry = labels.skip(project, number, comment=because)
     else:
@@ -332,7 +334,13 @@ def agreement(project: str, rounds: int) -> None:
     "--column", "columns", multiple=True, help="Learn from this column; from all that are shown without it."
 )
 @click.option("--folds", default=5, show_default=True, help="Parts of the cross-validation.")
-@click.option("--limit", default=SHOWN, show_default=True, help="How many for people; JSON has all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=SHOWN,
+    show_default=True,
+    help="How many for people; JSON has all.",
+)
 def errors(
     subject: str,
     probabilities: str,

@@ -60,7 +60,7 @@ class FeaturePlans(Room):
     def _planned(
         self, view: AnyView, record: ViewRecord | OnDemandRecord | None, changing: set[str], past: list[Work]
     ) -> ViewPlan:
-        cost = None
+        cost, absent = None, []
         if isinstance(view, OnDemandView):
             # An input without a version is of the version that its view will have by then.
             stale = any(each.name.rpartition(":")[0].partition("@")[0] in changing for each in view.inputs)
@@ -73,6 +73,8 @@ class FeaturePlans(Room):
             if datasets is not None:
                 _try(view, datasets)
                 cost = _cost(view, datasets, past)
+            elif changed:
+                absent = self._absent(view)
         before = record.version if record is not None else 0
         return ViewPlan(
             name=view.name,
@@ -81,6 +83,7 @@ class FeaturePlans(Room):
             changed=changed,
             changes=changes(record.view if record is not None else None, view) if changed else [],
             cost=cost,
+            absent=absent,
         )
 
     def _datasets(self, view: FeatureView) -> "dict[str, Dataset] | None":
@@ -89,6 +92,16 @@ class FeaturePlans(Room):
             return {name: room.dataset(name) for name in view.sources}
         except NotFound:
             return None
+
+    def _absent(self, view: FeatureView) -> list[str]:
+        room = self.context.room(Data)
+        absent = []
+        for name in view.sources:
+            try:
+                room.dataset(name)
+            except NotFound:
+                absent.append(name)
+        return absent
 
 
 def _cost(view: FeatureView, datasets: "dict[str, Dataset]", past: list[Work]) -> Cost:

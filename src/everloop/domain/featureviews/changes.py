@@ -66,7 +66,7 @@ class ViewPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     reference: the version it would be; before: the newest one that is recorded, empty when there is none. changed: whether a new
     version comes of it. cost: of filling the online store with it; None for a view on demand, of which nothing is stored, and
-    where its datasets are not there yet.
+    where its datasets are not there yet. absent: datasets it reads that are not there yet, so that it was not tried.
     """
 
     name: str
@@ -75,6 +75,7 @@ class ViewPlan(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     changes: list[Change]
     cost: Cost | None
+    absent: list[str] = []
 
 
 class FeatureStatistics(msgspec.Struct, frozen=True, kw_only=True):

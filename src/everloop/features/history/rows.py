@@ -55,8 +55,8 @@ def compute_rows(
         sql_errors(what),
         offered(con, {name: relations[name] for name in view.sources if name in relations}),
     ):
-        _require_expressions(con, view, what)
-        table = _fetched(con.sql(_query(con, view, wanted, what, within)))
+        kinds = _expression_types(con, view, what)
+        table = _fetched(con.sql(_query(con, view, wanted, kinds, what, within)))
     event = _numbers(table["e"], LONG_AGO)
     created = None
     if view.available:
@@ -109,17 +109,28 @@ def transformed(view: FeatureView, tables: Mapping[str, Any]) -> pa.Table:
         raise Failed(f"{what}: its function gave a {type(made).__name__}, not a table: {error}") from None
 
 
-def _require_expressions(con: duckdb.DuckDBPyConnection, view: FeatureView, what: str) -> None:
-    """Raises InvalidInput that names the feature, where DuckDB would name the whole query."""
+def _expression_types(con: duckdb.DuckDBPyConnection, view: FeatureView, what: str) -> dict[str, str]:
+    """What type each expression is of. Raises InvalidInput that names the feature, where DuckDB would name the whole query, and
+    for a number over what is none."""
     source = _source(view)
     said = _Saying(con, source)
     expressions = ", ".join(f"({said(each.expression)})" for each in view.features)
     try:
-        con.sql(f"select {expressions} from {source} limit 0")
+        bound = con.sql(f"select {expressions} from {source} limit 0")
     except duckdb.Error:
         for each in view.features:
             with sql_errors(f"{what}: feature '{each.name}'"):
                 con.sql(f"select ({said(each.expression)}) from {source} limit 0")
+        raise
+    kinds = {each.expression: kind.id for each, kind in zip(view.features, bound.types, strict=True)}
+    for each in view.aggregates:
+        kind = kinds[each.expression]
+        if each.function not in ("count", "distinct") and kind not in _NUMBERS:
+            raise InvalidInput(
+                f"{what}: feature '{each.name}' is the {each.function} of '{each.expression}', which is {kind} and no number",
+                hint=f"make it one, such as ({each.expression})::double; count and distinct take anything",
+            )
+    return kinds
 
 
 class _Saying:
@@ -140,6 +151,7 @@ def _query(
     con: duckdb.DuckDBPyConnection,
     view: FeatureView,
     wanted: list[Aggregate],
+    kinds: Mapping[str, str],
     what: str,
     within: Span | None,
 ) -> str:
@@ -161,8 +173,12 @@ def _query(
     selected += [f"{quoted(name)} as k{number}" for number, name in enumerate(view.entity.keys)]
     selected += [f"({said(each.expression)}) as f{number}" for number, each in enumerate(view.columns)]
     for number, each in enumerate(wanted):
-        cast = "" if each.function == "distinct" else "::double"
-        selected.append(f"({said(each.expression)}){cast} as a{number}")
+        value = f"({said(each.expression)})"
+        if each.function != "distinct":
+            # What is no number is only counted.
+            number_of = kinds[each.expression] in _NUMBERS
+            value = f"{value}::double" if number_of else f"case when {value} is not null then 1::double end"
+        selected.append(f"{value} as a{number}")
     conditions = [f"({view.where})"] if view.where else []
     if within is not None:
         available = said(view.available) if view.available else ""
@@ -177,6 +193,13 @@ def _fetched(rows: duckdb.DuckDBPyRelation) -> pa.Table:
     fixed = all(kind.id in _FIXED_WIDTH for kind in rows.types)
     return (rows.to_arrow_table(_ONE_PIECE) if fixed else rows.to_arrow_table()).combine_chunks()
 
+
+_NUMBERS = {
+    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint"),
+    *("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"),
+    *("float", "double", "decimal", "bignum", "null"),
+}
+"""Types whose values are taken as doubles, as DuckDB calls them."""
 
 _FIXED_WIDTH = {
     "boolean",

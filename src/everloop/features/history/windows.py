@@ -37,6 +37,8 @@ class WindowValues:
         if len(whole) and np.all(whole == np.floor(whole)) and float(np.abs(whole).sum()) < EXACT:
             self._sums = np.concatenate([[0.0], np.cumsum(whole)])
 
+    # The sum of both infinities is no number, and the answer says so: nothing to warn of.
+    @np.errstate(invalid="ignore")
     def over(self, function: Function, low: Positions, high: Positions, min_count: int) -> Floats:
         """The number of each window [low, high) of rows; NaN where it has fewer than `min_count` values."""
         first, last = self._counts[low], self._counts[high]
