@@ -122,7 +122,9 @@ def _expression_types(con: duckdb.DuckDBPyConnection, view: FeatureView, what: s
             with sql_errors(f"{what}: feature '{each.name}'"):
                 con.sql(f"select ({said(each.expression)}) from {source} limit 0")
         raise
-    kinds = {each.expression: kind.id for each, kind in zip(view.features, bound.types, strict=True)}
+    kinds: dict[str, str] = {
+        each.expression: kind.id for each, kind in zip(view.features, bound.types, strict=True)
+    }
     for each in view.aggregates:
         kind = kinds[each.expression]
         if each.function not in ("count", "distinct") and kind not in _NUMBERS:
