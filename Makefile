@@ -10,6 +10,8 @@ MINUTES ?= 30
 DIR ?= flights-demo
 CHROMIUM ?= /usr/bin/chromium
 PYTEST := $(BIN)/python -m pytest
+# Whole files to whoever is free, in the order that tests/support/longest_first.py gives.
+SPREAD := --dist loadfile --no-loadscope-reorder
 export UV_NO_PROGRESS := 1
 
 .PHONY: help setup mlflow-clients peers ui fmt fmt-check lint types layers test test-core test-pages docs reference check demo bench soak soak-pipelines lock clean
@@ -57,10 +59,11 @@ test: test-core test-pages    ## all tests
 # They wait for disks and other processes, so that two cores carry three of them.
 test-core: JOBS = 3
 test-core: setup mlflow-clients    ## all tests but the pages (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
-	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m compileall -q -j 0 src >/dev/null || true  # else, where Python writes no bytecode, hundreds of processes compile what was edited
+	@$(PYTEST) $(TESTS) --ignore=tests/pages -n $(JOBS) $(SPREAD) $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
-	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages -n $(JOBS) --dist loadfile $(ARGS); \
+	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages -n $(JOBS) $(SPREAD) $(ARGS); \
 	elif test -n "$${CI:-}"; then echo "Chromium is missing: apt-get install --no-install-recommends chromium"; exit 1; \
 	else echo "Pages not tested: Chromium is missing (apt-get install --no-install-recommends chromium)"; fi
 docs: setup     ## run every example in the documents and the docstrings

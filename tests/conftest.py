@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.s3",
     "tests.support.postgres",
     "tests.support.ray",
+    "tests.support.longest_first",
 ]
 
 # Two busy cores make single examples slow without anything being wrong, so no deadline is set.
