@@ -4,13 +4,16 @@ import msgspec
 import numpy as np
 import pytest
 from tests.support.trained import add_flights, flights, train
+from tests.support.workspaces import FakeClock, copied
 
+from everloop.client.ambient import using
 from everloop.data.data import Data
 from everloop.domain import gates as gate
 from everloop.domain.gates import MetricEvidence, SliceEvidence, decide_better, decide_slices
 from everloop.domain.models import ModelState
 from everloop.errors import Conflict, Corrupted, InvalidDefinition, InvalidInput, NotFound, Refused
 from everloop.registry.cards import markdown
+from everloop.workspace.local import LocalWorkspace
 
 EVALUATION = gate.evaluation(label="late", data="evaluation", block="day")
 
@@ -21,12 +24,24 @@ def data(workspace, tmp_path):
     return add_flights(workspace, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory):
+    """Where a good model is registered as version 1, and one that saw its labels the wrong way round as version 2; and when."""
+    folder, clock = tmp_path_factory.mktemp("two"), FakeClock()
+    with LocalWorkspace(folder / "project", clock=clock) as made, using(made):
+        add_flights(made, folder, "evaluation", seed=9)
+        data = add_flights(made, folder)
+        made.registry.register(train(made, data), "delay")
+        made.registry.register(train(made, data, flipped=True), "delay")
+    return folder / "project", clock.now
+
+
 @pytest.fixture
-def registered(workspace, data):
-    """A good model as version 1, and one that saw its labels the wrong way round as version 2."""
-    workspace.registry.register(train(workspace, data), "delay")
-    workspace.registry.register(train(workspace, data, flipped=True), "delay")
-    return workspace.registry
+def registered(two_versions, tmp_path):
+    """The registry of a workspace with these."""
+    project, now = two_versions
+    with copied(project, tmp_path / "registered", FakeClock(now)) as made:
+        yield made.registry
 
 
 def test_versions_count_up_and_carry_where_they_came_from(workspace, data):
@@ -112,7 +127,7 @@ def test_a_deprecated_version_is_not_promoted(registered):
         registered.promote("delay@v2")
 
 
-def test_the_handle_answers_like_the_model(workspace, registered):
+def test_the_handle_answers_like_the_model(registered):
     handle = registered.model("delay@v1")
     rows = flights(50, seed=4)
     answer = handle.predict(rows)
@@ -136,7 +151,7 @@ def test_without_a_champion_there_is_nothing_to_beat(registered):
     assert registered.version("delay@champion").version == 1
 
 
-def test_a_worse_model_is_refused_with_reasons_and_the_alias_stays(workspace, registered):
+def test_a_worse_model_is_refused_with_reasons_and_the_alias_stays(registered):
     registered.set_alias("delay@v1", "champion")
     gates = gate.gates(
         "delay",
@@ -151,7 +166,7 @@ def test_a_worse_model_is_refused_with_reasons_and_the_alias_stays(workspace, re
     assert "is worse off by" in promotion.gates[1].reason
     assert registered.version("delay@champion").version == 1
     assert registered.promotions("delay@v2") == [promotion]
-    event = workspace.ledger.events(newest_first=True, limit=1)[0]
+    event = registered.context.ledger.events(newest_first=True, limit=1)[0]
     assert event.action == "model.refused"
 
 
@@ -193,13 +208,13 @@ def test_a_fresh_process_answers_the_same(registered):
     assert result.evidence["rows"] == 64
 
 
-def test_models_answer_rows_in_another_process_as_they_do_here(registered, data):
+def test_models_answer_rows_in_another_process_as_they_do_here(registered):
     """What a process that compares models, and has not loaded their libraries, is told."""
     from everloop.registry.evaluation import Rows
     from everloop.registry.scoring import scores_of
     from everloop.tracking.formats.columns import columns_of
 
-    rows = columns_of(registered.context.room(Data).dataset(data).to_arrow())
+    rows = columns_of(registered.context.room(Data).dataset("flights").to_arrow())
     good, other = registered.model("delay@v1"), registered.model("delay@v2")
     (other.folder() / "model.skops").write_bytes(b"torn")
     found = scores_of({each.reference: each.folder() for each in (good, other)}, rows)
@@ -212,14 +227,14 @@ def test_models_answer_rows_in_another_process_as_they_do_here(registered, data)
     assert isinstance(scores_of({good.reference: good.folder()}, without)[good.reference], InvalidInput)
 
 
-def test_the_card_names_sources_and_lists_gaps(registered, data):
+def test_the_card_names_sources_and_lists_gaps(registered):
     assert not registered.check("delay@v1", [gate.has_card()])[0].passed
     card = registered.write_card("delay@v1", intended_use="plan the day at the gate")
     assert registered.check("delay@v1", [gate.has_card()])[0].passed
     assert len(card.sections) == 9
     assert registered.card("delay@v1") == card
     training = next(section for section in card.sections if section.title == "Training data")
-    assert training.entries[0].source == data
+    assert training.entries[0].source == "data:flights@v1"
     assert any("to be written by a person" in gap for gap in card.gaps)
     numbers = [
         entry for section in card.sections for entry in section.entries if not entry.gap and "=" in entry.text
