@@ -1,4 +1,4 @@
-"""Commands that bring other tools' stores in: import mlflow, tensorboard, csv, feast, dvc."""
+"""Commands that bring other tools' stores in: import mlflow, tensorboard, wandb, csv, feast, dvc."""
 
 from __future__ import annotations
 
@@ -61,6 +61,22 @@ def tensorboard(folder: Path, experiment: str) -> None:
     from everloop.exchange.tensorboard.reading import LogFolder
 
     _import(LogFolder(folder, experiment))
+
+
+@command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--experiment", default="", help="What the experiment is called; each run's project when not given."
+)
+def wandb(folder: Path, experiment: str) -> None:
+    """Bring in run folders of Weights & Biases: the folder called wandb, or one run's.
+
+    Its package need not be installed. Configuration becomes parameters, numbers of the history and of the machine metrics, what
+    the client kept in files artifacts; histograms and other media of the history are left where they are no files.
+    """
+    from everloop.exchange.wandb.reading import RunFolders
+
+    _import(RunFolders(folder, experiment))
 
 
 @command("csv")
@@ -196,5 +212,5 @@ def _reported(report: Report) -> Any:
     return Group(*parts)
 
 
-for each in (mlflow, tensorboard, csv_, feast, dvc):
+for each in (mlflow, tensorboard, wandb, csv_, feast, dvc):
     import_.add_command(each)

@@ -30,6 +30,8 @@ DEFAULT_EXPERIMENT_ID = 0
 MAX_KEY = 250
 OF_THE_MACHINE = "system/"
 """How the metrics begin that say what a run's machine did meanwhile. They are shown apart: they are no results."""
+NOTE = "mlflow.note.content"
+"""The tag that holds a run's note: MLflow's clients and pages know it by this name."""
 MAX_PARAM = 6_000
 MAX_TAG = 8_000
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from everloop.domain.protobuf import Value, fields, numbers, plain, signed, text
 from everloop.errors import Corrupted
-from everloop.exchange.tensorboard.records import Value, fields, signed
 
 _FLOAT, _DOUBLE, _INT32, _INT64, _STRING = 1, 2, 3, 9, 7
 _TENSOR_CONTENT = {_FLOAT: "<f", _DOUBLE: "<d", _INT32: "<i", _INT64: "<q"}
@@ -35,6 +35,13 @@ class Event(msgspec.Struct, frozen=True):
 
 def read_event(record: bytes) -> Event:
     """An event from its record. Raises Corrupted."""
+    try:
+        return _event(record)
+    except (ValueError, struct.error) as error:
+        raise Corrupted(f"a message in it is none: {error}") from None
+
+
+def _event(record: bytes) -> Event:
     time, step = 0.0, 0
     said: list[Said] = []
     for number, value in fields(record):
@@ -44,7 +51,7 @@ def read_event(record: bytes) -> Event:
             step = signed(value)
         elif number == 5:
             said += [
-                each for of, summary in fields(_bytes(value)) if of == 1 for each in _value(_bytes(summary))
+                each for of, summary in fields(plain(value)) if of == 1 for each in _value(plain(summary))
             ]
         elif number in {4, 8, 9}:
             said.append(Said("graph", ""))
@@ -53,24 +60,24 @@ def read_event(record: bytes) -> Event:
 
 def _value(message: bytes) -> Iterator[Said]:
     found = dict(fields(message))
-    tag = _bytes(found.get(1, b"")).decode(errors="replace")
-    plugin, data = _plugin(_bytes(found.get(9, b"")))
+    tag = text(found.get(1, b""))
+    plugin, data = _plugin(plain(found.get(9, b"")))
     if plugin == "hparams":
         yield from _hparams(data)
     elif 2 in found:
         yield Said("scalar", tag, _unpacked("<f", found[2]))
     elif 4 in found:
-        yield Said("image", tag, content=_bytes(dict(fields(_bytes(found[4]))).get(4, b"")))
+        yield Said("image", tag, content=plain(dict(fields(plain(found[4]))).get(4, b"")))
     elif 8 in found:
-        yield _tensor(_bytes(found[8]), tag, plugin)
+        yield _tensor(plain(found[8]), tag, plugin)
     else:
         yield Said("histogram" if 5 in found else "audio" if 6 in found else plugin or "value", tag)
 
 
 def _plugin(metadata: bytes) -> tuple[str, bytes]:
     """The plugin that a value is for, and what it needs."""
-    data = dict(fields(_bytes(dict(fields(metadata)).get(1, b""))))
-    return _bytes(data.get(1, b"")).decode(errors="replace"), _bytes(data.get(2, b""))
+    data = dict(fields(plain(dict(fields(metadata)).get(1, b""))))
+    return text(data.get(1, b"")), plain(data.get(2, b""))
 
 
 def _tensor(message: bytes, tag: str, plugin: str) -> Said:
@@ -78,7 +85,7 @@ def _tensor(message: bytes, tag: str, plugin: str) -> Said:
     parts: list[tuple[int, Value]] = list(fields(message))
     found = dict(parts)
     kind = int(found[1]) if isinstance(found.get(1), int) else 0
-    texts = [_bytes(value) for number, value in parts if number == 8]
+    texts = [plain(value) for number, value in parts if number == 8]
     if plugin in {"", "scalars"} and (number := _single(found, kind)) is not None:
         return Said("scalar", tag, number)
     if plugin == "text" and texts:
@@ -103,39 +110,27 @@ def _single(found: dict[int, Value], kind: int) -> float | None:
         if isinstance(value, int):
             return float(signed(value))
         if isinstance(value, bytes) and value:
-            return float(
-                signed(next(int(each) for _, each in fields(b"\x08" + value) if isinstance(each, int)))
-            )
+            return float(signed(numbers(value)[0]))
     return None
 
 
 def _hparams(data: bytes) -> Iterator[Said]:
     """Hyperparameters: a map from names to numbers, texts and truth values."""
-    start = _bytes(dict(fields(data)).get(3, b""))
+    start = plain(dict(fields(data)).get(3, b""))
     for number, entry in fields(start):
         if number != 1:
             continue
-        pair = dict(fields(_bytes(entry)))
-        value = dict(fields(_bytes(pair.get(2, b""))))
-        text = ""
+        pair = dict(fields(plain(entry)))
+        value = dict(fields(plain(pair.get(2, b""))))
+        said = ""
         if 2 in value:
-            text = f"{_unpacked('<d', value[2]):.17g}"
-            text = repr(float(text)).removesuffix(".0")
+            said = repr(_unpacked("<d", value[2])).removesuffix(".0")
         elif 3 in value:
-            text = _bytes(value[3]).decode(errors="replace")
+            said = text(value[3])
         elif 4 in value:
-            text = str(bool(value[4]))
-        yield Said("param", _bytes(pair.get(1, b"")).decode(errors="replace"), content=text.encode())
-
-
-def _bytes(value: Value) -> bytes:
-    if isinstance(value, int):
-        raise Corrupted("a message in it is none")
-    return value
+            said = str(bool(value[4]))
+        yield Said("param", text(pair.get(1, b"")), content=said.encode())
 
 
 def _unpacked(layout: str, value: Value) -> float:
-    try:
-        return float(struct.unpack(layout, _bytes(value))[0])
-    except struct.error:
-        raise Corrupted("a number in it is none") from None
+    return float(struct.unpack(layout, plain(value))[0])

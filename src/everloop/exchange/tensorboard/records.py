@@ -1,9 +1,9 @@
-"""The record file that TensorFlow and TensorBoard write, and the messages in it.
+"""The record file that TensorFlow and TensorBoard write.
 
     record   u64 length, u32 check of the length, the bytes, u32 check of the bytes          little-endian
     check    CRC-32C, rotated right by 15 bits and raised by 0xa282ead8
 
-The records are protocol buffers; `fields` takes one apart without a description of it.
+The records are protocol buffers: see `everloop.domain.protobuf`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,6 @@ LONGEST = 1 << 30
 """A record that claims to be longer is damage that its check did not show."""
 _HEAD = struct.Struct("<QI")
 _CHECK = struct.Struct("<I")
-_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
-
-Value = int | bytes
-"""A varint as a number, anything else as its bytes."""
 
 
 def records(stream: BinaryIO) -> Iterator[bytes]:
@@ -63,52 +59,3 @@ def _table() -> list[int]:
             crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
         table.append(crc)
     return table
-
-
-def fields(message: bytes) -> Iterator[tuple[int, Value]]:
-    """The fields of a message as (number, value). Raises Corrupted where it is none.
-
-    >>> list(fields(bytes([0x08, 0x96, 0x01, 0x12, 0x02]) + b"hi"))
-    [(1, 150), (2, b'hi')]
-    """
-    at = 0
-    try:
-        while at < len(message):
-            key, at = _varint(message, at)
-            number, kind = key >> 3, key & 7
-            if kind == _VARINT:
-                value, at = _varint(message, at)
-                yield number, value
-                continue
-            size = {_EIGHT: 8, _FOUR: 4}.get(kind, -1)
-            if kind == _BYTES:
-                size, at = _varint(message, at)
-            if size < 0 or at + size > len(message):
-                raise Corrupted("a message in it breaks off")
-            yield number, message[at : at + size]
-            at += size
-    except IndexError:
-        raise Corrupted("a message in it breaks off") from None
-
-
-def signed(value: int) -> int:
-    """A varint as the signed number it stands for.
-
-    >>> signed(2**64 - 1)
-    -1
-    """
-    value &= 2**64 - 1
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise Corrupted("a message in it is none")

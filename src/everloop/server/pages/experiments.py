@@ -10,12 +10,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from everloop.domain.runs import DEFAULT_EXPERIMENT_ID, Experiment
+from everloop.domain.runs import DEFAULT_EXPERIMENT_ID, NOTE, Experiment
 from everloop.errors import NotFound
 from everloop.server.pages import markdown
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
-from everloop.server.pages.run import NOTE
 from everloop.workspace.workspace import Workspace
 
 MOST_SHOWN = 500

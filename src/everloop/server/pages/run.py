@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from everloop.domain.runs import OF_THE_MACHINE, ArtifactRecord, OutputPiece, RunDetail
+from everloop.domain.runs import NOTE, OF_THE_MACHINE, ArtifactRecord, OutputPiece, RunDetail
 from everloop.governance.identity import Permission, current_actor, permits
 from everloop.server.pages import artifacts, captured, lineage, markdown, pipeline_runs, run_plots, step_graph
 from everloop.server.pages.addresses import Address
@@ -29,9 +29,6 @@ MOST_ROWS = 500
 MOST_PIECES, MOST_CHARACTERS = 2_000, 200_000
 """How much of the end of what a run printed is shown."""
 MOST_MATRICES = 4
-NOTE = "mlflow.note.content"
-"""The tag that holds the note: MLflow's clients and pages know it by this name."""
-
 STEP_TAG, SWEEP_TAG = "everloop.step", "everloop.sweep"
 """Tags of the runs of steps and of sweeps."""
 

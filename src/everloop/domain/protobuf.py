@@ -1,4 +1,4 @@
-"""Reading Protocol Buffers' wire format, as far as one small message needs it: fields by their numbers, no schema compiler.
+"""Reading Protocol Buffers' wire format, as far as small messages need it: fields by their numbers, no schema compiler.
 
 The format: https://protobuf.dev/programming-guides/encoding/
 """
@@ -46,6 +46,21 @@ def signed(value: Value) -> int:
     if not isinstance(value, int):
         raise ValueError("a number is needed")
     return value - 2**64 if value >= 2**63 else value
+
+
+def numbers(packed: Value) -> list[int]:
+    """The varints that a field holds one behind the other, or its only one.
+
+    >>> numbers(bytes([0x01, 0x96, 0x01]))
+    [1, 150]
+    """
+    if isinstance(packed, int):
+        return [packed]
+    found, at = [], 0
+    while at < len(packed):
+        value, at = _varint(packed, at)
+        found.append(value)
+    return found
 
 
 def fixed64(value: Value) -> int:
