@@ -71,6 +71,7 @@ def test_run_folders_come_over(any_workspace: Workspace) -> None:
     assert (first.metrics["best"], first.metrics["big"]) == (0.05, math.inf)
     assert any(key.startswith("system/") for key in first.metrics)
     assert not any(key.startswith("_") for key in first.metrics)
+    assert not any(key.startswith(("table", "hist")) for key in first.metrics)
     files = {file.path: file.digest for file in any_workspace.tracking.artifacts(run_id=first.run_id)}
     assert any_workspace.objects.read(files["output.log"]) == b"printed\n"
     assert any(path.startswith("media/table/") for path in files)

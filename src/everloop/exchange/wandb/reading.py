@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,11 +200,10 @@ class _Gathered:
         if isinstance(time, int | float):
             self._last_time = max(self._last_time, time)
         moment = seconds_as_micros(self._last_time)
-        described = {path[0] for path in step.values if path[-1:] == ("_type",)}
+        described = _described(step.values)
+        self.left.update(described.values())
         for path, given in step.values.items():
-            if path[0] in described:  # one value in parts: a table, an image, a histogram
-                if path[1:] == ("_type",):
-                    self.left[str(given)] += 1
+            if path[0] in described:
                 continue
             for key, value in leaves(path, given):
                 if _is_number(value):
@@ -214,7 +213,10 @@ class _Gathered:
                     self.left[_kind(value)] += 1
 
     def _conclude(self, changes: Changes) -> None:
+        described = _described(changes.values)
         for path, given in changes.values.items():
+            if path[0] in described:
+                continue
             for key, value in leaves(path, given):
                 if _is_number(value) and not key.startswith(_OWN):
                     self._summary[key] = float(value)
@@ -237,6 +239,11 @@ def _given(file: Path) -> str:
 
 def _below_a_link(file: Path, folder: Path) -> bool:
     return any(each.is_symlink() for each in [file, *file.parents][: len(file.relative_to(folder).parts)])
+
+
+def _described(values: Mapping[tuple[str, ...], Any]) -> dict[str, str]:
+    """The keys of values that come in parts and say what they are, a table, an image, a histogram, with what that is."""
+    return {path[0]: str(given) for path, given in values.items() if path[1:] == ("_type",)}
 
 
 def _is_number(value: Any) -> bool:
