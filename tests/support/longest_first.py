@@ -44,6 +44,12 @@ LONGEST = (
     "rooms/test_features_on_demand.py",
     "rooms/test_pipelines_command.py",
     "wire/test_server_process.py",
+    # a run of their own
+    "pages/test_every_page.py",
+    "pages/test_runs_pages.py",
+    "pages/test_actions.py",
+    "pages/test_using_them.py",
+    "pages/test_labels_pages.py",
 )
 
 
