@@ -10,7 +10,8 @@ Every flight gets three instants in UTC, which the package does not have: when i
 - The scheduled arrival is local to the destination, and on the next day when it would not be after the departure otherwise.
 - A flight lands at its scheduled arrival plus its delay. One that was cancelled or diverted never does: `landed` is null.
 
-As a script it writes one Parquet file a month, and those of the airports and the weather, into a folder.
+As a script it writes one Parquet file a month, and those of the airports and the weather, into a folder: ``months.py FOLDER``, or
+``months.py FOLDER 5`` for the months to May.
 """
 
 from __future__ import annotations
@@ -57,20 +58,20 @@ order by sched_dep, origin, carrier, flight
 """
 
 
-def export(folder: Path) -> None:
-    """Write what would arrive: ``airports.parquet``, ``weather.parquet``, ``2013-01.parquet`` to ``2013-12.parquet``. February is
+def export(folder: Path, last: int = 12) -> None:
+    """Write what would arrive: ``airports.parquet``, ``weather.parquet``, ``2013-01.parquet`` to the `last` month. February is
     `damaged`."""
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(airports(), folder / "airports.parquet")
     pq.write_table(weather(), folder / "weather.parquet")
-    for name, month in months():
+    for name, month in months(last):
         pq.write_table(damaged(month) if name == "2013-02" else month, folder / f"{name}.parquet")
 
 
-def months() -> Iterator[tuple[str, pa.Table]]:
-    """Each month's flights under its name, ``2013-01`` to ``2013-12``, in the order of scheduled departure."""
-    flights = _flights()
-    for number in range(1, 13):
+def months(last: int = 12) -> Iterator[tuple[str, pa.Table]]:
+    """Each month's flights under its name, ``2013-01`` to that of the `last`, in the order of scheduled departure."""
+    flights = _flights(last)
+    for number in range(1, last + 1):
         month = flights.filter(pc.equal(flights["month"], number))
         yield f"2013-{number:02d}", month.combine_chunks()
 
@@ -104,10 +105,11 @@ def damaged(month: pa.Table) -> pa.Table:
     return month
 
 
-def _flights() -> pa.Table:
+def _flights(last: int) -> pa.Table:
     with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'")
-        con.register("flights", _read_csv("flights.csv"))
+        flights = _read_csv("flights.csv")
+        con.register("flights", flights.filter(pc.less_equal(flights["month"], last)))
         con.register("airports", airports())
         return con.sql(INSTANTS).to_arrow_table()
 
@@ -125,4 +127,4 @@ def _read_csv(name: str) -> pa.Table:
 
 
 if __name__ == "__main__":
-    export(Path(sys.argv[1]))
+    export(Path(sys.argv[1]), *map(int, sys.argv[2:]))

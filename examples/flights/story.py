@@ -75,7 +75,7 @@ class Story:
             "everloop data add arriving/2013-02.parquet --name flights --append"
         )
         with self.tell.step("Months arrive", what, command) as step:
-            coming = subprocess.Popen([sys.executable, "months.py", ARRIVING])
+            coming = subprocess.Popen([sys.executable, "months.py", ARRIVING, "5" if self.fast else "12"])
             data = self.ws.data
             bound = [data.bind(suite) for suite in (checks.airports, checks.weather, checks.flights)]
             promised = ", ".join(f"{each.pattern} ({len(each.suite.checks)} checks)" for each in bound)
