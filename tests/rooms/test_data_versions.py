@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -58,6 +59,43 @@ class TestAnyWorkspace:
             "data:flights@v2",
             "data:flights@v1",
         ]
+
+    def test_an_append_has_the_columns_of_the_dataset(self, any_workspace: Workspace, tmp_path: Path) -> None:
+        def appended(table: pa.Table, name: str = "t") -> list[dict[str, Any]]:
+            any_workspace.data.add(table, name, append=True)
+            rows: list[dict[str, Any]] = any_workspace.data.dataset(name).to_arrow().to_pylist()
+            return rows
+
+        first = {"k": ["a"], "x": [1.5], "n": [1]}
+        any_workspace.data.add(pa.table(first), "t")
+        # What holds less is kept in the types there are, and the content is what it would be in these.
+        fits = pa.table({"n": pa.array([2], pa.int8()), "k": pa.array(["b"]).dictionary_encode(), "x": [2]})
+        assert appended(fits)[1] == {"k": "b", "x": 2.0, "n": 2}
+        assert appended(pa.table({"k": ["c"], "x": pa.nulls(1), "n": [3]}))[2]["x"] is None
+        whole = pa.table({"k": ["c", "a", "b"], "x": [None, 1.5, 2.0], "n": [3, 1, 2]})
+        added = any_workspace.data.add(whole, "whole")
+        assert any_workspace.data.dataset("t").record.content == added.content
+        for wrong, told in (
+            ({**first, "n": [1.5]}, "n: int64 → double"),
+            ({**first, "x": [2**53 + 1]}, "x: double → int64"),
+            ({**first, "k": [1]}, "k: string → int64"),
+            ({**first, "z": [1]}, "z: absent → int64"),
+            ({"k": ["a"], "n": [1]}, "x: double → absent"),
+        ):
+            with pytest.raises(InvalidInput, match=told):
+                appended(pa.table(wrong))
+        assert any_workspace.data.dataset("t").record.version == 3
+        # A table on top of a file of the user's: kept in another format, and read as one.
+        (tmp_path / "a.csv").write_text("k,x,n\na,1.5,1\n")
+        any_workspace.data.add(tmp_path / "a.csv", "csv")
+        assert appended(fits, "csv") == [
+            first_row := {"k": "a", "x": 1.5, "n": 1},
+            {"k": "b", "x": 2.0, "n": 2},
+        ]
+        with duckdb.connect() as con:
+            assert len(any_workspace.data.dataset("csv").relation(con).fetchall()) == 2
+        assert any_workspace.data.dataset("csv@v1").to_arrow().to_pylist() == [first_row]
+        assert [each.rows for each in any_workspace.data.profile("csv").columns] == [2, 2, 2]
 
     def test_a_folder_goes_in_and_comes_out(self, any_workspace: Workspace, tmp_path: Path) -> None:
         folder = tmp_path / "folder"

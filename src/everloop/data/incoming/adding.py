@@ -25,6 +25,7 @@ from everloop.domain.contracts import Terms
 from everloop.domain.datasets import (
     Added,
     Column,
+    ColumnChange,
     FileEntry,
     Manifest,
     NewVersion,
@@ -36,6 +37,8 @@ from everloop.domain.datasets import (
 from everloop.errors import Conflict, InvalidInput, Refused
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from everloop.data.data import Data
     from everloop.store.objects import Writer
 
@@ -156,6 +159,8 @@ class Addition:
         first, the report, and how many rows were rejected."""
         base = self._room.manifest(parent) if parent is not None and self._append else Manifest(())
         parts = incoming.parts(base, self._room.context.folder)
+        if parent is not None and base.files and parent.rows is not None:
+            parts = self._conforming(parts, parent, base)
         shape = self._shape(parts, base)
         report, rejected = self._examine(parts, shape, base)
         good: list[Part] = parts
@@ -190,6 +195,15 @@ class Addition:
                 require_unchanged(incoming.found.files, incoming.found.links)
         self._new_bytes += versions[0].new_bytes
         return versions, report, len(rejected)
+
+    def _conforming(self, parts: list[Part], parent: VersionRecord, base: Manifest) -> list[Part]:
+        from everloop.data.incoming.conforming import conforming
+        from everloop.data.tables.scanning import scan
+
+        def schema() -> pa.Schema:
+            return scan(self._room.contents, base.files[:1]).schema
+
+        return [conforming(part, parent.columns, schema) for part in parts]
 
     def _shape(self, parts: list[Part], base: Manifest) -> Shape:
         """What the parts are as one table, when all of them are tables of one format and have the same columns."""
@@ -335,7 +349,7 @@ class Addition:
             )
             raise InvalidInput(
                 f"'{self._name}' has other columns than what is to be appended: {told}",
-                hint="cast them, or add without appending",
+                hint=_how_to_append(changes),
             )
         content = parent.content
         added = self._content(new, shape) if content is not None else None
@@ -406,6 +420,12 @@ class Addition:
 
 def _entry(file: Found, digest: str, addresses: Mapping[str, str] = _NOWHERE) -> FileEntry:
     return FileEntry(file.path, digest, file.look.size, addresses.get(file.path, ""), file.executable)
+
+
+def _how_to_append(changes: list[ColumnChange]) -> str:
+    if any(change.before is None or change.after is None for change in changes):
+        return "append has the dataset's columns; add all rows without --append for a version with others"
+    return "cast them: a table from Python is cast where no value changes, a file is kept as it is"
 
 
 def _told(failed: list[Any]) -> str:

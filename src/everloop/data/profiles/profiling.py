@@ -47,7 +47,7 @@ def profile_files(contents: FileContents, files: Sequence[FileEntry], scanned: S
     scanned: how other files are read, and those whose folders spell columns.
     """
     spelled = partitions.columns_of(file.path for file in files)
-    if spelled or not files[0].path.lower().endswith(PARQUET):
+    if spelled or not all(file.path.lower().endswith(PARQUET) for file in files):
         source = scanned(files)
         rows = _rows(source.schema)
         batches = source.to_batches(batch_size=rows, batch_readahead=2, fragment_readahead=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def scan_pieces(contents: FileContents, files: Sequence[FileEntry]) -> pds.Datas
     """The files as a dataset that fetches, of large Parquet files that are not on this machine yet, only what is read: a few
     columns of them cost these columns' bytes. None where there is nothing to gain. For Arrow's own reading only, never to be
     registered with DuckDB (see `scan`)."""
-    if format_of(files[0].path) is not Format.PARQUET or any(file.source for file in files):
+    if any(file.source or format_of(file.path) is not Format.PARQUET for file in files):
         return None
     large = {file.digest for file in files if file.size >= NATIVE}
     if not large or contents.cache.holds(large):
@@ -74,8 +75,13 @@ def scan_pieces(contents: FileContents, files: Sequence[FileEntry]) -> pds.Datas
 
 
 def table_of(files: Sequence[tuple[str, Path | bytes | BinaryIO]]) -> pds.Dataset:
-    """Files of one format as one table: for each its name, and where it is or what it holds. What the names of folders spell
-    (``month=1/``) are columns too."""
+    """Files as one table: for each its name, and where it is or what it holds. What the names of folders spell (``month=1/``)
+    are columns too. Files of several formats, such as CSV to which a table was appended, are read by the types of the first."""
+    runs = [list(run) for _, run in itertools.groupby(files, lambda each: format_of(each[0]))]
+    if len(runs) > 1:
+        tables = [table_of(run) for run in runs]
+        schema = tables[0].schema
+        return pds.UnionDataset(schema, [table.replace_schema(schema) for table in tables])
     fmt = format_of(files[0][0])
     spelled = partitions.columns_of(path for path, _ in files)
     if fmt in (Format.JSON, Format.LINES):
