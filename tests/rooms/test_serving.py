@@ -126,6 +126,7 @@ def test_arms_have_a_history(deployed, endpoint):
         ([Arm("a", "delay@v1"), Arm("a", "delay@v2", mode=Mode.OFF)], "two arms are called 'a'"),
         ([Arm("a", "delay@v1", weight=-1.0)], "weight of arm 'a' is -1"),
         ([Arm("a", "delay@v1", transform={"temp": "open('x')"})], "more than arithmetic"),
+        ([Arm("a", "delay@v1", transform={"tmp": "temp * 2"})], "takes no column 'tmp'"),
     ],
 )
 def test_arms_that_make_no_sense_change_nothing(endpoint, arms, says):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from everloop.engine.forks import asking
 from everloop.engine.forks.programs import Program, run
+from everloop.engine.forks.requests import receive_request
 from everloop.engine.here import environment
 
 pytestmark = pytest.mark.skipif(
@@ -166,3 +168,17 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def test_what_is_no_request_leaves_no_descriptor_open():
+    asker, server = socket.socketpair()
+    with asker, server, open(os.devnull) as stream:
+        before = sorted(os.listdir("/proc/self/fd"))
+        socket.send_fds(asker, [(4).to_bytes(4, "big")], [stream.fileno()] * 3)
+        asker.sendall(b"\xc1\xc1\xc1\xc1")
+        assert receive_request(server) is None
+        socket.send_fds(asker, [(4).to_bytes(4, "big")], [stream.fileno()] * 3)
+        server.settimeout(0.001)
+        with pytest.raises(TimeoutError):  # nothing follows
+            receive_request(server)
+        assert sorted(os.listdir("/proc/self/fd")) == before

@@ -201,7 +201,9 @@ def parity(
 
 @command("parity-reports")
 @click.argument("view", required=False, default="")
-@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, newest first."
+)
 def parity_reports(view: str, limit: int) -> None:
     """Reports of parity that were kept, of all views or of one."""
     found = workspace().features.parity_reports(view, limit)

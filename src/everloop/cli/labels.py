@@ -315,7 +315,13 @@ def predictions(project: str, source: str, model: str, question: str) -> None:
 
 @command()
 @click.argument("project")
-@click.option("--rounds", default=400, show_default=True, help="Draws of the bootstrap; 0 for no intervals.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(0, 100_000),
+    default=400,
+    show_default=True,
+    help="Draws of the bootstrap; 0 for no intervals.",
+)
 def agreement(project: str, rounds: int) -> None:
     """How far annotators agree, by question: Krippendorff's alpha, Fleiss' and Cohen's kappa, by class, with 95 % intervals."""
     found = workspace().labels.agreement(project, rounds=rounds)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from everloop.cli.frame import command
+from everloop.cli.frame import as_json, command
 from everloop.errors import InvalidInput
 from everloop.workspace.locations import locate
 
@@ -43,5 +43,6 @@ def up(host: str, port: int) -> None:
         host,
         "--port",
         str(port),
+        *(["--json"] if as_json() else []),
     ]
     os.execv(sys.executable, program)

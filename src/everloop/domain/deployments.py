@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from everloop.domain.expressions import checked_expression
+from everloop.domain.expressions import checked_expression, names_in
 from everloop.domain.names import shown
 from everloop.errors import InvalidInput, nearest
 
@@ -139,6 +139,22 @@ class LoggedPrediction(msgspec.Struct, frozen=True):
     label: str | None
     error: str | None
     features: dict[str, Any]
+
+
+def check_transform(transform: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Raise InvalidInput where a transform replaces or reads a column that the model does not take.
+
+    >>> check_transform({"tmp": "temp * 2"}, ["temp", "wind"])
+    Traceback (most recent call last):
+    everloop.errors.InvalidInput: the model takes no column 'tmp', which the transform names
+    """
+    for column, expression in transform.items():
+        for name in (column, *names_in(expression)):
+            if name not in columns:
+                raise InvalidInput(
+                    f"the model takes no column {shown(name)}, which the transform names",
+                    hint=nearest(name, columns) or f"it takes {', '.join(columns[:20])}",
+                )
 
 
 def checked_arms(arms: Sequence[Arm]) -> tuple[Arm, ...]:

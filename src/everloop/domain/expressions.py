@@ -51,6 +51,15 @@ def checked_expression(text: str, what: str = "the expression") -> ast.expr:
     return tree
 
 
+def names_in(text: str) -> list[str]:
+    """The names that an expression uses, in order. Raises InvalidInput as `checked_expression`.
+
+    >>> names_in("(temp - low) / (high - low)")
+    ['high', 'low', 'temp']
+    """
+    return sorted({node.id for node in ast.walk(checked_expression(text)) if isinstance(node, ast.Name)})
+
+
 def evaluate(text: str, values: Mapping[str, Any]) -> Any:
     """The value of an expression; `values` are numbers or arrays by name.
 

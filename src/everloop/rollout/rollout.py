@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from everloop.domain.canonical import digest_of
-from everloop.domain.deployments import Arm, Mode
+from everloop.domain.deployments import Arm, Mode, check_transform
 from everloop.domain.monitors import DAY, window_start
 from everloop.domain.names import shown
 from everloop.domain.references import Kind, Reference
@@ -106,7 +106,9 @@ class Rollouts(Room):
         serving = self.context.room(Serving)
         record = serving.endpoint(endpoint)
         before = _champion(record.arms)
-        candidate = self.context.room(Registry).version(model).reference
+        version = self.context.room(Registry).version(model)
+        candidate = version.reference
+        check_transform(transform or {}, version.model.signature.names)
         if candidate == before.model and dict(transform or {}) == before.transform:
             raise Conflict(f"{candidate} answers '{endpoint}' already", hint="name another version")
         given = plan.plan if isinstance(plan, RolloutPlan) else plan

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import uvicorn
 
 from everloop.errors import EverloopError, Unavailable
@@ -23,10 +25,14 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5050)
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     try:
-        serve(given.folder, given.host, given.port)
+        serve(given.folder, given.host, given.port, as_json=given.json)
     except EverloopError as error:
+        if given.json:
+            print(msgspec.json.encode({"error": error.to_dict()}).decode())
+            return error.exit_code
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  {error.hint}", file=sys.stderr)
@@ -36,8 +42,8 @@ def main() -> int:
     return 0
 
 
-def serve(folder: Path, host: str, port: int) -> None:
-    """Serve the workspace in `folder` until told to stop. Says one line with the address once it answers."""
+def serve(folder: Path, host: str, port: int, *, as_json: bool = False) -> None:
+    """Serve the workspace in `folder` until told to stop. Says one line, or JSON, with the address once it answers."""
     with LocalWorkspace(folder) as workspace:
         refuse_open_door(host, workspace.governance)
         listening = listen(host, port)
@@ -46,7 +52,12 @@ def serve(folder: Path, host: str, port: int) -> None:
         config = uvicorn.Config(
             app, log_level=logging.WARNING, access_log=False, timeout_graceful_shutdown=10
         )
-        server = AnnouncingServer(config, f"Everloop is at {address} (workspace {folder}); Ctrl-C stops it")
+        line = f"Everloop is at {address} (workspace {folder}); Ctrl-C stops it"
+        if as_json:
+            line = msgspec.json.encode(
+                {"url": address, "workspace": str(folder), "pid": os.getpid()}
+            ).decode()
+        server = AnnouncingServer(config, line)
         supervisor = Supervisor(workspace)
         # uvicorn drains on SIGTERM and then raises it again, which would end this process before its children.
         signal.signal(signal.SIGTERM, _leave)

@@ -18,6 +18,7 @@ from everloop.domain.deployments import (
     Mode,
     PlacedArm,
     SegmentRecord,
+    check_transform,
     checked_arms,
 )
 from everloop.domain.ids import is_id, made_at
@@ -87,8 +88,9 @@ class Serving(Room):
             for arm, record in zip(arms, records, strict=True)
         )
         folder = self.folder(endpoint)
-        for record in records:
+        for arm, record in zip(arms, records, strict=True):
             check_servable(record)
+            check_transform(arm.transform, record.model.signature.names)
             put = place(folder / "models", record.digest, record.files, self.objects)
             carry_proof(fetched_models(self.context.folder) / record.digest, put)
         placed = tuple(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from everloop.errors import InvalidInput
+
 VARIABLE = "EVERLOOP_WORKSPACE"
 FOLDER = ".everloop"
 CONFIGURATION = "everloop.toml"
@@ -30,10 +32,17 @@ def locate(
     start: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Location:
-    """Find the workspace: what is given, else the environment, else the nearest folder upward, else the current folder."""
+    """Find the workspace: what is given, else the environment, else the nearest folder upward, else the current folder.
+    Raises InvalidInput for an address that is no server's, such as ftp://…"""
     chosen = os.fspath(given) if given is not None else environment.get(VARIABLE, "")
     if chosen.startswith(("http://", "https://")):
         return Location(url=chosen.rstrip("/"))
+    scheme, separator, _ = chosen.partition("://")
+    if separator and scheme.isalnum():
+        raise InvalidInput(
+            f"a workspace is a folder or the address of a server, not {scheme}://…",
+            hint="give a folder, or http://HOST:PORT of a server that `everloop up` started",
+        )
     if chosen:
         folder = Path(chosen).expanduser().resolve()
         if folder.name == FOLDER:

@@ -112,6 +112,10 @@ class Workspace(ABC):
     def __getattr__(self, name: str) -> Any:
         if name in ROOMS:
             return self.room(room_class(name))
+        if hasattr(
+            type(self), name
+        ):  # a property that failed inside: what it missed is the error, not its own name
+            return object.__getattribute__(self, name)
         raise AttributeError(f"a workspace has no '{name}'; its rooms are {', '.join(ROOMS)}")
 
     @abstractmethod

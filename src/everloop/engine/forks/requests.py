@@ -7,6 +7,7 @@ asker dies.
 
 from __future__ import annotations
 
+import os
 import socket
 
 import msgspec
@@ -47,12 +48,17 @@ def send(connection: socket.socket, message: Request | Answer, descriptors: list
 
 
 def receive_request(connection: socket.socket) -> tuple[Request, list[int]] | None:
-    """The request of a connection, with its descriptors. None when the asker has gone or speaks otherwise."""
+    """The request of a connection, with its descriptors, which are the caller's to close. None when the asker has gone or
+    speaks otherwise. Raises OSError when the connection breaks. What is no request leaves no descriptor open."""
     head, descriptors, _, _ = socket.recv_fds(connection, 4, STREAMS)
-    body = b"" if len(head) < 4 else _exactly(connection, int.from_bytes(head, "big"))
     try:
+        body = b"" if len(head) < 4 else _exactly(connection, int.from_bytes(head, "big"))
         return msgspec.msgpack.decode(body, type=Request), descriptors
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, OSError) as error:
+        for each in descriptors:
+            os.close(each)
+        if isinstance(error, OSError):
+            raise
         return None
 
 
