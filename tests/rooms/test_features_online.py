@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.workspaces import FakeClock
+from tests.support.workspaces import FakeClock, copied
 
 import everloop as ev
 from everloop.cli.main import main
@@ -625,21 +625,31 @@ class TestPush:
         assert self.online(late, "JFK").values == {"temp": 3.5, "sky": None}
 
 
+@pytest.fixture(scope="module")
+def one_report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, datetime]:
+    """Where a workspace is that filled its online store from one report, and when it had."""
+    project, clock = tmp_path_factory.mktemp("one report"), FakeClock(NOON + 30 * MINUTE)
+    with LocalWorkspace(project, clock=clock) as made:
+        made.data.add(reports(("A", 0, 50.0)), "weather")
+        made.features.apply([weather, recent])
+        made.features.materialize(until=NOON + 5 * MINUTE)
+    return project, clock.now
+
+
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 40)), min_size=1, max_size=4), max_size=4
     )
 )
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 def test_pushed_values_are_the_historical_ones(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
+    one_report: tuple[Path, datetime],
+    tmp_path_factory: pytest.TempPathFactory,
+    batches: list[list[tuple[str, int]]],
 ) -> None:
     """Whatever comes in whatever order: what is online is what history says, also late rows and those of the future."""
-    clock = FakeClock(NOON + 30 * MINUTE)
-    with LocalWorkspace(tmp_path_factory.mktemp("pushed"), clock=clock) as made:
-        made.data.add(reports(("A", 0, 50.0)), "weather")
-        made.features.apply([weather, recent])
-        made.features.materialize(until=NOON + 5 * MINUTE)
+    clock = FakeClock(one_report[1])
+    with copied(one_report[0], tmp_path_factory.mktemp("pushed"), clock) as made:
         for number, batch in enumerate(batches):
             made.features.push("weather", reports(*[(o, m, number + m / 7) for o, m in batch]))
         frame = pa.table({"origin": list("ABC"), "at": pa.array([clock.now] * 3, INSTANT)})
