@@ -88,9 +88,10 @@ class Stage:
     # What the registry does
 
     def version(self, reference: str) -> Any:
-        return SimpleNamespace(
-            reference=reference, run="r", model=SimpleNamespace(features=("feature:weather@v1",))
+        model = SimpleNamespace(
+            features=("feature:weather@v1",), signature=SimpleNamespace(names=["temp", "hour"])
         )
+        return SimpleNamespace(reference=reference, run="r", model=model)
 
     def artifacts(self, run: str, path: str) -> list[Any]:
         return []

@@ -1,7 +1,7 @@
 """The rollout room."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +9,11 @@ import msgspec
 
 from everloop.domain.canonical import digest_of
 from everloop.domain.deployments import Arm, Mode, check_transform
-from everloop.domain.monitors import DAY, window_start
 from everloop.domain.names import shown
 from everloop.domain.references import Kind, Reference
 from everloop.domain.rollouts import (
     LIVE,
     TERMINAL,
-    ColumnParity,
     Decision,
     Evidence,
     Plan,
@@ -28,19 +26,18 @@ from everloop.domain.rollouts import (
 )
 from everloop.domain.times import require_zone
 from everloop.errors import Conflict, InvalidInput, NotFound, nearest
-from everloop.features.features import Features
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
 from everloop.monitoring.monitoring import Monitoring
 from everloop.registry.registry import Registry
-from everloop.rollout.arms import CANDIDATE_SIDE, CHAMPION_SIDE, arms_for
+from everloop.rollout.arms import arms_for
+from everloop.rollout.looking import evidence_of, read_on
 from everloop.rollout.records import Ledgered, Rollback, RolloutDecision, RolloutRecord
 from everloop.serving.serving import Serving
 from everloop.stats.sequential import ErrorGuard, PairedTrial
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import sqlalchemy as sa
 
     from everloop.store.ledger import Reader, Transaction
@@ -173,8 +170,8 @@ class Rollouts(Room):
         moment = require_zone(until, "the time") if until else self.context.clock()
         record = self._open(endpoint)
         self.context.room(Monitoring).evaluate(endpoint, moment)
-        progress = self._read(record, moment)
-        evidence = _evidence(record, progress, moment, self._features(record.candidate))
+        progress = read_on(self.context, record, moment)
+        evidence = evidence_of(self.context, record, progress, moment)
         decision = decide(record.plan, record.state, record.step, evidence)
         if decision.verdict is Verdict.PROMOTE:
             refused = self._promote_alias(record)
@@ -450,89 +447,6 @@ class Rollouts(Room):
         failed = "; ".join(f"{gate.name}: {gate.reason}" for gate in answer.gates if not gate.passed)
         return f"the registry refuses it as {record.alias}: {failed}"
 
-    def _features(self, model: str) -> tuple[str, ...]:
-        return tuple(self.context.room(Registry).version(model).model.features)
-
-    def _read(self, record: RolloutRecord, until: datetime) -> Ledgered:
-        """What has come since the last look: parity and errors up to now, losses of the days that became
-        final."""
-        from everloop.rollout.evidence import merged_parity, paired_gain, requests_and_errors, sample_of
-
-        progress = record.progress
-        monitoring = self.context.room(Monitoring)
-        serving = self.context.room(Serving)
-        if until > progress.read:
-            rows = serving.predictions(record.endpoint, since=progress.read, until=until)
-            candidate = requests_and_errors(rows, CANDIDATE_SIDE)
-            champion = requests_and_errors(rows, CHAMPION_SIDE)
-            live = requests_and_errors(rows, CANDIDATE_SIDE, live_only=True)
-            looked: tuple[int, list[ColumnParity]] = (0, [])
-            if _parity_due(record, until):
-                looked = self._parity(record, sample_of(rows, CANDIDATE_SIDE, record.plan.parity_rows))
-            progress = msgspec.structs.replace(
-                progress,
-                read=until,
-                guard=progress.guard.update(*candidate, *champion),
-                requests=progress.requests + live[0],
-                errors=progress.errors + candidate[1],
-                parity_rows=progress.parity_rows + looked[0],
-                parity=merged_parity(progress.parity, looked[1]),
-                parity_checked=until if looked[0] else progress.parity_checked,
-            )
-        outcome = monitoring.outcome(endpoint=record.endpoint)
-        since = (
-            progress.judged + DAY if progress.judged else window_start(record.started, outcome.day_starts_at)
-        )
-        final = {
-            window.start
-            for window in monitoring.windows(
-                endpoint=record.endpoint, since=since, until=until, mode="live", status="final"
-            )
-        }
-        for start in sorted(final):
-            rows = serving.predictions(
-                record.endpoint, since=max(start, record.started), until=start + DAY, settle=False
-            )
-            labels = monitoring.labels(record.endpoint, start, start + DAY, rows)
-            paired, gain = paired_gain(rows, labels, record.plan.loss)
-            progress = msgspec.structs.replace(progress, judged=start)
-            if gain is not None and paired >= record.plan.minimum_rows:
-                progress = msgspec.structs.replace(
-                    progress, trial=progress.trial.update(gain), rows=progress.rows + paired
-                )
-        return progress
-
-    def _parity(self, record: RolloutRecord, rows: "pa.Table") -> tuple[int, list[ColumnParity]]:
-        """Rows compared, and what was found of each column: the features as this arm was fed them against history."""
-        if rows.num_rows == 0:
-            return 0, []
-        from everloop.rollout.evidence import column_parity
-
-        wanted = self._comparable(record.candidate, rows.column_names)
-        if not wanted:
-            return 0, []
-        room = self.context.room(Features)
-        report = room.parity(rows, wanted, time="time", tolerance=record.plan.parity_tolerance)
-        return report.compared, [
-            column_parity(each.column, report.compared, each.rows_different, each.sample)
-            for each in report.columns
-        ]
-
-    def _comparable(self, model: str, logged: Sequence[str]) -> list[str]:
-        """The model's features that the log can be held against: those logged, of views whose keys are logged too."""
-        room = self.context.room(Features)
-        return [name for each in self._features(model) for name in room.comparable(each, logged)]
-
-
-def _parity_due(record: RolloutRecord, moment: datetime) -> bool:
-    """At every look until it has passed; then now and again, for a feed can break later too."""
-    checked = record.progress.parity_checked
-    return (
-        record.state is State.PARITY
-        or checked is None
-        or moment - checked >= record.plan.parity_every_days * DAY
-    )
-
 
 def _by_hand(what: str, because: str) -> str:
     return f"{what} by hand" + (f": {because}" if because else "")
@@ -545,31 +459,6 @@ def _champion(arms: tuple[Arm, ...]) -> Arm:
 
 def _weights(champion: str, candidate: str, weight: float) -> dict[str, float]:
     return {champion: 1.0 - weight, candidate: weight}
-
-
-def _evidence(
-    record: RolloutRecord, progress: Ledgered, moment: datetime, features: tuple[str, ...]
-) -> Evidence:
-    trial = progress.trial
-    interval = trial.interval() if trial.blocks else None
-    return Evidence(
-        days_in_stage=(moment - record.entered) / DAY,
-        days_in_step=(moment - record.stepped) / DAY,
-        parity_applies=bool(features),
-        parity_rows=progress.parity_rows,
-        parity=progress.parity,
-        blocks=trial.blocks,
-        rows=progress.rows,
-        gain=trial.gain.mean,
-        gain_low=interval.low if interval else None,
-        gain_high=interval.high if interval else None,
-        e_gain=trial.gain.peak,
-        e_harm=trial.harm.peak,
-        e_no_worse=trial.non_inferior.peak,
-        e_errors=progress.guard.peak,
-        requests=progress.requests,
-        errors=progress.errors,
-    )
 
 
 def _tell(tx: "Transaction", before: RolloutRecord, after: RolloutRecord, said: dict[str, Any]) -> None:
