@@ -188,10 +188,10 @@ def test_numbers_of_experiments_are_kept_where_they_are_free(
     assert workspace.tracking.create_experiment(name="next").id == 4
 
 
-def test_on_postgres_too(tmp_path: Path, unpacked: Unpack, postgres_url: str) -> None:
+def test_on_postgres_too(tmp_path: Path, unpacked: Unpack, ledger_url: str) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    (project / "everloop.toml").write_text(f'ledger = "{postgres_url}"\n')
+    (project / "everloop.toml").write_text(f'ledger = "{ledger_url}"\n')
     with LocalWorkspace(project) as workspace:
         report = bring(workspace, unpacked("3.17.2") / "mlruns")
         assert (report.imported["runs"], report.skipped) == (8, [])

@@ -368,8 +368,8 @@ class TestOnSqlite(SearchAgrees):
 class TestOnPostgres(SearchAgrees):
     @pytest.fixture(scope="class")
     @classmethod
-    def settings_file(cls, postgres_server: str) -> Iterator[str]:
-        with new_database(postgres_server) as address:
+    def settings_file(cls, postgres_ledger: tuple[str, str]) -> Iterator[str]:
+        with new_database(*postgres_ledger) as address:
             yield f'ledger = "{address}"\n'
 
 
