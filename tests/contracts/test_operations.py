@@ -138,6 +138,7 @@ def test_every_address_asks_who_it_is(workspace: LocalWorkspace, address: str) -
         (b'{"numbers": [], "unknown": 1}', "unknown"),
         (b'{"numbers": ' + b"[" * 100_000, "does not fit add"),
         (b"\xff", "does not fit add"),
+        (b'{"numbers": ["\xff"]}', "does not fit add"),
     ],
 )
 def test_a_body_that_does_not_fit_is_a_4xx_with_a_sentence(address: str, body: bytes, said: str) -> None:

@@ -130,3 +130,14 @@ def test_nonsense_is_refused_politely(asking: Asking, method: str, path: str, en
             assert body["message"], fields
 
     check()
+
+
+@pytest.mark.parametrize("path", ["runs/create", "experiments/create", "logged-models"])
+def test_a_letter_that_is_not_utf8_is_a_sentence(asking: Asking, path: str) -> None:
+    answer = asking.http.post(
+        f"/api/2.0/mlflow/{path}",
+        content=b'{"name": "\xff", "run_name": "\xff"}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 400
+    assert "the body is not JSON" in answer.json()["message"]

@@ -180,6 +180,7 @@ BAD = {
     "empty": b"",
     "not JSON": b"temp=1",
     "not UTF-8": b"\xff\xfe{}",
+    "a letter that is not UTF-8": b'{"rows": [{"carrier": "\xff"}]}',
     "not an object": b"[1]",
     "too deep": b'{"rows":' + b"[" * 100_000,
     "no rows": b'{"rows": []}',

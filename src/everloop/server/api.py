@@ -69,12 +69,14 @@ class Api:
     def _arguments(self, described: Operation, body: bytes) -> dict[str, object]:
         try:
             request = msgspec.json.decode(body or b"{}", type=described.request)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(
                 f"the body does not fit {described.name}: {error}", hint="see /openapi.json"
             ) from None
         except RecursionError:
-            raise InvalidInput("the body is nested too deeply") from None
+            raise InvalidInput(
+                "the body is nested too deeply", hint="send fewer levels; see /openapi.json"
+            ) from None
         return {field: getattr(request, field) for field in described.request.__struct_fields__}
 
     def _hint(self, room: str, name: str) -> str:

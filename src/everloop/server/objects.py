@@ -204,8 +204,10 @@ def _allow(request: Request, permission: Permission) -> None:
 async def _digests(request: Request) -> list[str]:
     try:
         return _DIGESTS.decode(await request.body())
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"the body is not a list of digests: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"the body is not a list of digests: {error}", hint='send JSON such as ["DIGEST", …]'
+        ) from None
 
 
 def _read(spool: BinaryIO, size: int) -> bytes:

@@ -115,10 +115,10 @@ def _acting(actor: Actor, answer: Callable[[T], msgspec.Struct | None], asked: T
 def _decoded(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"the body does not fit: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the body does not fit: {error}", hint="send the JSON that Feast sends") from None
     except RecursionError:
-        raise InvalidInput("the body is nested too deeply") from None
+        raise InvalidInput("the body is nested too deeply", hint="send the JSON that Feast sends") from None
 
 
 async def _body(request: Request) -> bytes:

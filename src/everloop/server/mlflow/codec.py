@@ -60,7 +60,7 @@ def decode_body(body: bytes, kind: type[T], parameters: Mapping[str, str]) -> T:
             return msgspec.json.decode(body or b"{}", type=kind, strict=False)
         found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
         return msgspec.convert({**found, **parameters}, kind, strict=False)
-    except (msgspec.DecodeError, RecursionError):  # which a ValidationError is too
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the first is a ValidationError too
         pass
     return _decode_slowly(body or b"{}", kind, parameters)
 

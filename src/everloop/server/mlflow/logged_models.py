@@ -227,7 +227,7 @@ def log_model(workspace: Workspace, asked: LogModel) -> None:
 def _decoded(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise invalid(f"Malformed model info: {error}") from None
 
 

@@ -103,7 +103,7 @@ def kept_spans(workspace: Workspace, trace_id: str) -> list[KeptSpan]:
         return []
     try:
         return msgspec.json.decode(workspace.objects.read(files[FILE].digest), type=_File).spans
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
 
 

@@ -110,7 +110,7 @@ def json_rows(data: bytes) -> dict[str, Any] | None:
     """The rows of a JSON file that says what its columns are, or is a list of objects with the same keys."""
     try:
         value = msgspec.json.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(value, dict) and set(value) >= {"columns", "data"} and isinstance(value["data"], list):
         header, rows = value["columns"], value["data"]

@@ -31,7 +31,7 @@ def decoded(body: bytes) -> dict[str, Any]:
         raise InvalidInput("the body is empty", hint='send JSON such as {"rows": [{"column": 1}]}')
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
             value = json.loads(body)
             msgspec.json.encode(value)  # half a character (a lone surrogate) could not be logged
