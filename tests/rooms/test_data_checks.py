@@ -408,6 +408,9 @@ def test_no_rows_and_nothing_but_missing_values() -> None:
     for table in (WEATHER.slice(0, 0), missing):
         assert [each.passed for each in examine(table, *numbers).checks] == [False, False]
     assert examine(WEATHER.slice(0, 0), ev.check.null_share("wind", 0)).passed
+    # What no row could be held against is found without one.
+    [wrong] = examine(WEATHER.slice(0, 0), ev.check.in_set("wind", ["calm", "strong"])).failed
+    assert "Could not convert string 'calm' to DOUBLE" in str(wrong.error)
 
 
 @pytest.mark.parametrize(

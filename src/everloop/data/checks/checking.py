@@ -156,6 +156,8 @@ class Examination:
         counted = [rule for rule in self._rules.values() if not isinstance(rule, Steps)]
         for chunk in _chunks(counted):
             self._rows = self._count_all(chunk)
+        if not self._rows:
+            self._try_out(rule for rule in counted if isinstance(rule, Flag))
         for check in self._checks:
             if check.name not in self._seen and check.name not in self._errors:
                 try:
@@ -164,6 +166,17 @@ class Examination:
                     self._errors[check.name] = first_line(error)
                 except EverloopError as error:
                     self._errors[check.name] = error.message
+
+    def _try_out(self, rules: Iterable[Flag]) -> None:
+        """Find the checks that no row could be held against, such as a set of texts for a column of numbers, where there are no
+        rows: DuckDB casts when there is one, so one is made, of missing values."""
+        one = "(select rows.* from (select 1) left join rows on true)"
+        for rule in rules:
+            try:
+                self._con.sql(f"select {rule.bad} from (select * from {one})").fetchall()
+            except duckdb.Error as error:
+                self._errors[rule.check.name] = first_line(error)
+                self._seen.pop(rule.check.name, None)
 
     def _count_all(self, rules: Sequence[Rule]) -> int:
         """Count for all rules in one scan. When that fails, one of them is at fault: it is found by halves."""
