@@ -175,6 +175,23 @@ class TestMetrics:
         assert (summary.last, summary.first, summary.last_step, summary.count) == (5.0, 7.0, 9, 2)
         assert run.history("m")["step"].to_pylist() == [-3, 9]
 
+    def test_the_largest_steps_of_64_bits_are_kept_and_one_more_is_refused(self, tracking: Tracking) -> None:
+        least, most = -(2**63), 2**63 - 1
+        with tracking.start() as run:
+            run.log_metric("loss", 1.0, step=least)
+            run.log_metric("loss", 2.0, step=most)
+            run.log_points("speed", [1.0, 2.0], steps=[most - 1, most])
+            for log in (
+                lambda: run.log_metric("loss", 3.0, step=most + 1),
+                lambda: run.log_metrics({"loss": 3.0}, step=most + 1),
+                lambda: run.log_metric("speed", 3.0),
+                lambda: run.log_points("speed", [3.0, 4.0]),
+            ):
+                with pytest.raises(InvalidInput, match=r"of the metric (loss|speed) does not fit in 64 bits"):
+                    log()
+        assert run.history("loss")["step"].to_pylist() == [least, most]
+        assert run.history("speed")["step"].to_pylist() == [most - 1, most]
+
     def test_a_point_has_its_step_and_time(self, tracking: Tracking) -> None:
         moment = datetime(2026, 5, 1, 12, tzinfo=UTC)
         with tracking.start() as run:

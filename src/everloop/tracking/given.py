@@ -85,7 +85,7 @@ def step_of(key: str, step: Any) -> int:
         raise InvalidInput(
             f"the step {step!r} of the metric {key} is not a whole number", hint="count from 0"
         )
-    if not LEAST_STEP <= number < MOST_STEP:
+    if not LEAST_STEP <= number <= MOST_STEP:
         raise InvalidInput(
             f"the step {step!r} of the metric {key} does not fit in 64 bits", hint="count from 0"
         )

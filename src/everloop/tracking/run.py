@@ -162,7 +162,7 @@ class Run(RunFiles):
         The last point sent once more (same step, time and value) is one point."""
         if step is None or key not in self._steps:
             step = self._step(key, step)
-        elif type(step) is not int or not LEAST_STEP <= step < MOST_STEP:
+        elif type(step) is not int or not LEAST_STEP <= step <= MOST_STEP:
             step = step_of(key, step)
         if type(value) is not float:
             value = number_of(key, value)
@@ -181,7 +181,7 @@ class Run(RunFiles):
         if step is None or not known.keys() >= values.keys():
             steps: Any = [self._step(key, step) for key in values]
         if step is not None:
-            steps = step_of("", step)
+            steps = step_of(next(iter(values), ""), step)
         time = self._now() if timestamp is None else moment_of(timestamp)
         if values:
             self._append(records.encode((records.POINTS, values, steps, time)))
@@ -202,6 +202,7 @@ class Run(RunFiles):
         start = self._step(key, None if steps is None else int(max(steps)))
         numbers = column_of(key, values, "<f8")
         if steps is None:
+            step_of(key, start + count - 1)
             with self._next:
                 self._steps[key] = start + count
         step_column = (
@@ -498,7 +499,7 @@ class Run(RunFiles):
         with self._next:
             if key not in self._steps:
                 self._steps[checked_key(key, "metric")] = 0
-            step = self._steps[key] if given is None else step_of(key, given)
+            step = step_of(key, self._steps[key] if given is None else given)
             self._steps[key] = step + 1
             return step
 
