@@ -158,6 +158,19 @@ def test_an_unknown_operation_gets_the_nearest_name(address: str) -> None:
     assert "abacus/add" in answer.json()["error"]["hint"]
 
 
+def test_an_address_for_buttons_alone_is_a_page_for_people_and_json_for_programs(address: str) -> None:
+    page = httpx.get(f"{address}/logout", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (405, "text/html; charset=utf-8")
+    assert "/logout does not answer GET" in page.text
+    assert "go back to the page" in page.text
+    error = httpx.get(f"{address}/api/v1/abacus/add").json()["error"]
+    assert error == {
+        "code": "http",
+        "message": "/api/v1/abacus/add does not answer GET",
+        "hint": "see /openapi.json",
+    }
+
+
 def test_other_web_sites_are_kept_out(address: str) -> None:
     foreign = httpx.post(
         f"{address}/api/v1/abacus/add", json={"numbers": []}, headers={"Origin": "http://evil.example"}

@@ -56,7 +56,7 @@ def add(
     from everloop.data.incoming.queries import Query
 
     if (path is None) is (query is None):
-        raise InvalidInput("give a path or --query, one of them")
+        raise InvalidInput("give a path or --query, one of them", hint="see: everloop data add --help")
     if database and query is None:
         raise InvalidInput("--from names the database of a --query", hint="give a --query too")
     here = workspace(write=True)

@@ -257,7 +257,7 @@ def review(project: str, item: str, verdict: str | None, correct: str, annotator
     found = labels.project(project)
     one = labels.item(project, item)
     if bool(verdict) == bool(correct):
-        raise InvalidInput("say one of --accept, --reject and --correct")
+        raise InvalidInput("say one of --accept, --reject and --correct", hint="see the command with --help")
     about = _about(labels.history(project, one.number), one.key, annotator)
     if correct:
         entry = labels.correct(project, about.id, _answers(found, (correct,)), comment=because)

@@ -61,6 +61,13 @@ async def _health(request: Request) -> Response:
     return json_response({"status": "ok"})
 
 
+class WrongMethod(EverloopError):
+    """An address that is asked for in another way, with POST, was opened."""
+
+    code = "http"
+    status = 405
+
+
 def _answered(pages: Pages, request: Request, error: EverloopError) -> Response:
     """An error for whoever asks: a page for a person, JSON for a program."""
     return pages.failure(request, error) if wants_html(request) else error_response(error)
@@ -81,6 +88,14 @@ def _http(pages: Pages) -> Handler:
             return _answered(
                 pages, request, NotFound(f"there is nothing at {request.url.path}", hint="see /openapi.json")
             )
+        if error.status_code == 405:
+            told = f"{request.url.path} does not answer {request.method}"
+            hint = (
+                "it is what a button asks for: go back to the page"
+                if wants_html(request)
+                else "see /openapi.json"
+            )
+            return _answered(pages, request, WrongMethod(told, hint=hint))
         body = {"error": {"code": "http", "message": error.detail, "hint": ""}}
         return json_response(body, error.status_code)
 

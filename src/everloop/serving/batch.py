@@ -60,7 +60,7 @@ def _answered(model: ModelVersion, chunk: pa.Table) -> pa.Table:
 
 def _chunks(source: Path) -> Iterator[pa.Table]:
     if not source.is_file():
-        raise NotFound(f"there is no file {source}")
+        raise NotFound(f"there is no file {source}", hint="name a .parquet or .csv file with the rows")
     try:
         if source.suffix == ".csv":
             table = csv.read_csv(source, convert_options=csv.ConvertOptions(strings_can_be_null=True))

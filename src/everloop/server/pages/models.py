@@ -57,7 +57,7 @@ def model(request: Request, workspace: Workspace) -> dict[str, Any]:
     record = next((each for each in workspace.registry.models() if each.name == name), None)
     if record is None:
         workspace.registry.version(name)  # says which names are near
-        raise NotFound(f"there is no model '{name}'")
+        raise NotFound(f"there is no model '{name}'", hint="see: everloop models list")
     versions: list[ModelVersionRecord] = workspace.registry.versions(name)
     first = here.number("from")
     shown = versions[first : first + VERSIONS]
