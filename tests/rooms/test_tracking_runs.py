@@ -93,7 +93,8 @@ class TestJournals:
     def test_what_a_killed_process_left_is_brought_in(
         self, tracking: Tracking, workspace: LocalWorkspace
     ) -> None:
-        run = tracking.start(params={"a": 1})
+        # Nobody ends it: it must not hear what later tests print.
+        run = tracking.start(params={"a": 1}, output=False)
         run.flush()
         for step in range(10):
             run.log_metric("m", step)
@@ -173,7 +174,7 @@ with ev.start_run(name="parent") as run:
     def test_whoever_only_looks_is_not_kept_from_it(
         self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
-        run = tracking.start()
+        run = tracking.start(output=False)
         assert run._journal is not None
         run._journal.abandon()
         run._journal = None
@@ -187,7 +188,7 @@ with ev.start_run(name="parent") as run:
     def test_a_deleted_run_keeps_its_journal_until_it_is_restored(
         self, tracking: Tracking, workspace: LocalWorkspace
     ) -> None:
-        run = tracking.start()
+        run = tracking.start(output=False)
         run.log_metric("m", 1)
         assert run._journal is not None
         run._journal.abandon()
