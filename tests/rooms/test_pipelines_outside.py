@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -217,6 +218,28 @@ def test_what_is_written_hidden_or_the_systems_is_no_input(tmp_path: Path) -> No
     assert not unchanged(reference, tmp_path)
     (tmp_path / "in.txt").unlink()
     assert not unchanged(reference, tmp_path)
+
+
+def test_databases_and_arrow_files_opened_in_c_are_seen_and_what_is_written_there_is_no_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("1,2\n")
+    (tmp_path / "in.arrow").write_bytes(b"x")
+    (tmp_path / "in.txt").write_bytes(b"x")
+    duckdb.connect("rows.duckdb").close()
+    with watched(tmp_path) as seen:
+        duckdb.connect("rows.duckdb", read_only=True).close()
+        duckdb.connect("made.duckdb").close()
+        duckdb.connect().table_function("read_csv", ["rows.csv"]).fetchall()
+        pa.memory_map("in.arrow").close()
+        pa.input_stream("in.txt").close()
+        with pa.OSFile("out.arrow", "wb") as file:
+            file.write(b"x")
+        with pa.OSFile("out.arrow") as file:
+            assert isinstance(file, pa.OSFile)
+    names = ["in.arrow", "in.txt", "rows.csv", "rows.duckdb"]
+    assert sorted(map(asked, seen.references())) == [f"file:{each}" for each in names]
 
 
 def test_looking_for_packages_is_no_reading_of_the_project(

@@ -287,5 +287,6 @@ def _told(event: str, path: str) -> None:
         frame = frame.f_back
     if frame is None or frame.f_code.co_filename.startswith(_OWN):
         return
+    said = ("open", (path, "w", os.O_WRONLY)) if event == "written" else (event, (path, "r", os.O_RDONLY))
     for each in _watchers:
-        each.note(event, (path, "r", os.O_RDONLY))
+        each.note(*said)

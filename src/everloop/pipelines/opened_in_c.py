@@ -20,22 +20,35 @@ from typing import Any
 
 _DUCKDB = (
     "execute", "from_csv_auto", "from_parquet", "from_query", "query", "read_csv", "read_json", "read_parquet", "sql",
+    "table_function",
 )  # fmt: skip
 _POLARS = ("csv", "delta", "ipc", "ndjson", "parquet")
 
 READING: dict[str, tuple[str, ...]] = {
+    "pyarrow": ("OSFile", "input_stream", "memory_map"),
     "pyarrow.csv": ("open_csv", "read_csv"),
     "pyarrow.dataset": ("dataset",),
     "pyarrow.feather": ("read_feather", "read_table"),
     "pyarrow.json": ("open_json", "read_json"),
     "pyarrow.orc": ("ORCFile.__init__", "read_table"),
     "pyarrow.parquet.core": ("ParquetDataset.__init__", "ParquetFile.__init__"),
-    "duckdb": (*_DUCKDB, *(f"DuckDBPyConnection.{each}" for each in _DUCKDB)),
+    "duckdb": ("connect", *_DUCKDB, *(f"DuckDBPyConnection.{each}" for each in _DUCKDB)),
     "polars": tuple(f"{how}_{each}" for how in ("read", "scan") for each in _POLARS),
     "lightgbm.basic": ("Booster.__init__", "Dataset.__init__"),
     "xgboost.core": ("Booster.load_model", "DMatrix.__init__"),
+    "h5py._hl.files": ("File.__init__",),
+    "netCDF4": ("Dataset",),
+    "tables.file": ("open_file",),
+    "rasterio": ("open",),
+    "osgeo.gdal": ("Open", "OpenEx"),
+    "cv2": ("imread",),
 }
-"""Module -> the functions in it that open files in C."""
+"""Module -> the functions and classes in it that open files in C."""
+
+_CONNECTING = frozenset({"connect"})
+"""What makes the database that it is given where there is none: one that is there counts, as SQLite's do."""
+_WRITING = frozenset({"w", "wb", "w+", "w-", "x", "a", "ab", "a+", "r+", "rb+", "r+b"})
+"""Modes in which a file is changed: it is what the step makes, not what it depends on."""
 
 _QUOTED = re.compile(r"'([^'\n]+)'")
 _MOST = 10_000
@@ -45,7 +58,7 @@ _told: list[Callable[[str, str], None]] = []
 
 
 def tell(listener: Callable[[str, str], None]) -> None:
-    """From now on, in this process, `listener` is called with ``open`` or ``os.listdir`` and a path."""
+    """From now on, in this process, `listener` is called with ``open``, ``written`` or ``os.listdir`` and a path."""
     if _told:
         return
     _told.append(listener)
@@ -115,21 +128,60 @@ def _wrap(module: ModuleType) -> None:
         *owners, last = name.split(".")
         for each in owners:
             owner = getattr(owner, each, None)
-        function = getattr(owner, last, None)
-        if callable(function) and not hasattr(function, "_everloop_tells"):
-            setattr(owner, last, _telling(function))
+        found = getattr(owner, last, None)
+        if not callable(found) or hasattr(found, "_everloop_tells"):
+            continue
+        setattr(owner, last, _telling_class(found) if isinstance(found, type) else _telling(found))
 
 
 def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
+    connects = getattr(function, "__name__", "") in _CONNECTING
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for each in (*args, *kwargs.values()):
-            if isinstance(each, str | os.PathLike | list | tuple | set):
-                _tell_of(each)
+        _tell_of_arguments(args, kwargs, connects)
         return function(*args, **kwargs)
 
     call._everloop_tells = True  # type: ignore[attr-defined]
     return call
+
+
+def _telling_class(kind: type[Any]) -> type[Any]:
+    """A class written in C, whose methods cannot be replaced: one derived from it that takes its name, and is equal to it for
+    ``isinstance``."""
+
+    class Kind(type(kind)):  # type: ignore[misc]
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, kind)
+
+    def new(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        _tell_of_arguments(args, kwargs, connects=False)
+        return kind.__new__(cls, *args, **kwargs)
+
+    body = {
+        "__new__": new,
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "_everloop_tells": True,
+    }
+    made: type[Any] = Kind(kind.__name__, (kind,), body)
+    return made
+
+
+def _tell_of_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], connects: bool) -> None:
+    written = any(isinstance(each, str) and each in _WRITING for each in (*args[1:], kwargs.get("mode")))
+    for each in (*args, *kwargs.values()):
+        if not isinstance(each, str | os.PathLike | list | tuple | set):
+            continue
+        if written:
+            for path in paths_in(each):
+                if path not in _WRITING:
+                    _say("written", path)
+        elif not connects:
+            _tell_of(each)
+        elif isinstance(each, str | os.PathLike) and is_there(each, stat.S_ISREG):
+            _say("open", os.fsdecode(each))
 
 
 class _Finder(MetaPathFinder):
