@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from everloop._version import __version__
@@ -24,7 +25,7 @@ from everloop.engine.contract import Executor, Job, Outcome, tail
 from everloop.engine.executors import open_executor
 from everloop.engine.inline import InlineExecutor
 from everloop.engine.limits import KEPT
-from everloop.engine.processes import ProcessExecutor
+from everloop.engine.processes import ProcessExecutor, _kill_with_sessions
 from everloop.engine.ray_cluster import RayExecutor
 from everloop.errors import InvalidInput, MissingExtra, Unavailable
 
@@ -387,3 +388,17 @@ def is_running(pid: int) -> bool:
         return False
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_job_that_is_stopped_takes_along_what_left_its_session(tmp_path: Path) -> None:
+    """Killing the group of processes alone leaves those that began a session of their own."""
+    stray = "import os, pathlib, time; pathlib.Path('stray').write_text(str(os.getpid())); time.sleep(600)"
+    job = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stray!r}], start_new_session=True)"
+    started = subprocess.Popen([sys.executable, "-c", job], cwd=tmp_path, start_new_session=True)
+    while not (told := tmp_path / "stray").exists() or not told.read_text():
+        assert started.poll() is None
+    process = psutil.Process(int(told.read_text()))
+    _kill_with_sessions(started.pid)
+    started.wait(60)
+    gone, _ = psutil.wait_procs([process], timeout=60)
+    assert gone == [process] or process.status() == psutil.STATUS_ZOMBIE

@@ -140,6 +140,8 @@ class ProcessExecutor:
         """Kill a worker and all it started; returns how it ended."""
         self._workers.remove(worker)
         gone = worker.process.poll()
+        if gone is None and worker.job is not None:
+            _kill_with_sessions(worker.process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.process.pid, signal.SIGKILL)
         worker.connection.close()
@@ -178,6 +180,19 @@ class ProcessExecutor:
         self._end(worker)
         failure = Failure("timeout", f"it took longer than {job.timeout:g} seconds and was stopped")
         return Outcome(job.id, "timeout", seconds, failure=failure)
+
+
+def _kill_with_sessions(process: int) -> None:
+    """Kill a process and all that it started and that still lives, those that have begun a session of their own too."""
+    import psutil
+
+    try:
+        root = psutil.Process(process)
+        for each in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+    except psutil.Error:  # gone meanwhile: its group is killed all the same
+        return
 
 
 def _how(code: int) -> str:
