@@ -14,7 +14,7 @@ from everloop.domain.alerts import Alert, AlertState, Report
 from everloop.domain.firings import FiringStatus
 from everloop.domain.pipelines import PipelineRunRecord
 from everloop.domain.runs import Owner
-from everloop.domain.triggers import PipelineTrigger
+from everloop.domain.triggers import PipelineTrigger, backfill_times
 from everloop.errors import Conflict, InvalidDefinition, InvalidInput, NotFound
 from everloop.loop.triggers import running
 from everloop.loop.triggers.arriving import files_at
@@ -676,3 +676,15 @@ def test_a_trigger_declared_later_does_not_hear_of_before(project: LocalWorkspac
     assert [each.trigger for each in tick(project, later(clock))] == ["first"]
     add(project, "raw")
     assert {each.trigger for each in tick(project, later(clock))} == {"first", "second"}
+
+
+def test_what_is_declared_wrongly_is_said_in_one_sentence(project: LocalWorkspace) -> None:
+    with pytest.raises(InvalidDefinition, match="trigger 't': its start is '2026-02-01'"):
+        ev.trigger("t", pipeline="flows.py:refresh", every="1min", start="2026-02-01")  # type: ignore[call-overload]
+    twice = [ev.trigger("t", pipeline="flows.py:refresh", every=each) for each in ("1min", "2min")]
+    with pytest.raises(InvalidInput, match="trigger 't' is declared 2 times"):
+        project.loop.declare_triggers(triggers=twice)
+    by_hand = ev.trigger("asked", pipeline="flows.py:refresh")
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(InvalidInput, match="it is set off by hand"):
+        backfill_times(by_hand, day, day)

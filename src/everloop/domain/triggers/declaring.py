@@ -175,8 +175,8 @@ def trigger(
         catch_up_most=catch_up_most,
         debounce_seconds=duration(debounce).total_seconds(),
         jitter_seconds=duration(jitter).total_seconds(),
-        start=require_zone(start, "the start") if start else None,
-        end=require_zone(end, "the end") if end else None,
+        start=_moment(name, "start", start),
+        end=_moment(name, "end", end),
         sweep=str(getattr(sweep, "source", sweep)),
         space=space,
         trials=trials,
@@ -184,6 +184,14 @@ def trigger(
     )
     check(made)
     return made
+
+
+def _moment(name: str, what: str, given: object) -> datetime | None:
+    if given is None:
+        return None
+    if not isinstance(given, datetime):
+        raise _wrong(name, f"its {what} is {given!r}", f"write {what}=datetime(2026, 1, 31, tzinfo=UTC)")
+    return require_zone(given, f"the {what}")
 
 
 def check(made: PipelineTrigger) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from everloop.domain.times import EPOCH
-from everloop.domain.triggers.kinds import Cron, Every, On, PipelineTrigger, in_words
+from everloop.domain.triggers.kinds import ByHand, Cron, Every, On, PipelineTrigger, in_words
 from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -164,8 +164,9 @@ def is_active(made: PipelineTrigger, moment: datetime) -> bool:
 def backfill_times(made: PipelineTrigger, since: datetime, until: datetime) -> list[datetime]:
     """The times of a backfill. Raises InvalidInput where there are none, or more than 10,000."""
     if not made.is_timed:
+        how = "by hand" if isinstance(made.on, ByHand) else f"by {in_words(made.on)}"
         raise InvalidInput(
-            f"trigger '{made.name}' has no times to go through: it is set off by {in_words(made.on)}",
+            f"trigger '{made.name}' has no times to go through: it is set off {how}",
             hint="a backfill needs a trigger with cron or every",
         )
     found = list(islice(times_between(made, since, until), MOST_IN_A_BACKFILL + 1))

@@ -1,5 +1,6 @@
 """Triggers as declared: set, paused, resumed, withdrawn, and listed with their next time and last firing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from everloop.domain import triggers as rules
 from everloop.domain.canonical import digest_of
 from everloop.domain.firings import OPEN, FiringStatus, begins_at, parameters, time_key
 from everloop.domain.triggers import PipelineTrigger, in_words, next_time
-from everloop.errors import Conflict, NotFound, nearest
+from everloop.errors import Conflict, InvalidInput, NotFound, nearest
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
@@ -38,6 +39,11 @@ class DeclaredTriggers(Room):
         was before does not set it off."""
         for each in triggers:
             rules.check(each)
+        for name, times in Counter(each.name for each in triggers).items():
+            if times > 1:
+                raise InvalidInput(
+                    f"trigger '{name}' is declared {times} times", hint="give each a name of its own"
+                )
         with self.change() as tx:
             for each in triggers:
                 _declare(tx, each)

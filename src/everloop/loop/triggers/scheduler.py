@@ -146,7 +146,7 @@ class Scheduler:
             if status is None:
                 continue
             del self._children[identifier]
-            if status not in (0, 130):
+            if status not in (0, 130, -signal.SIGINT):  # the last: stopped before it could listen
                 said = _last(child.errors)
                 log.warning("the process of firing %s ended with %d: %s", identifier, status, said)
             child.errors.close()
