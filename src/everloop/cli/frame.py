@@ -96,7 +96,10 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(
-        width=None if sys.stdout.isatty() else 400, highlight=False, soft_wrap=not sys.stdout.isatty()
+        width=None if sys.stdout.isatty() else 400,
+        highlight=False,
+        soft_wrap=not sys.stdout.isatty(),
+        emoji=False,  # pipeline:train:main has no train in it
     )
 
 

@@ -50,7 +50,7 @@ def run(pipeline: str, params: tuple[str, ...], executor: str, dry_run: bool, fo
         emit(run_answer(done) | {"changes": changes}, lambda _: _told(done, changes))
     else:
         emit(run_answer(done), lambda _: _told(done))
-    if done.status == "failed":
+    if done.status in {"failed", "interrupted"}:
         if as_json():
             say(done.error)
         answer_no()

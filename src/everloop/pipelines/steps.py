@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ from everloop.pipelines.environments.declared import Environment
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_TOO_OFTEN = 20
+"""Calls of a pipeline within each other when the stack is full: it is the pipeline that does not end."""
 
 
 class StepOptions(msgspec.Struct, frozen=True):
@@ -220,7 +224,17 @@ class Pipeline(Generic[P, T]):
         return f"{code.co_filename}:{self.function.__name__}"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.function(*args, **kwargs)
+        try:
+            return self.function(*args, **kwargs)
+        except RecursionError as error:
+            code = unwrapped(self.function).__code__
+            own = sum(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+            if own < _TOO_OFTEN:
+                raise
+            raise InvalidInput(
+                f"pipeline {self.name} calls itself without end",
+                hint="let it end on some condition, or use a loop",
+            ) from None
 
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, defaults included. Raises InvalidInput that names the wrong or missing one."""
