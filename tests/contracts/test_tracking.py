@@ -175,6 +175,18 @@ class TestMetrics:
         assert (summary.last, summary.first, summary.last_step, summary.count) == (5.0, 7.0, 9, 2)
         assert run.history("m")["step"].to_pylist() == [-3, 9]
 
+    def test_a_step_left_out_is_the_one_after_the_largest(self, tracking: Tracking) -> None:
+        with tracking.start() as run:
+            for step in (0, 10, 4, None):
+                run.log_metric("one", 1.0, step=step)
+                run.log_metrics({"two": 1.0, "three": 2.0}, step=step)
+            run.log_points("three", [1.0, 2.0], steps=[30, 20])
+            run.log_metric("three", 1.0)
+        told = {key: tracking.history(run_id=run.run_id, key=key) for key in ("one", "two", "three")}
+        steps = {key: np.frombuffer(each.steps, "<i8").tolist() for key, each in told.items()}
+        assert steps["one"] == steps["two"] == [0, 4, 10, 11]
+        assert steps["three"] == [0, 4, 10, 11, 20, 30, 31]
+
     def test_the_largest_steps_of_64_bits_are_kept_and_one_more_is_refused(self, tracking: Tracking) -> None:
         least, most = -(2**63), 2**63 - 1
         with tracking.start() as run:

@@ -158,12 +158,13 @@ class Run(RunFiles):
     def log_metric(
         self, key: str, value: float, step: int | None = None, timestamp: datetime | None = None
     ) -> None:
-        """One point of a metric. Without a step it gets the one after the key's last, from 0 on. NaN and infinities are kept.
+        """One point of a metric. Without a step it gets the one after the key's largest, from 0 on. NaN and infinities are kept.
         The last point sent once more (same step, time and value) is one point."""
-        if step is None or key not in self._steps:
+        after = self._steps.get(key)
+        if step is None or after is None or type(step) is not int or not LEAST_STEP <= step <= MOST_STEP:
             step = self._step(key, step)
-        elif type(step) is not int or not LEAST_STEP <= step <= MOST_STEP:
-            step = step_of(key, step)
+        elif step >= after:
+            self._steps[key] = step + 1
         if type(value) is not float:
             value = number_of(key, value)
         time = self._now() if timestamp is None else moment_of(timestamp)
@@ -177,11 +178,15 @@ class Run(RunFiles):
         values = {
             key: value if type(value) is float else number_of(key, value) for key, value in given.items()
         }
-        known = self._steps
-        if step is None or not known.keys() >= values.keys():
-            steps: Any = [self._step(key, step) for key in values]
-        if step is not None:
+        steps: Any
+        if step is None:
+            steps = [self._step(key, None) for key in values]
+        else:
             steps = step_of(next(iter(values), ""), step)
+            for key in values:
+                after = self._steps.get(key)
+                if after is None or after <= steps:
+                    self._step(key, steps)
         time = self._now() if timestamp is None else moment_of(timestamp)
         if values:
             self._append(records.encode((records.POINTS, values, steps, time)))
@@ -193,7 +198,7 @@ class Run(RunFiles):
         steps: Sequence[int] | None = None,
         times: Sequence[datetime] | None = None,
     ) -> None:
-        """Many points of one metric in one call. Steps go on from the key's last where none are given; times are now."""
+        """Many points of one metric in one call. Steps go on from the key's largest where none are given; times are now."""
         import numpy as np
 
         count = len(values)
@@ -499,8 +504,9 @@ class Run(RunFiles):
         with self._next:
             if key not in self._steps:
                 self._steps[checked_key(key, "metric")] = 0
-            step = step_of(key, self._steps[key] if given is None else given)
-            self._steps[key] = step + 1
+            after = self._steps[key]
+            step = step_of(key, after if given is None else given)
+            self._steps[key] = max(after, step + 1)
             return step
 
 
