@@ -15,11 +15,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
+from everloop.domain.canonical import digest_of
 from everloop.pipelines import opened_files
 from everloop.pipelines.opened_files import asked, unchanged, watched
 from everloop.pipelines.outcome import PipelineRun
 from everloop.pipelines.pipelines import Pipelines
+from everloop.store.schema.pipelines import step_results
 from everloop.workspace.local import LocalWorkspace
 
 FLOW = """
@@ -129,10 +132,12 @@ def _forget() -> None:
     importlib.invalidate_caches()
 
 
-def _run(workspace: LocalWorkspace, dry_run: bool = False, name: str = "main", **params: str) -> PipelineRun:
+def _run(
+    workspace: LocalWorkspace, dry_run: bool = False, name: str = "main", force: bool = False, **params: str
+) -> PipelineRun:
     _forget()
     return workspace.room(Pipelines).run(
-        f"outside_flow.py:{name}", params, executor="inline", dry_run=dry_run
+        f"outside_flow.py:{name}", params, executor="inline", dry_run=dry_run, force=force
     )
 
 
@@ -168,6 +173,23 @@ def test_a_step_is_executed_again_when_a_file_or_variable_it_used_changed_and_sa
 
     (folder / "rates.json").write_text("1")  # going back finds the first result
     assert [each.name for each in _run(workspace).steps if each.status == "executed"] == []
+
+
+def test_a_result_whose_reads_were_not_seen_goes_once_the_step_is_computed_anew(
+    workspace: LocalWorkspace, folder: Path
+) -> None:
+    _run(workspace)
+    with workspace.ledger.transaction("test") as tx:  # as if nothing had told of the files that were read
+        tx.execute(sa.update(step_results).values(reads=[], reads_digest=digest_of(())))
+    (folder / "rates.json").write_text("2")
+    assert _run(workspace).executed == 0
+    assert _run(workspace, force=True).value()[0] == "x2"
+    (folder / "rates.json").write_text("3")
+    again = _run(workspace)
+    assert {each.name: each.reason for each in again.steps if each.status == "executed"} == {
+        "opens": "file rates.json changed"
+    }
+    assert again.value()[0] == "x3"
 
 
 def test_files_that_libraries_open_in_c_and_files_that_are_not_there_count(

@@ -31,6 +31,7 @@ def record(tx: Transaction, run: str, finished: Sequence[FinishedStep]) -> None:
         (row["key"], row["reads_digest"]): row for row in (_result_row(tx, run, each) for each in computed)
     }
     tx.put(step_results, list(results.values()))
+    _forget_incomplete(tx, computed)
     keyed = {each.record.key: each for each in finished if each.parts is not None}
     tx.insert_new(step_code, list(_code_rows(keyed.values()).values()))
     tx.insert_new(step_keys, [_key_row(tx, each) for each in keyed.values()])
@@ -42,6 +43,21 @@ def record(tx: Transaction, run: str, finished: Sequence[FinishedStep]) -> None:
         tx.hold(digest, size, holder)
     for source, target, role in dict.fromkeys(_edges(run, finished)):
         tx.edge(source, target, role)
+
+
+def _forget_incomplete(tx: Transaction, computed: Sequence[FinishedStep]) -> None:
+    """Drop results whose step read more when it was computed anew, and all the same besides: what else it had read was not seen
+    then, so that such a result would be served whatever that says now."""
+    told = {
+        each.record.key: {(read.asked, read.found) for read in each.reads} for each in computed if each.reads
+    }
+    if not told:
+        return
+    query = sa.select(step_results.c.key, step_results.c.reads_digest, step_results.c.reads)
+    for row in tx.all(query.where(step_results.c.key.in_(told))):
+        if {(read["asked"], read["found"]) for read in row.reads} < told[str(row.key)]:
+            one = (step_results.c.key == row.key) & (step_results.c.reads_digest == row.reads_digest)
+            tx.execute(sa.delete(step_results).where(one))
 
 
 def put_at_work(tx: Transaction, run: str, steps: Sequence[StepRecord]) -> None:
