@@ -74,17 +74,6 @@ def test_a_flipped_byte_under_the_workspace_is_named_with_what_needs_it(
     assert "needed by data:precious@v1" in report["faults"][0]["message"]
 
 
-def test_a_ledger_that_is_gone_is_named(workspace: LocalWorkspace) -> None:
-    filled(workspace)
-    workspace.close()
-    for path in workspace.folder.glob("ledger.db*"):
-        path.unlink()
-    with LocalWorkspace(workspace.project) as begun_anew:
-        (fault,) = begun_anew.governance.verify().faults
-    assert fault.place.endswith("ledger.db")
-    assert "no event is written in it, and 1 objects are stored" in fault.message
-
-
 def test_an_object_that_is_gone_is_named(workspace: LocalWorkspace) -> None:
     digest = filled(workspace)
     for path in (workspace.folder / "objects").rglob(f"{digest[2:]}*"):
