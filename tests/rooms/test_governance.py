@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from everloop.cli.main import main
 from everloop.domain.references import Reference
-from everloop.errors import InvalidDefinition, NotFound, Unauthenticated
+from everloop.errors import InvalidDefinition, NotFound, StorageError, Unauthenticated
 from everloop.governance.definitions import declared, load, pick
 from everloop.store.schema.base import chain, events
 from everloop.workspace.local import LocalWorkspace
@@ -72,6 +72,22 @@ def test_a_flipped_byte_under_the_workspace_is_named_with_what_needs_it(
     assert not report["ok"]
     assert digest[2:] in report["faults"][0]["place"]
     assert "needed by data:precious@v1" in report["faults"][0]["message"]
+
+
+def test_a_ledger_that_is_gone_is_not_begun_anew(workspace: LocalWorkspace) -> None:
+    filled(workspace)
+    workspace.close()
+    for path in workspace.folder.glob("ledger.db*"):
+        path.unlink()
+    with (
+        LocalWorkspace(workspace.project) as without,
+        pytest.raises(StorageError, match=r"ledger.db is gone"),
+    ):
+        without.governance.verify()
+    assert not (workspace.folder / "ledger.db").exists()
+    (workspace.folder / "ledger.made").unlink()
+    with LocalWorkspace(workspace.project) as anew:
+        assert anew.governance.verify().events == 0
 
 
 def test_an_object_that_is_gone_is_named(workspace: LocalWorkspace) -> None:

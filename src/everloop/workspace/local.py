@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from everloop.store.objects import Objects
 
 R = TypeVar("R", bound=Room)
+
+LEDGER_MADE = "ledger.made"
+"""An empty file beside a SQLite ledger that says that there is one."""
 
 
 class LocalWorkspace(Workspace):
@@ -40,10 +44,18 @@ class LocalWorkspace(Workspace):
         from everloop.store.ledger import open_ledger
 
         self._make_folder()
-        url = self.settings.ledger or f"sqlite:///{self.folder / 'ledger.db'}"
-        return open_ledger(
-            url, clock=self.clock, ids=self.ids, absent=lambda digests: self.objects.missing(digests)
+        place = None if self.settings.ledger else self.folder / "ledger.db"
+        if place is not None:
+            self._require_ledger(place)
+        ledger = open_ledger(
+            self.settings.ledger or f"sqlite:///{place}",
+            clock=self.clock,
+            ids=self.ids,
+            absent=lambda digests: self.objects.missing(digests),
         )
+        if place is not None:
+            self._note_ledger(place)
+        return ledger
 
     @cached_property
     def objects(self) -> Objects:
@@ -65,6 +77,21 @@ class LocalWorkspace(Workspace):
     def close(self) -> None:
         if "ledger" in self.__dict__:
             self.ledger.close()
+
+    def _require_ledger(self, place: Path) -> None:
+        """A new ledger in the place of one that is gone would know of nothing, and let everything be freed."""
+        noted = self.folder / LEDGER_MADE
+        if noted.exists() and not place.exists():
+            raise StorageError(
+                f"the ledger {place} is gone",
+                hint=f"put it back from a backup; to begin anew without all that it knew, remove {noted} too",
+            )
+
+    def _note_ledger(self, place: Path) -> None:
+        noted = self.folder / LEDGER_MADE
+        if place.exists() and not noted.exists():
+            with suppress(OSError):  # a folder that may only be read
+                noted.touch()
 
     def _make_folder(self) -> None:
         if self.folder.is_dir():
