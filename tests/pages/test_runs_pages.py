@@ -167,11 +167,13 @@ def test_columns_move_hide_and_widen_and_a_link_shows_the_same(browser: Browser,
     page.wait_for_url(lambda url: "stage" not in url)
     menu(page, "model", "Wider")
     page.wait_for_url(re.compile("w=params.model"))
+    ready(page, COUNT)
     shown = heads(page)
     assert shown == ["", "Date", "Run Name", "at", "model"]
     wide = page.locator("th[data-column='params.model']").bounding_box()
     other, _ = opened(browser, place)
     other.goto(page.url)
+    ready(other, COUNT)
     assert heads(other) == shown
     again = other.locator("th[data-column='params.model']").bounding_box()
     assert wide is not None
