@@ -170,15 +170,16 @@ def test_columns_move_hide_and_widen_and_a_link_shows_the_same(browser: Browser,
     ready(page, COUNT)
     shown = heads(page)
     assert shown == ["", "Date", "Run Name", "at", "model"]
-    wide = page.locator("th[data-column='params.model']").bounding_box()
+    column = "th[data-column='params.model']"
+    wide = page.locator(column).bounding_box()
+    assert wide is not None
     other, _ = opened(browser, place)
     other.goto(page.url)
     ready(other, COUNT)
     assert heads(other) == shown
-    again = other.locator("th[data-column='params.model']").bounding_box()
-    assert wide is not None
-    assert again is not None
-    assert abs(again["width"] - wide["width"]) < 2
+    # The page's script gives columns their widths, which may take a moment.
+    as_wide = "([column, width]) => Math.abs(document.querySelector(column).offsetWidth - width) < 2"
+    other.wait_for_function(as_wide, arg=[column, wide["width"]])
     assert watched.said == []
     page.context.close()
     other.context.close()
