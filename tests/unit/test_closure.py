@@ -119,7 +119,9 @@ class Project:
         self.files[file] = self.files[file].replace(before, after)
 
     def forget(self) -> None:
-        for name in [name for name, module in sys.modules.items() if self._is_mine(module)]:
+        """Its modules, and others of their names: another test's project may have had a train.py too."""
+        named = {Path(file).with_suffix("").parts[0] for file in self.files}
+        for name in [name for name, module in sys.modules.items() if name in named or self._is_mine(module)]:
             del sys.modules[name]
         importlib.invalidate_caches()
 
