@@ -107,12 +107,16 @@ class Folder:
         return closure, repr(own())
 
     def forget(self) -> None:
-        mine = [
-            name
-            for name, each in sys.modules.items()
-            if str(getattr(each, "__file__", None) or "").startswith(str(self.place))
-        ]
-        for name in mine:
+        """Its modules, and those of their names that other tests left: their folders are beside this one."""
+        named = {Path(file).with_suffix("").parts[0] for file in self.files}
+
+        def goes(name: str, module: object) -> bool:
+            file = str(getattr(module, "__file__", None) or "")
+            return file.startswith(str(self.place)) or (
+                name.partition(".")[0] in named and file.startswith(str(self.place.parent))
+            )
+
+        for name in [name for name, each in sys.modules.items() if goes(name, each)]:
             del sys.modules[name]
         importlib.invalidate_caches()
 
