@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from everloop.domain.protobuf import Value, double, fields, fixed64, plain, signed, text
 from everloop.domain.runs import ArtifactRecord
 from everloop.domain.times import from_micros
 from everloop.domain.traces import Trace
@@ -26,7 +27,6 @@ from everloop.server.mlflow.codec import body_of
 from everloop.server.mlflow.endpoints import Endpoints
 from everloop.server.mlflow.faults import invalid
 from everloop.server.mlflow.messages import experiment_number_in, run_id_in
-from everloop.domain.protobuf import Value, double, fields, fixed64, plain, signed, text
 from everloop.server.mlflow.spans import kept_spans
 from everloop.server.mlflow.trace_messages import files_tag
 from everloop.server.mlflow.traces import SPANS_HERE
