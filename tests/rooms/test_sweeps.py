@@ -27,9 +27,9 @@ from everloop.domain.sweeps import (
     checked_plan,
     parse_space,
 )
-from everloop.errors import Conflict, InvalidInput
+from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.pipelines.sweeps.asking import ask, hopeless, importance
-from everloop.pipelines.sweeps.scoring import best_of, front_of, tied_with
+from everloop.pipelines.sweeps.scoring import best_of, front_of, perhaps_on_front, tied_with
 from everloop.pipelines.sweeps.spaces import read_space
 
 CODE = """
@@ -140,6 +140,41 @@ def test_several_objectives_have_a_front(project):
     found = sweep(project, trials=6, objective=[LOSS, Objective("depth", "maximize")])
     assert found.front
     assert found.front == front_of(found.trials, found.objectives)
+    assert (found.best, found.score, found.tied) == (None, None, None)
+    with pytest.raises(NotFound, match="several objectives have no best") as refused:
+        found.trial(found.best)
+    assert str(found.front[0]) in refused.value.hint
+    assert project.tracking.run(found.run).metrics["front"] == len(found.front)
+
+
+def test_a_front_of_repeated_trials_says_what_may_belong_to_it_too(project, capsys, monkeypatch):
+    monkeypatch.setenv("EVERLOOP_WORKSPACE", str(project.project))
+    code = CODE.replace(
+        '"depth": depth}', '"depth": depth, "size": abs(depth - 6) + seed % 2 * (depth == 7)}'
+    )
+    (project.project / "train.py").write_text(code)
+    space = project.project / "space.toml"
+    space.write_text(
+        'sampler = "grid"\nrepeat = {seed = [0, 1, 2]}\n[space]\ndepth = [4, 6, 7, 30]\n'
+        '[[objective]]\nmetric = "loss"\n[[objective]]\nmetric = "size"\n'
+    )
+    arguments = [
+        "sweep",
+        "train.py:train",
+        "--space",
+        str(space),
+        "--executor",
+        "inline",
+    ]  # a grid needs no --trials
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["best"], found["front"], len(found["trials"])) == (None, [0, 1], 4)
+    assert found["scores"][0][0]["low"] < found["scores"][0][0]["value"] < found["scores"][0][0]["high"]
+    assert found["tied"] == []
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "2 trials on the front of loss and size" in said
+    assert "best" not in said
 
 
 def test_repeats_give_an_interval_and_name_the_ties(project):
@@ -356,6 +391,21 @@ def test_whoever_equals_the_best_is_tied_with_it(values):
     best = best_of(trials, LOSS)
     twin = Trial(99, {}, "finished", best.values)
     assert 99 in tied_with(best, [*trials, twin], LOSS)
+
+
+def test_who_is_beaten_by_a_hair_may_belong_to_the_front():
+    goals = (LOSS, Objective("gain", "maximize"))
+    even = ((5.0, 5.0, 5.0),)
+    front = Trial(0, {}, "finished", ((1.0, 1.1, 1.2), *even))
+    hair = Trial(1, {}, "finished", ((1.1, 1.0, 1.3), *even))
+    clear = Trial(2, {}, "finished", ((2.0, 2.1, 2.2), *even))
+    worse = Trial(3, {}, "finished", ((1.0, 1.1, 1.2), (4.0, 4.0, 4.0)))
+    other = Trial(4, {}, "finished", ((9.0, 9.1, 9.2), (6.0, 6.0, 6.0)))
+    trials = [front, hair, clear, worse, other]
+    assert front_of(trials, goals) == [0, 4]
+    assert perhaps_on_front(trials, goals) == [1]
+    once = [msgspec.structs.replace(each, values=tuple(v[:1] for v in each.values)) for each in trials]
+    assert perhaps_on_front(once, goals) is None
 
 
 def test_what_is_suggested_depends_on_what_is_known_alone():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import answer_no, as_json, command, emit, human_number, say, table, workspace
+from everloop.cli.frame import answer_no, as_json, command, counted, emit, human_number, say, table, workspace
 from everloop.cli.pipelines import parameters
 from everloop.errors import InvalidInput
 
@@ -26,7 +26,9 @@ MOST_SHOWN = 20
     help="A TOML file: [space] with the parameters and their ranges, [objective] with metric and direction.",
 )
 @click.option(
-    "--trials", type=int, help="How many trials in all; a sweep that goes on has those it was begun with."
+    "--trials",
+    type=int,
+    help="How many trials in all. A grid is gone through without; a sweep that goes on has those it was begun with.",
 )
 @click.option("--metric", default="", help="What is looked for, when the file does not say.")
 @click.option("--direction", default="", help="minimize or maximize.")
@@ -67,6 +69,7 @@ def sweep(
 ) -> None:
     """Search for the parameters with which a pipeline (FILE.py:NAME or MODULE:NAME) comes out best."""
     from everloop.domain.durations import duration
+    from everloop.domain.sweeps import cells_of
     from everloop.pipelines.sweeps.spaces import read_space
 
     seconds = duration(budget).total_seconds() if budget else None
@@ -93,19 +96,21 @@ def sweep(
             resumed, trials=trials, executor=executor, jobs=jobs, told=told, budget=seconds
         )
     else:
-        if space_file is None or trials is None:
-            raise InvalidInput(
-                "a sweep needs --space and --trials",
-                hint="everloop sweep train.py:train --space s.toml --trials 20",
-            )
+        if space_file is None:
+            raise _incomplete("--space")
         found = read_space(space_file)
+        sampler = sampler or found.sampler
+        if trials is None:
+            if sampler != "grid":
+                raise _incomplete("--trials")
+            trials = cells_of(found.space)
         result = room.sweep(
             pipeline,
             found.space,
             trials=trials,
             objective=_objectives(found.objectives, metric, direction),
             params=parameters(params),
-            sampler=sampler or found.sampler,
+            sampler=sampler,
             pruner=pruner or found.pruner,
             seed=seed if seed is not None else found.seed,
             repeat=_repeat(repeat) if repeat else found.repeat,
@@ -115,12 +120,19 @@ def sweep(
             budget=seconds if seconds is not None else found.budget,
         )
     emit(sweep_answer(result), lambda _: _told(result))
-    if result.best is None:
+    if not result.found:
         answer_no()
 
 
+def _incomplete(missing: str) -> InvalidInput:
+    return InvalidInput(
+        f"a sweep needs {missing}", hint="everloop sweep train.py:train --space s.toml --trials 20"
+    )
+
+
 def sweep_answer(result: SweepResult) -> dict[str, Any]:
-    """The JSON of a sweep: `best` is the whole trial, with its interval and those tied with it."""
+    """The JSON of a sweep: `best` is the whole trial, with its interval and those tied with it; null with several objectives,
+    which have a `front`."""
     from msgspec import to_builtins
 
     found: dict[str, Any] = to_builtins(result)
@@ -163,10 +175,12 @@ def _told(result: SweepResult) -> Any:
 
     first = result.objectives[0]
     reverse = first.direction == "maximize"
+    on_front = set(result.front)
     ranked = sorted(
         result.trials,
         key=lambda each: (
             not each.values,
+            each.number not in on_front,
             (-each.means[0] if reverse else each.means[0]) if each.values else each.number,
         ),
     )
@@ -175,8 +189,8 @@ def _told(result: SweepResult) -> Any:
     rows = [
         (
             each.number,
-            each.status,
-            *(map(human_number, each.means) if each.values else [""] * len(result.objectives)),
+            "on the front" if each.number in on_front else each.status,
+            *_values(each, len(result.objectives)),
             *(_value(each.params[name]) for name in names),
             f"{each.seconds:.1f}",
         )
@@ -193,16 +207,17 @@ def _told(result: SweepResult) -> Any:
     )
     parts.append(f"run:{result.run} {result.status}: {counts or 'no trials'}")
     parts.append(_verdict(result))
-    if result.front:
-        parts.append(f"no other trial beats in all objectives: {', '.join(map(str, result.front))}")
-    if result.importance:
-        parts.append(
-            "what mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in result.importance.items())
-        )
+    if result.importances:
+        for objective, shares in zip(result.objectives, result.importances, strict=True):
+            parts.append(_mattered(f"what mattered for {objective.metric}", shares))
+    else:
+        parts.append(_mattered("what mattered", result.importance))
     return Group(*(part for part in parts if part))
 
 
 def _verdict(result: SweepResult) -> str:
+    if result.front:
+        return _front(result)
     if result.best is None or result.score is None:
         return "no trial came to its end"
     score, metric = result.score, result.objectives[0].metric
@@ -212,7 +227,50 @@ def _verdict(result: SweepResult) -> str:
     said += f" ({human_number(score.low)} to {human_number(score.high)})"
     if not result.tied:
         return f"{said}, surely better than every other"
-    return f"{said}; a tie with {', '.join(map(str, result.tied[:10]))}{' and more' if len(result.tied) > 10 else ''}"
+    return f"{said}; a tie with {_numbers(result.tied)}"
+
+
+def _front(result: SweepResult) -> str:
+    """The trials that no other beats; with repeats each objective of each with its interval."""
+    metrics = [each.metric for each in result.objectives]
+    on_it = f"{counted(len(result.front), 'trial')} on the front of {' and '.join(metrics)}"
+    lines = [f"{on_it}: no other is as good in all and better in one"]
+    if result.tied is None:
+        lines.append("run once each, so nobody can say how sure that is: see --repeat")
+        return "\n".join(lines)
+    for number, scores in list(zip(result.front, result.scores, strict=True))[:MOST_SHOWN]:
+        stated = ", ".join(
+            f"{metric} {human_number(score.value)}"
+            + (
+                ""
+                if score.low is None or score.high is None
+                else f" ({human_number(score.low)} to {human_number(score.high)})"
+            )
+            for metric, score in zip(metrics, scores, strict=True)
+        )
+        lines.append(f"trial {number}: {stated}")
+    if result.tied:
+        lines.append(f"perhaps on it, too, for none surely beats them: {_numbers(result.tied)}")
+    return "\n".join(lines)
+
+
+def _numbers(trials: list[int]) -> str:
+    return ", ".join(map(str, trials[:10])) + (" and more" if len(trials) > 10 else "")
+
+
+def _mattered(what: str, shares: dict[str, float]) -> str:
+    if not shares:
+        return ""
+    return f"{what}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+
+
+def _values(trial: Trial, objectives: int) -> list[str]:
+    """What a trial came out with; of one that was stopped early what it had come to by then, in brackets."""
+    if trial.values:
+        return [human_number(each) for each in trial.means]
+    if trial.status == "pruned" and trial.reports:
+        return [f"({human_number(trial.reports[-1][1])})", *[""] * (objectives - 1)]
+    return [""] * objectives
 
 
 def _value(value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from everloop.domain.names import shown
-from everloop.errors import InvalidInput, nearest
+from everloop.errors import InvalidInput, NotFound, nearest
 
 Scalar = str | int | float | bool | None
 Direction = Literal["minimize", "maximize"]
@@ -130,10 +130,12 @@ class Score(msgspec.Struct, frozen=True):
 class SweepResult(msgspec.Struct, frozen=True):
     """What a sweep found.
 
-    best: the number of the trial with the best mean of the first objective. tied: trials that are not surely worse than it, by a
-    paired interval over the repeats; None where trials were run once, when nobody can say. front: with several objectives, the
-    trials that no other beats in all of them. importance: of each parameter for the first objective, adding up to 1; empty
-    with too few trials to say.
+    best: the number of the trial with the best mean of the objective; None with several objectives, where there is a front
+    instead: the trials that no other beats in one of them while being at least as good in all. score: the objective of
+    the best. scores: of each trial on the front, of each objective. tied: trials that are not surely worse than the best, or
+    that may belong to the front, too, by paired intervals over the repeats; None where trials were run once, when nobody can
+    say. importance: of each parameter for the (first) objective, adding up to 1; empty with too few trials to say.
+    importances: the same for each of several objectives.
     """
 
     run: str
@@ -144,12 +146,28 @@ class SweepResult(msgspec.Struct, frozen=True):
     score: Score | None = None
     tied: list[int] | None = None
     front: list[int] = []
+    scores: list[list[Score]] = []
     importance: dict[str, float] = {}
+    importances: list[dict[str, float]] = []
     seconds: float = 0.0
 
-    def trial(self, number: int) -> Trial:
-        """A trial by its number."""
-        return next(each for each in self.trials if each.number == number)
+    @property
+    def found(self) -> bool:
+        """Whether any trial came to its end with a value."""
+        return self.best is not None or bool(self.front)
+
+    def trial(self, number: int | None) -> Trial:
+        """A trial by its number. Raises NotFound; also for the `best` of a sweep that has none."""
+        for each in self.trials:
+            if each.number == number:
+                return each
+        if number is None and self.front:
+            raise NotFound(
+                "several objectives have no best trial",
+                hint=f"choose from the front: {', '.join(map(str, self.front[:10]))}",
+            )
+        said = "no trial came to its end" if number is None else f"the sweep has no trial {number}"
+        raise NotFound(said, hint=f"it has {len(self.trials)} trials, counted from 0")
 
 
 # Declaring a space
@@ -248,13 +266,8 @@ def checked_plan(plan: SweepPlan) -> SweepPlan:
             )
     if len(plan.objectives) > 1 and plan.pruner != "none":
         raise InvalidInput("trials with several objectives cannot be stopped early", hint="use --pruner none")
-    if plan.sampler == "grid" and (
-        open_ended := [name for name, each in plan.space.items() if grid_values(each) is None]
-    ):
-        raise InvalidInput(
-            f"the sampler 'grid' needs a step for '{open_ended[0]}'",
-            hint="give step = …, or a list of values",
-        )
+    if plan.sampler == "grid":
+        cells_of(plan.space)
     if plan.sampler == "cmaes" and all(isinstance(each, Choice) for each in plan.space.values()):
         raise InvalidInput(
             "the sampler 'cmaes' needs a parameter that is a number", hint="use the sampler 'tpe'"
@@ -280,7 +293,28 @@ def grid_values(dimension: Dimension) -> tuple[Scalar, ...] | None:
     return None
 
 
+def cells_of(space: Mapping[str, Dimension]) -> int:
+    """How many combinations a grid has. Raises InvalidInput where a range has no step.
+
+    >>> cells_of({"depth": Whole(2, 4), "kind": Choice(("a", "b"))})
+    6
+    """
+    found = 1
+    for name, each in space.items():
+        found *= len(_axis(name, each))
+    return found
+
+
 # Checking
+
+
+def _axis(name: str, dimension: Dimension) -> tuple[Scalar, ...]:
+    values = grid_values(dimension)
+    if values is None:
+        raise InvalidInput(
+            f"the sampler 'grid' needs a step for '{name}'", hint="give step = …, or a list of values"
+        )
+    return values
 
 
 def _checked(name: str, dimension: Dimension) -> None:

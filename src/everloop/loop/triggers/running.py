@@ -23,6 +23,7 @@ from everloop.pipelines.sweeps.spaces import read_space
 from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
+    from everloop.domain.sweeps import SweepResult
     from everloop.loop.loop import Loop
 
 RENEW_SECONDS = 5.0
@@ -153,10 +154,16 @@ def _swept(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) ->
         return Came(FiringStatus.REPLACED, hold.stopping, run)
     if found.status == INTERRUPTED:
         return Came(FiringStatus.INTERRUPTED, pipelines.asked_to_stop(found.run), run)
-    if found.best is None or found.score is None:
+    if not found.found:
         return Came(FiringStatus.FAILED, "no trial came to its end", run)
-    said = f"best: trial {found.best}, {found.objectives[0].metric} {found.score.value:.6g}"
-    return Came(FiringStatus.FINISHED, said, run)
+    return Came(FiringStatus.FINISHED, _what_it_found(found), run)
+
+
+def _what_it_found(found: SweepResult) -> str:
+    if found.score is not None:
+        return f"best: trial {found.best}, {found.objectives[0].metric} {found.score.value:.6g}"
+    several = ", ".join(map(str, found.front[:10])) + (" and more" if len(found.front) > 10 else "")
+    return f"front of {' and '.join(each.metric for each in found.objectives)}: trial {several}"
 
 
 def _before(loop: Loop, firing: Firing) -> str:

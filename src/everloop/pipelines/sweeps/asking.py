@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from everloop.domain.sweeps import Choice, Real, Scalar, SweepPlan, Trial, Whole, grid_values
 from everloop.errors import InvalidInput
 
@@ -48,17 +50,18 @@ def hopeless(plan: SweepPlan, trials: Sequence[Trial], trial: Trial) -> bool:
         return asked.should_prune()
 
 
-def importance(plan: SweepPlan, trials: Sequence[Trial]) -> dict[str, float]:
-    """How much each parameter matters for the first objective, by PED-ANOVA (Watanabe, Bansal and Hutter 2023), adding up to 1;
-    the most important first. Empty with too few trials, or where all came out alike."""
+def importance(plan: SweepPlan, trials: Sequence[Trial], objective: int = 0) -> dict[str, float]:
+    """How much each parameter matters for one objective, by PED-ANOVA (Watanabe, Bansal and Hutter 2023), adding up to 1; the
+    most important first. Empty with too few trials, or where all came out alike."""
     import optuna
 
     done = [each for each in trials if each.status == "finished" and each.values]
-    if len(done) < FEWEST_FOR_IMPORTANCE or len({each.means[0] for each in done}) < 2:
+    if len(done) < FEWEST_FOR_IMPORTANCE or len({each.means[objective] for each in done}) < 2:
         return {}
-    one = SweepPlan(plan.source, plan.space, plan.objectives[:1])
+    one = SweepPlan(plan.source, plan.space, (plan.objectives[objective],))
+    alone = [msgspec.structs.replace(each, values=(each.values[objective],)) for each in done]
     study = optuna.create_study(direction=one.objectives[0].direction)
-    study.add_trials([_frozen(one, each) for each in done])
+    study.add_trials([_frozen(one, each) for each in alone])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()

@@ -22,7 +22,7 @@ from everloop.errors import Conflict, InvalidInput, NotFound
 from everloop.governance.identity import Permission
 from everloop.governance.operations import operation
 from everloop.governance.rooms import Room
-from everloop.pipelines.sweeps.scoring import best_of, front_of, score_of, tied_with
+from everloop.pipelines.sweeps.scoring import best_of, front_of, perhaps_on_front, score_of, tied_with
 from everloop.store.ledger import Reader
 from everloop.store.schema.sweeps import sweep_trials, sweeps
 from everloop.tracking.starting import RESUME
@@ -242,24 +242,32 @@ class Sweeps(Room):
         return [_trial(row) for row in rows]
 
     def sweep_result(self, run: str) -> SweepResult:
-        """What a sweep has found until now: the best trial, those tied with it, the front, what mattered."""
+        """What a sweep has found until now: the best trial or, for several objectives, the front; those tied with it; what
+        mattered."""
         record = self.sweep_record(run)
         status = record.status if record.status != RUNNING else self.context.room(Tracking).run(run).status
         trials = self.trials(run)
-        first = record.plan.objectives[0]
-        best = best_of(trials, first)
-        return SweepResult(
+        wanted = record.plan.objectives
+        importances = [_importance(record.plan, trials, place) for place in range(len(wanted))]
+        found = SweepResult(
             run=run,
             status=status,
-            objectives=record.plan.objectives,
+            objectives=wanted,
             trials=trials,
-            best=None if best is None else best.number,
-            score=None if best is None else score_of(best),
-            tied=None if best is None else tied_with(best, trials, first),
-            front=front_of(trials, record.plan.objectives) if len(record.plan.objectives) > 1 else [],
-            importance=_importance(record.plan, trials),
+            best=None,
+            importance=importances[0],
             seconds=sum(each.seconds for each in trials),
         )
+        if len(wanted) == 1:
+            best = best_of(trials, wanted[0])
+            if best is None:
+                return found
+            tied = tied_with(best, trials, wanted[0])
+            return msgspec.structs.replace(found, best=best.number, score=score_of(best), tied=tied)
+        front = front_of(trials, wanted)
+        scores = [[score_of(found.trial(each), place) for place in range(len(wanted))] for each in front]
+        tied = perhaps_on_front(trials, wanted)
+        return msgspec.structs.replace(found, front=front, scores=scores, tied=tied, importances=importances)
 
 
 def _objectives(given: str | Objective | Sequence[Objective]) -> tuple[Objective, ...]:
@@ -268,12 +276,12 @@ def _objectives(given: str | Objective | Sequence[Objective]) -> tuple[Objective
     return (given,) if isinstance(given, Objective) else tuple(given)
 
 
-def _importance(plan: SweepPlan, trials: list[Trial]) -> dict[str, float]:
+def _importance(plan: SweepPlan, trials: list[Trial], objective: int) -> dict[str, float]:
     """Empty where Optuna is not installed: who reads a sweep need not be able to make one."""
     from everloop.pipelines.sweeps.asking import importance
 
     try:
-        return importance(plan, trials)
+        return importance(plan, trials, objective)
     except ImportError:
         return {}
 

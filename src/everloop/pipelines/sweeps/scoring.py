@@ -34,13 +34,13 @@ def best_of(trials: Sequence[Trial], objective: Objective) -> Trial | None:
     return found
 
 
-def score_of(trial: Trial) -> Score:
-    """The first objective of a trial, with its interval when it was repeated."""
+def score_of(trial: Trial, objective: int = 0) -> Score:
+    """One objective of a trial, with its interval when it was repeated."""
     from everloop.stats.repeats import mean_of_repeats  # numpy: not for those who only run a pipeline
 
-    interval = mean_of_repeats(trial.values[0], level=LEVEL)
+    interval = mean_of_repeats(trial.values[objective], level=LEVEL)
     if interval is None:
-        return Score(trial.means[0])
+        return Score(trial.means[objective])
     return Score(interval.estimate, interval.low, interval.high)
 
 
@@ -87,3 +87,41 @@ def front_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[i
             other != point and all(a <= b for a, b in zip(other, point, strict=True)) for _, other in points
         )
     ]
+
+
+def perhaps_on_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[int] | None:
+    """Trials off the front that may belong to it: none of those that beat them does so surely, by a paired interval over the
+    repeats of at least one objective. None when trials were not repeated.
+
+    >>> one = Trial(0, {}, "finished", ((1.0, 1.1, 1.2), (5.0, 5.0, 5.0)))
+    >>> near = Trial(1, {}, "finished", ((1.1, 1.0, 1.3), (5.0, 5.0, 5.0)))
+    >>> far = Trial(2, {}, "finished", ((3.0, 3.1, 3.2), (5.0, 5.0, 5.0)))
+    >>> perhaps_on_front([one, near, far], [Objective("loss"), Objective("seconds")])
+    [1]
+    """
+    over = finished(trials)
+    if not over or len(over[0].values[0]) < 2:
+        return None
+    front = set(front_of(over, objectives))
+    return [
+        each.number
+        for each in over
+        if each.number not in front and not any(_surely_beats(one, each, objectives) for one in over)
+    ]
+
+
+def _surely_beats(one: Trial, other: Trial, objectives: Sequence[Objective]) -> bool:
+    from everloop.stats.repeats import difference_of_pairs
+
+    if any(
+        better(wanted.direction, b, a)
+        for wanted, a, b in zip(objectives, one.means, other.means, strict=True)
+    ):
+        return False
+    for wanted, mine, theirs in zip(objectives, one.values, other.values, strict=True):
+        interval = difference_of_pairs(mine, theirs, level=LEVEL) if len(mine) == len(theirs) else None
+        if interval is not None and (
+            interval.low > 0 if wanted.direction == "minimize" else interval.high < 0
+        ):
+            return True
+    return False

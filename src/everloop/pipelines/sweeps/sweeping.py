@@ -172,6 +172,8 @@ class Sweeping:
 def _told_by(result: SweepResult) -> dict[str, float]:
     """What a sweep's own run shows."""
     counts = {"trials": len(result.trials), "trials.pruned": sum(t.status == "pruned" for t in result.trials)}
+    if result.front:
+        counts["front"] = len(result.front)
     if result.score is None:
         return {name: float(count) for name, count in counts.items()}
     return {name: float(count) for name, count in counts.items()} | {

@@ -10,8 +10,20 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from everloop.domain.sweeps import Choice, Dimension, Objective, Real, SweepRecord, SweepResult, Trial, Whole
+from everloop.domain.runs import RUNNING
+from everloop.domain.sweeps import (
+    Choice,
+    Dimension,
+    Objective,
+    Real,
+    SweepRecord,
+    SweepResult,
+    Trial,
+    Whole,
+    cells_of,
+)
 from everloop.errors import NotFound
+from everloop.pipelines.sweeps.scoring import best_of, front_of
 from everloop.server.pages import plots
 from everloop.server.pages.addresses import Address
 from everloop.server.pages.rendering import Pages
@@ -31,7 +43,9 @@ class Listed(msgspec.Struct, frozen=True):
     record: SweepRecord
     name: str
     made: int
+    status: str
     best: float | None
+    front: int
     counts: dict[str, int]
 
 
@@ -53,12 +67,20 @@ def sweeps(request: Request, workspace: Workspace) -> dict[str, Any]:
 def listed(workspace: Workspace, record: SweepRecord) -> Listed:
     """A sweep with what came of it until now."""
     trials = workspace.pipelines.trials(record.run)
-    values = [each.means[0] for each in trials if each.status == "finished" and each.values]
-    best = None
-    if values:
-        best = min(values) if record.plan.objectives[0].direction == "minimize" else max(values)
-    counts = Counter(str(each.status) for each in trials)
-    return Listed(record, record.plan.source.rpartition(":")[2], len(trials), best, dict(counts))
+    wanted = record.plan.objectives
+    one = best_of(trials, wanted[0]) if len(wanted) == 1 else None
+    status = record.status
+    if status == RUNNING:  # its process may have died
+        status = workspace.tracking.run(record.run).status
+    return Listed(
+        record,
+        name=record.plan.source.rpartition(":")[2],
+        made=len(trials),
+        status=status,
+        best=None if one is None else one.means[0],
+        front=len(front_of(trials, wanted)) if len(wanted) > 1 else 0,
+        counts=dict(Counter(str(each.status) for each in trials)),
+    )
 
 
 def sweep(request: Request, workspace: Workspace) -> dict[str, Any]:
@@ -90,12 +112,28 @@ def sweep(request: Request, workspace: Workspace) -> dict[str, Any]:
         "counts": dict(Counter(str(each.status) for each in result.trials)),
         "winner": None if result.best is None else result.trial(result.best),
         "tied": [result.trial(number) for number in tied],
-        "history": history(result.trials, objectives[0], result.best),
+        "histories": [
+            (goal.metric, spec)
+            for place, goal in enumerate(objectives)
+            if (spec := history(result.trials, objectives, place, result)) is not None
+        ],
         "parallel": parallel(result.trials, list(plan.space), plan.space, objectives, result.best),
-        "slices": slices(result.trials, plan.space, objectives[0], result.best),
-        "importance": importance(result.importance),
+        "slices": slices(result.trials, plan.space, objectives[0], result),
+        "importances": [
+            (goal.metric, spec)
+            for goal, shares in zip(objectives, result.importances or [result.importance], strict=True)
+            if (spec := importance(shares)) is not None
+        ],
         "front": pareto(result) if len(objectives) > 1 else None,
-        "trials": ranked(result.trials, objectives[0])[:MOST_TRIALS],
+        "fronted": sorted(
+            (
+                (result.trial(number), scores)
+                for number, scores in zip(result.front, result.scores, strict=True)
+            ),
+            key=lambda each: each[1][0].value,
+        )[:MOST_TRIALS],
+        "whole_grid": plan.sampler == "grid" and len(result.trials) == cells_of(plan.space),
+        "trials": ranked(result.trials, objectives[0], result.front)[:MOST_TRIALS],
         "trial_count": len(result.trials),
         "on_front": set(result.front),
         "ties": set(tied),
@@ -125,51 +163,79 @@ def _log(log: bool) -> str:
     return ", logarithmic" if log else ""
 
 
-def value_of(trial: Trial) -> float | None:
-    """The first objective: its mean, or where a trial was stopped early, the last that it reported."""
+def value_of(trial: Trial, objective: int = 0) -> float | None:
+    """An objective: its mean, or where a trial was stopped early, the last that it reported."""
     if trial.values:
-        return plots.finite(trial.means[0])
+        return plots.finite(trial.means[objective])
     return plots.finite(trial.reports[-1][1]) if trial.status == "pruned" and trial.reports else None
 
 
-def ranked(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
-    """The best first; then what was stopped early, failed or still runs, in the order of the trials."""
+def ranked(trials: Sequence[Trial], objective: Objective, front: Sequence[int] = ()) -> list[Trial]:
+    """Those on the front first, else the best; then what was stopped early, failed or still runs, in the order of the trials."""
     sign = 1 if objective.direction == "minimize" else -1
+    on_front = set(front)
 
-    def place(trial: Trial) -> tuple[bool, float, int]:
+    def place(trial: Trial) -> tuple[bool, bool, float, int]:
         over = trial.status == "finished" and bool(trial.values)
-        return not over, sign * trial.means[0] if over else 0.0, trial.number
+        return not over, trial.number not in on_front, sign * trial.means[0] if over else 0.0, trial.number
 
     return sorted(trials, key=place)
 
 
-def history(trials: Sequence[Trial], objective: Objective, best: int | None) -> plots.Spec | None:
-    """Each trial's value in the order they were made, and the best until then."""
+def history(
+    trials: Sequence[Trial], objectives: Sequence[Objective], place: int, result: SweepResult
+) -> plots.Spec | None:
+    """Each trial's value of one objective in the order they were made, and the best until then."""
     over = [each for each in trials if each.status == "finished" and each.values]
     if not over:
         return None
-    better = min if objective.direction == "minimize" else max
+    goal = objectives[place]
+    better = min if goal.direction == "minimize" else max
     until: list[list[Any]] = []
     for each in over:
-        value = each.means[0]
+        value = each.means[place]
         until.append([each.number, value if not until else better(until[-1][1], value)])
     series = [
         {"name": "best so far", "key": "best", "points": until, "joined": "step"},
-        _cloud("finished", [each for each in over if each.number != best]),
-        _cloud("the best", [each for each in over if each.number == best]),
-        _cloud("stopped early", [each for each in trials if each.status == "pruned"]),
+        *_chosen_apart("finished", over, result, objective=place),
+        _cloud("stopped early", [each for each in trials if each.status == "pruned" and place == 0]),
     ]
-    return plots.scatter("history", series, x={"name": "Trial"}, y={"name": objective.metric})
+    name = "history" if len(objectives) == 1 else f"history of {goal.metric}"
+    return plots.scatter(name, series, x={"name": "Trial"}, y={"name": goal.metric})
+
+
+def _by_number(trial: Trial) -> Any:
+    return trial.number
+
+
+def _chosen_apart(
+    others: str,
+    over: Sequence[Trial],
+    result: SweepResult,
+    place: Callable[[Trial], Any] = _by_number,
+    objective: int = 0,
+) -> list[plots.Spec]:
+    """The trials as one cloud, and the best of them, or those on the front, as another."""
+    chosen = {*result.front} if result.best is None else {result.best}
+    return [
+        _cloud(others, [each for each in over if each.number not in chosen], place, objective),
+        _cloud(
+            "the best" if result.best is not None else "on the front",
+            [each for each in over if each.number in chosen],
+            place,
+            objective,
+        ),
+    ]
 
 
 def _cloud(
-    title: str, trials: Sequence[Trial], place: Callable[[Trial], Any] = lambda trial: trial.number
+    title: str, trials: Sequence[Trial], place: Callable[[Trial], Any] = _by_number, objective: int = 0
 ) -> plots.Spec:
     """Trials that have a value, at `place` on the x axis."""
-    some = [each for each in trials if value_of(each) is not None]
+    some = [each for each in trials if value_of(each, objective) is not None]
     return plots.cloud(
         title,
-        [[place(each), value_of(each)] for each in some],
+        [[place(each), value_of(each, objective)] for each in some],
         [f"trial {each.number}" for each in some],
         [f"/runs/{each.runs[-1]}" if each.runs else "" for each in some],
     )
@@ -218,7 +284,7 @@ def _place(value: Any, dimension: Dimension) -> Any:
 
 
 def slices(
-    trials: Sequence[Trial], space: dict[str, Dimension], objective: Objective, best: int | None
+    trials: Sequence[Trial], space: dict[str, Dimension], objective: Objective, result: SweepResult
 ) -> list[tuple[str, plots.Spec]]:
     """The objective over each parameter alone."""
     over = [each for each in trials if each.status == "finished" and each.values]
@@ -230,10 +296,7 @@ def slices(
         def place(trial: Trial, name: str = name, dimension: Dimension = dimension) -> Any:
             return _place(trial.params.get(name), dimension)
 
-        series = [
-            _cloud("trials", [each for each in over if each.number != best], place),
-            _cloud("best", [each for each in over if each.number == best], place),
-        ]
+        series = _chosen_apart("trials", over, result, place)
         spec = plots.scatter(name, series, x=_axis(name, dimension), y={"name": objective.metric})
         found.append((name, spec))
     return found
