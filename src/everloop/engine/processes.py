@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from everloop.engine.contract import STARTUP, Failure, Job, Outcome
+
+if TYPE_CHECKING:  # its import is for those that start a worker
+    from multiprocessing.connection import Connection
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -84,12 +87,14 @@ class ProcessExecutor:
         busy = {each.connection: each for each in self._workers if each.job is not None}
         if not busy:
             return []
+        from multiprocessing import connection
+
         deadlines = [each.deadline for each in busy.values() if each.deadline is not None]
         if deadlines:
             timeout = max(0.0, min(timeout, min(deadlines) - time.monotonic()))
         outcomes = []
         ends = {each.end: each for each in busy.values() if each.end is not None}
-        ready = set(wait([*busy, *ends], timeout))
+        ready = set(connection.wait([*busy, *ends], timeout))
         for worker in list(busy.values()):
             if worker.connection in ready:
                 outcome = self._outcome(busy.pop(worker.connection))
@@ -114,6 +119,8 @@ class ProcessExecutor:
         return None
 
     def _begin(self, cpus: int, python: str) -> _Worker:
+        from multiprocessing.connection import Connection
+
         ours, theirs = socket.socketpair()
         theirs_lifeline, our_lifeline = os.pipe()
         with theirs:

@@ -201,13 +201,23 @@ def _environment(path: tuple[str, ...]) -> Environment:
     return Environment(
         python=platform.python_version(),
         implementation=platform.python_implementation(),
-        platform=platform.platform(),
+        platform=_system(),
         cpu=_cpu(),
         cpus=os.cpu_count() or 0,
         packages=_packages(tuple((folder, _changed(folder)) for folder in path)),
         threads={name: os.environ[name] for name in THREADS if name in os.environ},
         variables={name: masked_text(value) for name, value in variables.items()},
     )
+
+
+@cache
+def _system() -> str:
+    """What `platform.platform` says. On Linux that starts a program to ask for the processor, whose name it leaves out again."""
+    if sys.platform != "linux":
+        return platform.platform()
+    here = os.uname()
+    libc = "".join(platform.libc_ver())
+    return "-".join(filter(None, (here.sysname, here.release, here.machine, "with", libc)))
 
 
 @cache

@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from statistics import fmean
 
 import msgspec
 import sqlalchemy as sa
@@ -81,6 +80,8 @@ def group(
 
 def mean_of(values: Sequence[float]) -> Mean | None:
     """A metric over repeats; None where none is finite."""
+    from statistics import fmean
+
     from everloop.stats.repeats import mean_of_repeats
 
     finite = [each for each in values if math.isfinite(each)]

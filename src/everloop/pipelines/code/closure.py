@@ -20,8 +20,6 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-import psutil
-
 from everloop._version import __version__
 from everloop.domain.canonical import sha256
 from everloop.domain.pipelines import Component, key_of
@@ -39,6 +37,7 @@ from everloop.pipelines.code.packages import site
 from everloop.pipelines.code.scopes import DYNAMIC, Use, outer_uses
 from everloop.pipelines.code.source import ModuleSource, Unit, code_names
 from everloop.pipelines.code.watched import Watched
+from everloop.tracking.places import this_process
 
 _OF_MODULES = frozenset({"__file__", "__name__", "__path__", "__package__", "__spec__", "__version__"})
 _IMPORT = re.compile(rb"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
@@ -798,4 +797,4 @@ def _names(code: types.CodeType) -> Iterator[str]:
 @cache
 def _process_start_ns() -> int:
     """When this process began, a second early to be safe: a file not changed since cannot differ from what was imported."""
-    return int((psutil.Process().create_time() - 1.0) * 1e9)
+    return int((this_process().began - 1.0) * 1e9)
