@@ -133,7 +133,7 @@ def test_the_life_of_a_feature(run: Run, project: Path) -> None:
         (["data", "add", "nothing.csv", "--name", "d"], 2, "there is no file or folder nothing.csv"),
         (["data", "add", "half.parquet", "--name", "d"], 2, "half.parquet is not readable Parquet"),
         (["data", "show", "d"], 2, "no dataset is called 'd'"),
-        (["data", "show", "run:abcdef12"], 2, "names a run, not a data"),
+        (["data", "show", "run:abcdef12"], 2, "names a run, not a dataset"),
         (["data", "add", "a.parquet", "--name", "weather", "--checks", "broken.py"], 2, "broken.py, line 1"),
         (
             ["data", "add", "a.parquet", "--name", "d", "--checks", "weather_definitions.py"],

@@ -17,6 +17,7 @@ import everloop as ev
 
 @ev.step
 def note(day):
+    assert day != "fails", "no such day"
     return day
 
 @ev.pipeline
@@ -27,6 +28,12 @@ nightly = ev.trigger(
     "nightly", pipeline=refresh, cron="30 2 * * *", zone="Europe/Paris", params={"day": "{scheduled:%Y-%m-%d}"}, executor="inline"
 )
 asked = ev.trigger("asked", pipeline=refresh, executor="inline")
+
+@ev.pipeline
+def needy(who, day="never"):
+    return note(day)
+
+told = ev.trigger("told", pipeline=needy)
 """
 
 Everloop = Callable[..., Any]
@@ -64,7 +71,7 @@ def everloop(
 
 def test_declared_listed_fired_paused_and_gone_through(everloop: Everloop) -> None:
     applied = everloop("apply", "typed_flow.py")
-    assert [each["name"] for each in applied["triggers"]] == ["asked", "nightly"]
+    assert [each["name"] for each in applied["triggers"]] == ["asked", "nightly", "told"]
     nightly = everloop("list")["triggers"][1]
     assert (nightly["kind"], nightly["on"], nightly["starts"]) == (
         "cron",
@@ -108,11 +115,23 @@ def test_what_is_not_there_is_named(everloop: Everloop) -> None:
     assert code == 2
     assert "'yesterday' is not an instant" in refused["error"]["message"]
 
+    for command in (
+        ("fire", "asked"),
+        ("backfill", "nightly", "--since", "2025-01-01", "--until", "2025-01-02"),
+    ):
+        code, refused = everloop(*command, "--param", "dya=x")
+        assert (code, refused["error"]["hint"]) == (2, "did you mean 'day'?")
+        assert "typed_flow.py:refresh has no parameter 'dya'" in refused["error"]["message"]
+    code, refused = everloop("fire", "told")
+    assert (code, refused["error"]["hint"]) == (2, "say it: --param who=…")
+    assert everloop("history") == {"firings": []}
+    assert everloop("fire", "told", "--param", "who=me")["firings"][0]["params"] == {"who": "me"}
+
 
 def test_people_read_tables(everloop: Everloop) -> None:
     everloop("apply", "typed_flow.py", text=True)
     assert "30 2 * * * Europe/Paris" in everloop("list", text=True)
-    assert "1 firing wait" in everloop("fire", "asked", text=True)
+    assert "1 firing waits for everloop up" in everloop("fire", "asked", text=True)
     assert "asked for by" in everloop("history", "asked", text=True)
     shown = everloop("show", "nightly", text=True)
     assert "makes up for" in shown
@@ -126,6 +145,6 @@ def test_without_a_server_tick_and_wait_carry_out(everloop: Everloop) -> None:
     assert done["status"] == "finished"
     assert done["run"].startswith("run:")
     assert everloop("tick") == {"firings": []}
-    code, answer = everloop("fire", "asked", "--wait", "--param", "dya=x")
+    code, answer = everloop("fire", "asked", "--wait", "--param", "day=fails")
     assert (code, answer["firings"][0]["status"]) == (1, "failed")
-    assert "no parameter 'dya'" in answer["firings"][0]["reason"]
+    assert "no such day" in answer["firings"][0]["reason"]

@@ -75,10 +75,13 @@ def test_every_hour_when_the_clocks_go_back_comes_in_both_of_them() -> None:
         ({"pipeline": "", "cron": "@daily"}, "a pipeline, a retraining or a sweep"),
         ({"alias": "delay"}, "names no alias"),
         ({"every": "0s"}, "an interval of 0 s"),
+        ({"name": "--help"}, "is not made of words"),
+        ({"name": "two words"}, "is not made of words"),
+        ({"name": "a/../b"}, "folder|words"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidDefinition, match=message) as refused:
+    with pytest.raises((InvalidDefinition, InvalidInput), match=message) as refused:
         made(**options)
     assert refused.value.hint
 

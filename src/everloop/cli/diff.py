@@ -26,7 +26,9 @@ def diff(first: str, second: str) -> None:
 
     kinds = [_kind(each) for each in (first, second)]
     if kinds[0] is not kinds[1]:
-        raise InvalidInput(f"a {kinds[0]} cannot be compared with a {kinds[1]}", hint="name two of one kind")
+        raise InvalidInput(
+            f"{kinds[0].one} cannot be compared with {kinds[1].one}", hint="name two of one kind"
+        )
     from everloop.workspace.causes import explained
 
     here = workspace()

@@ -224,7 +224,8 @@ def _how(firings: list[Firing]) -> str:
     waiting = [each for each in firings if each.status == FiringStatus.WAITING]
     if not waiting:
         return "\n".join(_line(each) for each in firings)
-    return f"{counted(len(waiting), 'firing')} wait for everloop up, or: everloop triggers tick"
+    wait = "waits" if len(waiting) == 1 else "wait"
+    return f"{counted(len(waiting), 'firing')} {wait} for everloop up, or: everloop triggers tick"
 
 
 def _line(firing: Firing) -> str:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from everloop.domain.triggers import Cron, Overlap, PipelineTrigger
-from everloop.errors import InvalidInput
+from everloop.errors import InvalidInput, nearest
 
 
 class FiringStatus(StrEnum):
@@ -76,7 +76,8 @@ def parameters(
     """The pipeline's parameters for one firing: the declared ones with what the firing knows put in, and those `given`.
 
     A text that is nothing but one field becomes the fact itself; ``scheduled`` is in the zone of a cron trigger, else in UTC,
-    and without a format ISO 8601. Raises InvalidInput when a fact is missing that a template asks for.
+    and without a format ISO 8601. Raises InvalidInput when a fact is missing that a template asks for, when one is given that the
+    pipeline does not take, or when nobody has said one that it needs.
 
     >>> from everloop.domain.triggers import trigger
     >>> nightly = trigger("n", pipeline="a:b", cron="0 3 * * *", params={"day": "{scheduled:%Y-%m-%d}", "k": 1})
@@ -96,8 +97,33 @@ def parameters(
             return [filled(each, parameter) for each in value]
         return _filled(value, known, made.name, parameter) if isinstance(value, str) else value
 
+    _check_given(made, given)
     declared = {name: filled(value, name) for name, value in made.params.items() if name not in given}
     return declared | dict(given)
+
+
+def _check_given(made: PipelineTrigger, given: Mapping[str, Any]) -> None:
+    if given and made.retrain:
+        raise InvalidInput(
+            f"trigger '{made.name}' starts a retraining, whose parameters are its policy's",
+            hint="leave --param out, or change ev.policy(params=…)",
+        )
+    if made.takes is None:
+        return
+    for name in given:
+        if name not in made.takes:
+            known = f"it takes: {', '.join(made.takes)}" if made.takes else "it takes none"
+            raise InvalidInput(
+                f"trigger '{made.name}': {made.starts} has no parameter '{name}'",
+                hint=nearest(name, made.takes)
+                or f"{known}; one that is new is known after: everloop triggers apply",
+            )
+    missing = [name for name in made.needs if name not in made.params and name not in given]
+    if missing:
+        raise InvalidInput(
+            f"trigger '{made.name}': {made.starts} needs '{missing[0]}'",
+            hint=f"say it: --param {missing[0]}=…",
+        )
 
 
 def _filled(text: str, facts: Mapping[str, Any], trigger: str, parameter: str) -> Any:

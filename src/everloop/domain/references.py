@@ -35,8 +35,18 @@ class Kind(StrEnum):
 
     @property
     def noun(self) -> str:
-        """What one of them is called in a sentence, after "a"."""
-        return "labelling project" if self is Kind.LABELS else str(self)
+        """What one of them is called in a sentence."""
+        said = {Kind.DATA: "dataset", Kind.FEATURE: "feature view", Kind.LABELS: "labelling project"}
+        return said.get(self, str(self))
+
+    @property
+    def one(self) -> str:
+        """The noun with its article.
+
+        >>> Kind.DATA.one, Kind.ENDPOINT.one
+        ('a dataset', 'an endpoint')
+        """
+        return f"{'an' if self.noun[0] in 'aeio' else 'a'} {self.noun}"
 
 
 IDENTIFIED = frozenset({Kind.RUN, Kind.PREDICTION, Kind.ROLLOUT, Kind.ALERT})
@@ -81,7 +91,7 @@ class Reference(msgspec.Struct, frozen=True, order=True):
             found = _kind(head, text)
             if kind is not None and found is not kind:
                 raise InvalidReference(
-                    f"{shown(text)} names a {found.noun}, not a {kind.noun}", hint=f"give {kind}:…"
+                    f"{shown(text)} names {found.one}, not {kind.one}", hint=f"give {kind}:…"
                 )
         elif kind is not None:
             found, rest = kind, text
@@ -100,7 +110,7 @@ class Reference(msgspec.Struct, frozen=True, order=True):
             return cls(found, name)
         if found not in VERSIONED:
             raise InvalidReference(
-                f"{shown(text)}: a {found.noun} has no versions", hint=f"write {found}:{name}"
+                f"{shown(text)}: {found.one} has no versions", hint=f"write {found}:{name}"
             )
         if match := _VERSION.match(suffix):
             return cls(found, name, version=int(match[1]))
@@ -132,7 +142,7 @@ def _kind(head: str, text: str) -> Kind:
 
 def _identifier(name: str, at: str, kind: Kind, text: str) -> str:
     if at:
-        raise InvalidReference(f"{shown(text)}: a {kind} has no versions", hint=f"write {kind}:{name}")
+        raise InvalidReference(f"{shown(text)}: {kind.one} has no versions", hint=f"write {kind}:{name}")
     if not may_be_prefix(name.lower()):
         raise InvalidReference(
             f"{shown(text)} is not an identifier",

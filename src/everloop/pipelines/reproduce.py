@@ -103,7 +103,7 @@ def _original(room: Pipelines, reference: str) -> tuple[str, PipelineRunRecord, 
         parsed = Reference.parse(reference)
         if parsed.kind not in (Kind.MODEL, Kind.DATA):
             raise InvalidInput(
-                f"a {parsed.kind} cannot be reproduced",
+                f"{parsed.kind.one} cannot be reproduced",
                 hint="name a run, a dataset version or a model version",
             )
         if parsed.version is None and parsed.kind is Kind.DATA:

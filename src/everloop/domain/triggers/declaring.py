@@ -12,7 +12,7 @@ from typing import Any, overload
 from everloop.domain import policies
 from everloop.domain.durations import Duration, duration
 from everloop.domain.monitors import Family
-from everloop.domain.names import checked_name
+from everloop.domain.names import checked_name, shown
 from everloop.domain.references import Kind, Reference
 from everloop.domain.times import require_zone
 from everloop.domain.triggers.kinds import (
@@ -134,7 +134,7 @@ def trigger(
     """
     if not name:
         return policies.trigger(alert=alert, model_age_days=model_age_days)
-    checked_name(name, "trigger name")
+    _check_name(name)
     if model_age_days:
         raise _wrong(
             name, "the age of a model belongs to a policy", "ev.policy(on=ev.trigger(model_age_days=…))"
@@ -186,6 +186,22 @@ def trigger(
     return made
 
 
+def _check_name(name: str) -> None:
+    """A trigger is named in commands of scripts and of CI, and in addresses: nothing there needs quotes.
+
+    >>> _check_name("team/nightly-2.1")
+    >>> _check_name("-v")
+    Traceback (most recent call last):
+    everloop.errors.InvalidDefinition: the trigger name '-v' is not made of words
+    """
+    checked_name(name, "trigger name")
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name):
+        raise InvalidDefinition(
+            f"the trigger name {shown(name)} is not made of words",
+            hint="letters, digits, '_', '-' and '.', beginning with a letter or a digit; '/' makes folders",
+        )
+
+
 def _moment(name: str, what: str, given: object) -> datetime | None:
     if given is None:
         return None
@@ -197,6 +213,7 @@ def _moment(name: str, what: str, given: object) -> datetime | None:
 def check(made: PipelineTrigger) -> None:
     """Raise InvalidDefinition unless the trigger makes sense, wherever it was declared."""
     name, on = made.name, made.on
+    _check_name(name)
     if sum(map(bool, (made.pipeline, made.retrain, made.sweep))) != 1:
         hint = "one of pipeline='module_or_file:name', retrain='MODEL', sweep='module_or_file:name'"
         raise _wrong(name, "it starts a pipeline, a retraining or a sweep", hint)

@@ -79,7 +79,11 @@ FACTS: dict[type[msgspec.Struct], tuple[str, ...]] = {
 
 class PipelineTrigger(msgspec.Struct, frozen=True):
     """A declared trigger. It starts a pipeline (``module_or_file:name``), a retraining of a model by its policy, or a sweep of a
-    pipeline through the space that a file of the project declares."""
+    pipeline through the space that a file of the project declares.
+
+    takes, needs: the parameters that the pipeline has, and those of them without a default, as they were when the trigger was
+    applied; None where nobody has looked. So who fires it is told at once what the pipeline would refuse, without its code.
+    """
 
     name: str
     on: On
@@ -98,6 +102,8 @@ class PipelineTrigger(msgspec.Struct, frozen=True):
     space: str = ""
     trials: int = 0
     jobs: int = 1
+    takes: tuple[str, ...] | None = None
+    needs: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

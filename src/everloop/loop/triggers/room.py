@@ -107,8 +107,8 @@ class Triggers(DecidedFirings, ClaimedFirings, Backfills, ArrivedFiles, Forgotte
 
 
 def in_project(declared: PipelineTrigger, project: Path) -> PipelineTrigger:
-    """The trigger as it is recorded: its pipeline relative to the project, found, and asked whether it takes the parameters,
-    those of a sweep's space among them. Raises InvalidDefinition."""
+    """The trigger as it is recorded: its pipeline relative to the project, found, and asked which parameters it takes and whether
+    these, those of a sweep's space among them, are right. Raises InvalidDefinition."""
     from everloop.pipelines.locating import find_pipeline
 
     if declared.retrain:
@@ -124,8 +124,13 @@ def in_project(declared: PipelineTrigger, project: Path) -> PipelineTrigger:
     except InvalidInput as error:
         hint = f"give it: params={{…}}; {error.hint}" if "missing" in error.message else error.hint
         raise InvalidDefinition(f"trigger '{declared.name}': {error.message}", hint=hint) from None
-    found = {"sweep": source} if declared.sweep else {"pipeline": source}
-    return msgspec.structs.replace(declared, **found)
+    left = {name: each for name, each in pipeline.signature.parameters.items() if name not in searched}
+    return msgspec.structs.replace(
+        declared,
+        **({"sweep": source} if declared.sweep else {"pipeline": source}),
+        takes=tuple(left),
+        needs=tuple(name for name, each in left.items() if each.default is each.empty),
+    )
 
 
 def _searched(declared: PipelineTrigger, project: Path) -> list[str]:

@@ -62,7 +62,7 @@ def parse_change(text: str) -> Change:
         return Change(text, "data", found.name, found.version)
     if found.kind in (Kind.PREDICTION, Kind.ALERT, Kind.ROLLOUT):
         raise InvalidReference(
-            f"{shown(text)}: a {found.kind} is a result that nothing is computed from",
+            f"{shown(text)}: {found.kind.one} is a result that nothing is computed from",
             hint=f"see: everloop why {text}",
         )
     if found.kind is Kind.LABELS:
