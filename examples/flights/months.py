@@ -60,12 +60,12 @@ order by sched_dep, origin, carrier, flight
 
 def export(folder: Path, last: int = 12) -> None:
     """Write what would arrive: ``airports.parquet``, ``weather.parquet``, ``2013-01.parquet`` to the `last` month. February is
-    `damaged`."""
+    `damaged`. Each file's name is printed once it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(airports(), folder / "airports.parquet")
-    pq.write_table(weather(), folder / "weather.parquet")
+    _send(airports(), folder, "airports")
+    _send(weather(), folder, "weather")
     for name, month in months(last):
-        pq.write_table(damaged(month) if name == "2013-02" else month, folder / f"{name}.parquet")
+        _send(damaged(month) if name == "2013-02" else month, folder, name)
 
 
 def months(last: int = 12) -> Iterator[tuple[str, pa.Table]]:
@@ -103,6 +103,11 @@ def damaged(month: pa.Table) -> pa.Table:
         values = pc.if_else(chosen, wrong, month[column])
         month = month.set_column(month.column_names.index(column), column, values)
     return month
+
+
+def _send(table: pa.Table, folder: Path, name: str) -> None:
+    pq.write_table(table, folder / f"{name}.parquet")
+    print(name, flush=True)
 
 
 def _flights(last: int) -> pa.Table:

@@ -20,7 +20,7 @@ import everloop as ev
 KNOWN = [
     *KEY,
     *["sched_dep", "departed", "dep_delay", "landed", "arr_delay"],
-    *["dest", "hour", "minute", "distance", "year", "month", "day"],
+    *["dest", "hour", "minute", "distance"],
 ]
 
 

@@ -40,8 +40,9 @@ class Story:
         self.fast = fast
         self.ws = ev.workspace()
         self.beside = ThreadPoolExecutor(1)
-        self.baseline = None
+        self.judged = {}
         self.server = None
+        self.interrupted = None
         self.rebuilding = None
         self.traffic = None
         self.told_alerts: set[str] = set()
@@ -75,15 +76,13 @@ class Story:
             "everloop data add arriving/2013-02.parquet --name flights --append"
         )
         with self.tell.step("Months arrive", what, command) as step:
-            coming = subprocess.Popen([sys.executable, "months.py", ARRIVING, "5" if self.fast else "12"])
+            coming = Coming("5" if self.fast else "12")
             data = self.ws.data
             bound = [data.bind(suite) for suite in (checks.airports, checks.weather, checks.flights)]
             promised = ", ".join(f"{each.pattern} ({len(each.suite.checks)} checks)" for each in bound)
             step.saw(f"under contract: {promised}")
-            if coming.wait() != 0:
-                raise SystemExit("the flights did not come")
-            data.add(ARRIVING / "airports.parquet", "airports")
-            weather = data.add(ARRIVING / "weather.parquet", "weather")
+            data.add(coming.file("airports"), "airports")
+            weather = data.add(coming.file("weather"), "weather")
             wind = ev.data(weather.quarantine).to_arrow()
             step.saw(
                 f"weather: {weather.rows:,} hours; {weather.quarantined_rows} set aside: a wind of {wind['wind_speed'][0].as_py():,.0f} mph"
@@ -95,7 +94,9 @@ class Story:
                 "everloop data datasheet weather"
             )
             for name in FIRST_QUARTER:
+                coming.file(name)
                 self._arrives(name, step)
+            coming.to_the_end()
 
     def _arrives(self, name: str, step) -> None:
         added = self._add(name)
@@ -153,20 +154,21 @@ class Story:
             self.trained = {}
             # One set of worker processes for the three runs: each worker loads scikit-learn once.
             with closing(open_executor("local")) as workers:
-                for recipe in ("baseline", "logistic", "boosting"):
+                for recipe in ("baseline", "boosting", "logistic"):
                     run = self.ws.pipelines.run(TRAIN, {"recipe": recipe}, executor=workers)
                     self._tell_training(recipe, run, step)
-                    # What the others must beat goes through its own gates while they are trained.
-                    if recipe == "baseline":
-                        self.baseline = self.beside.submit(self._register_baseline)
+                    # What is trained goes through its gates while the next one is: the baseline first, as the others must beat it.
+                    if recipe != "logistic":
+                        self.judged[recipe] = self.beside.submit(self._register, recipe)
             again = self.ws.pipelines.run(TRAIN, {"recipe": "boosting"})
             executed = sum(each.status == "executed" for each in again.steps)
             step.saw(
                 f"run again: {executed} steps executed, {len(again.steps)} from the cache, {again.seconds:.2f} s"
             )
 
-    def _register_baseline(self):
-        version = self.ws.registry.register(self.trained["baseline"], "delay-baseline")
+    def _register(self, recipe: str):
+        name = "delay-baseline" if recipe == "baseline" else "delay"
+        version = self.ws.registry.register(self.trained[recipe], name)
         return self.ws.registry.promote(version.reference)
 
     def _tell_training(self, recipe: str, run, step) -> None:
@@ -184,23 +186,21 @@ class Story:
         than the baseline on the same flights, no airport or carrier much worse off, answers in a fresh process, can be rebuilt."""
         command = "everloop models register RUN --name delay && everloop models promote model:delay@v1 --to champion"
         with self.tell.step("Gates", what, command) as step:
-            registry = self.ws.registry
-            passed = self.baseline.result()
+            passed = self.judged["baseline"].result()
             step.saw(
                 f"{passed.reference} may be compared with: {'; '.join(each.reason for each in passed.gates)}"
             )
             for recipe in ("boosting", "logistic"):
-                version = registry.register(self.trained[recipe], "delay")
-                promotion = registry.promote(version.reference)
+                promotion = self.judged[recipe].result() if recipe in self.judged else self._register(recipe)
                 verdict = "is champion" if promotion.allowed else "is refused"
-                step.saw(f"{version.reference} ({recipe}) {verdict}")
+                step.saw(f"{promotion.reference} ({recipe}) {verdict}")
                 for gate in promotion.gates:
                     if recipe == "boosting" or not gate.passed:
                         step.saw(f"  {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.reason}")
                 # The champion may answer from now on: its server begins while the other one is judged.
                 if recipe == "boosting":
                     self.server = self.beside.submit(self._begin_serving)
-            card = registry.write_card(
+            card = self.ws.registry.write_card(
                 "model:delay@v1",
                 intended_use="Telling passengers before departure whether to expect more than 15 minutes of delay.",
                 limits="Flights from EWR, JFK and LGA in 2013; no cancellations.",
@@ -229,11 +229,13 @@ class Story:
     def the_year_goes_by(self) -> None:
         months = range(4, 5 if self.fast else 12)
         what = f"""{"April" if self.fast else "April to November"}, day by day: each flight is asked about before its departure, labels come when flights land.
-        Monitors look at each day. A policy trains again when predictions get worse; the candidate must prove itself on live traffic."""
+        Monitors look at each day. A policy trains again when predictions get worse; the candidate must prove itself on live traffic.
+        Beside this, a long training begins, which will be killed."""
         command = (
             "everloop actuals add delay landed.parquet; everloop loop tick; everloop rollout advance delay"
         )
         with self.tell.step("The year goes by", what, command) as step:
+            self.interrupted = self.beside.submit(self._interrupted_training)
             for number in months:
                 name = f"2013-{number:02d}"
                 self._month_arrives(name)
@@ -353,24 +355,12 @@ class Story:
     # 9
 
     def killed_and_reproduced(self) -> None:
-        what = """A training is killed with kill -9 and goes on from its last checkpoint, to the same bits. And the champion has been
-        built again, in an empty folder, from the code, data and parameters in the ledger."""
+        what = """While the year went by, a training was killed with kill -9 and went on from its last checkpoint, to the same bits.
+        And the champion has been built again, in an empty folder, from the code, data and parameters in the ledger."""
         command = "everloop resume RUN && everloop reproduce model:delay@champion"
         with self.tell.step("Killed, resumed, reproduced", what, command) as step:
-            killed, at = self._killed_training()
-            step.saw(
-                f"run:{killed[:12]} killed with kill -9 after {at} of 12 epochs; runs list says: {self.ws.tracking.run(killed).status}"
-            )
-            uninterrupted = subprocess.Popen([sys.executable, "slow_training.py"])
-            everloop("resume", f"run:{killed}")
-            resumed = next(run for run in ev.runs(experiment="slow training") if run.resumed_from == killed)
-            if uninterrupted.wait() != 0:
-                raise SystemExit("the slow training failed")
-            straight = next(
-                run
-                for run in ev.runs(experiment="slow training")
-                if run.resumed_from is None and run.run_id != killed
-            )
+            killed, at, said, resumed, straight = self.interrupted.result()
+            step.saw(f"run:{killed[:12]} killed with kill -9 after {at} of 12 epochs; runs list says: {said}")
             same = resumed.tags["weights"] == straight.tags["weights"]
             step.saw(
                 f"resumed and uninterrupted weights: {'the same bits' if same else 'DIFFER'} ({resumed.tags['weights'][:16]})"
@@ -380,10 +370,23 @@ class Story:
                 f"{rebuilt.reference} rebuilt in {rebuilt.seconds:.1f} s (trained in {rebuilt.original_seconds:.1f} s): grade '{rebuilt.grade}'"
             )
 
+    def _interrupted_training(self):
+        """The slow training, killed and resumed, and once more without a break: the killed run, how far it was and what became of
+        it, the run that went on, the one that was not disturbed."""
+        killed, at = self._killed_training()
+        said = self.ws.tracking.run(killed).status
+        uninterrupted = subprocess.Popen([sys.executable, "slow_training.py"])
+        everloop("resume", f"run:{killed}")
+        if uninterrupted.wait() != 0:
+            raise SystemExit("the slow training failed")
+        others = [run for run in ev.runs(experiment="slow training") if run.run_id != killed]
+        resumed = next(run for run in others if run.resumed_from == killed)
+        return killed, at, said, resumed, next(run for run in others if run.resumed_from is None)
+
     def _killed_training(self) -> tuple[str, int]:
         """Start the slow training, kill it when it is half-way, and give its run and how far it was."""
         process = subprocess.Popen(
-            [sys.executable, "slow_training.py"], env=os.environ | {"SECONDS_AN_EPOCH": "0.2"}
+            [sys.executable, "slow_training.py"], env=os.environ | {"SECONDS_AN_EPOCH": "0.1"}
         )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
@@ -472,6 +475,26 @@ class Story:
 
     def _answer(self, key: str, question: str, answer: str, command: str) -> None:
         self.answers[key] = {"question": question, "answer": answer, "command": command}
+
+
+class Coming:
+    """The files that the airport sends, each from the moment it is whole."""
+
+    def __init__(self, last_month: str) -> None:
+        command = [sys.executable, "months.py", ARRIVING, last_month]
+        self._sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def file(self, name: str) -> Path:
+        """Wait for the next file, which must be this one."""
+        if self._sender.stdout.readline().strip() != name:
+            raise SystemExit(f"the file '{name}' did not come")
+        return ARRIVING / f"{name}.parquet"
+
+    def to_the_end(self) -> None:
+        """Wait until all has come."""
+        self._sender.communicate()
+        if self._sender.returncode != 0:
+            raise SystemExit("the flights did not come")
 
 
 def run_of(run, step: str) -> str:

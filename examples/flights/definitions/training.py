@@ -23,8 +23,10 @@ KEY = ["time_hour", "origin", "carrier", "flight"]
 
 def schedule(flights: pa.Table) -> pa.Table:
     """The rows of a request: who asks (`key`), when (`sched_dep`), and what is on the schedule."""
-    weekday = pc.day_of_week(pc.assume_timezone(pc.strptime(_date_text(flights), "%Y-%m-%d", "s"), "UTC"))
-    hours = pc.strftime(flights["time_hour"], "%Y-%m-%dT%H")
+    weekday = pc.day_of_week(pc.cast(flights["time_hour"], pa.timestamp("us", "America/New_York")))
+    # Hours are few and flights are many: each hour is written once.
+    hour = flights["time_hour"].combine_chunks().dictionary_encode()
+    hours = pc.strftime(hour.dictionary, "%Y-%m-%dT%H").take(hour.indices)
     text = [
         pc.cast(column, pa.string()) for column in (flights["origin"], flights["carrier"], flights["flight"])
     ]
@@ -43,12 +45,12 @@ def examples(flights: str, weather: str, since: str, until: str) -> pa.Table:
     """One row for each flight scheduled in the days from `since` to before `until` that arrived: its schedule, what was
     known before its departure, whether it was late (`late`), and its `day`."""
     begin, end = _midnight(since), _midnight(until)
-    asked = [*KEY, "sched_dep", "dest", "hour", "minute", "distance", "year", "month", "day", "arr_delay"]
+    asked = [*KEY, "sched_dep", "dest", "hour", "minute", "distance", "arr_delay"]
     in_time = (pc.field("sched_dep") >= begin) & (pc.field("sched_dep") < end)
     rows = ev.data(flights).to_arrow(columns=asked, filter=in_time & pc.field("arr_delay").is_valid())
     at = {"flights": flights, "weather": weather}
     known = ev.workspace().features.history(schedule(rows), FEATURES, time="sched_dep", at=at)
-    day = pc.strftime(rows["sched_dep"], "%Y-%m-%d")
+    day = pc.cast(pc.cast(rows["sched_dep"], pa.date32()), pa.string())
     return known.append_column("late", lateness(rows)).append_column("day", day)
 
 
@@ -142,12 +144,6 @@ def train(
 def inputs(table: pa.Table) -> list[str]:
     """The columns a model is given, in their order."""
     return [name for name in table.column_names if name not in ("key", "sched_dep", "late", "day")]
-
-
-def _date_text(flights: pa.Table) -> pa.Array:
-    parts = [pc.cast(flights[name], pa.string()) for name in ("year", "month", "day")]
-    padded = [parts[0], *(pc.utf8_lpad(each, 2, "0") for each in parts[1:])]
-    return pc.binary_join_element_wise(*padded, "-")
 
 
 def _midnight(text: str) -> datetime:
