@@ -7,7 +7,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from everloop.cli.main import cli
+from everloop.cli.main import cli, main
 from everloop.client.ambient import using
+from everloop.domain.canonical import canonical
 from everloop.domain.handover import RESULT_NOTES, SentResults
 from everloop.domain.pipelines import Component
 from everloop.errors import NotFound
@@ -183,7 +185,9 @@ def test_a_server_takes_and_gives(
         assert run(ben).value() == first.value()
 
 
-def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with opened(tmp_path / "ann") as ann:
         ann.data.add(ROWS, "rows")
         run(ann)
@@ -204,3 +208,35 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["added"], found["refused"]) == (4, [])
     with opened(tmp_path / "ben") as ben:
         assert run(ben).executed == 0
+
+    # What is old is taken down, and its bytes can be freed; what came later stays, also where both came in one note.
+    assert said("ann", "rm", "--at", shelf, "--older-than", "1d") == {
+        "pipelines": [{"pipeline": "train", "removed": 0, "left": 4, "dry_run": False}],
+        "removed": 0,
+    }
+    with closing(open_objects(shelf)) as store:
+        ((name, note),) = store.notes(RESULT_NOTES)
+        sent = msgspec.json.decode(note, type=SentResults)
+        old, *new = sent.results
+        long_ago = msgspec.structs.replace(old.result, time=old.result.time - timedelta(days=2))
+        aged = msgspec.structs.replace(sent, results=[msgspec.structs.replace(old, result=long_ago), *new])
+        store.drop_note(name)
+        store.put_note(name, canonical(aged))
+    assert said("ann", "rm", "train", "--at", shelf, "--older-than", "1d", "--dry-run")["removed"] == 1
+    assert said("ann", "rm", "--at", shelf, "--older-than", "1d")["removed"] == 1
+    with closing(open_objects(shelf)) as store:
+        ((_, note),) = store.notes(RESULT_NOTES)
+        left = msgspec.json.decode(note, type=SentResults)
+        assert {each.id for each in left.results} == {each.id for each in new}
+        assert not store.missing(left.needs)
+    assert said("ann", "push", "--to", shelf)["added"] == 1
+    assert said("ann", "rm", "train", "--at", shelf)["removed"] == 4
+    with closing(open_objects(shelf)) as store:
+        assert list(store.notes(RESULT_NOTES)) == []
+    for wrong, told in (
+        (["rm", "--at", shelf], "name a pipeline, or say --older-than"),
+        (["rm", "train", "--at", shelf], "has no results of a pipeline 'train'"),
+        (["rm", "train", "--at", str(tmp_path / "ann")], "is a workspace, not a shelf"),
+    ):
+        assert main(["pipelines", *wrong]) == 2
+        assert told in capfd.readouterr().err

@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("everloop.cli.export:export", "lineage for other tools: OpenLineage, PROV"),
     "run": ("everloop.cli.pipelines:run", "run a pipeline; what did not change is not executed"),
-    "pipelines": ("everloop.cli.pipeline_results:pipelines", "results of steps, shared: push, pull"),
+    "pipelines": ("everloop.cli.pipeline_results:pipelines", "results of steps, shared: push, pull, rm"),
     "sweep": ("everloop.cli.sweeps:sweep", "search for the parameters with which a pipeline comes out best"),
     "reproduce": (
         "everloop.cli.pipelines:reproduce",

@@ -9,11 +9,12 @@ import click
 from everloop.cli.elsewhere import WHERE, elsewhere
 from everloop.cli.frame import command, counted, emit, human_bytes, table, workspace
 from everloop.cli.main import LazyGroup
+from everloop.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everloop.domain.handover import HandedOver
+    from everloop.domain.handover import HandedOver, TakenDown
     from everloop.pipelines.handover.moving import ResultsPlace
 
 COMMANDS = {
@@ -22,6 +23,7 @@ COMMANDS = {
         "everloop.cli.pipeline_results:pull",
         "bring stored results of steps here: they are not computed again",
     ),
+    "rm": ("everloop.cli.pipeline_results:remove", "take old results of steps off a shelf"),
 }
 SHOWN = 20
 
@@ -67,6 +69,42 @@ def pull(names: tuple[str, ...], where: str, runs: int | None, dry_run: bool) ->
     _hand_over(chosen, lambda name: here.pull_results(name, source, runs=runs or 0, dry_run=dry_run))
 
 
+@command("rm")
+@click.argument("names", metavar="[PIPELINE]...", nargs=-1)
+@click.option(
+    "--at", "where", required=True, metavar="SHELF", help="The shelf: a folder or bucket without a ledger."
+)
+@click.option(
+    "--older-than", metavar="TIME", help="Only results that were computed longer ago than this, such as 30d."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
+def remove(names: tuple[str, ...], where: str, older_than: str | None, dry_run: bool) -> None:
+    """Take results off a shelf: of PIPELINE, or the old ones of all.
+
+    Their bytes go with `everloop data gc --at SHELF`. What is still in use somewhere comes back with the next push from there.
+    """
+    from everloop.domain.durations import duration
+    from everloop.domain.times import system_clock
+    from everloop.pipelines.handover.shelves import ResultShelf
+
+    if older_than is None and not names:
+        raise InvalidInput(
+            "all results of all pipelines would go", hint="name a pipeline, or say --older-than 30d"
+        )
+    shelf = _place(where)
+    if not isinstance(shelf, ResultShelf):
+        raise InvalidInput(
+            f"{where} is a workspace, not a shelf",
+            hint="results go with their runs there: everloop runs delete, everloop runs purge",
+        )
+    before = None if older_than is None else system_clock() - duration(older_than)
+    chosen = names or tuple(shelf.pipelines_with_results())
+    done = [shelf.take_down(name, before=before, dry_run=dry_run) for name in chosen]
+    emit(
+        {"pipelines": done, "removed": sum(each.removed for each in done)}, lambda _: _taken_down(done, where)
+    )
+
+
 def _place(where: str) -> ResultsPlace:
     from everloop.pipelines.handover.shelves import ResultShelf
     from everloop.workspace.workspace import Workspace
@@ -104,3 +142,13 @@ def _told(result: dict[str, Any]) -> Any:
 def _line(done: HandedOver) -> str:
     new = f"{counted(done.added, 'result')} {'would be ' if done.dry_run else ''}new, {done.present:,} there before"
     return f"{done.pipeline}: {new}; {counted(done.objects, 'object')} of {human_bytes(done.bytes)}"
+
+
+def _taken_down(done: list[TakenDown], where: str) -> str:
+    lines = [
+        f"{each.pipeline}: {counted(each.removed, 'result')} {'would go' if each.dry_run else 'taken down'}, {each.left:,} left"
+        for each in done
+    ] or ["no pipeline has results there"]
+    if any(each.removed and not each.dry_run for each in done):
+        lines.append(f"their bytes are freed by: everloop data gc --at {where}")
+    return "\n".join(lines)

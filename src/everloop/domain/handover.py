@@ -109,6 +109,15 @@ class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
+class TakenDown(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of a pipeline that were taken off a shelf, or in a dry run would be, and how many stay."""
+
+    pipeline: str
+    removed: int
+    left: int
+    dry_run: bool
+
+
 def decoded_results(note: bytes) -> SentResults:
     """The results of a note in a store. Raises Corrupted when it is none."""
     try:

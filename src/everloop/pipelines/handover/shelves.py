@@ -1,11 +1,13 @@
 """Results in a store without a ledger: a folder on a network disk, or a bucket on S3.
 
 Beside the objects stand notes, ``results/<pipeline's digest>/<own digest>.json``, each of some results, written once and never
-changed. Whoever may write there is believed, as far as a key, its code and its value fit together.
+changed: when some of its results are taken down, a note of the others is put before it goes. Whoever may write there is believed,
+as far as a key, its code and its value fit together.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from everloop.domain.canonical import canonical, sha256
@@ -15,6 +17,7 @@ from everloop.domain.handover import (
     Refused,
     SentResult,
     SentResults,
+    TakenDown,
     decoded_results,
 )
 from everloop.errors import NotFound, nearest
@@ -41,11 +44,7 @@ class ResultShelf:
         """All that are there: `runs` says nothing where no runs are known."""
         found = [each.id for note in self._notes(pipeline) for each in note.results]
         if not found:
-            names = self.pipelines_with_results()
-            raise NotFound(
-                f"{self.label} has no results of a pipeline '{pipeline}'",
-                hint=nearest(pipeline, names) or f"bring them there: everloop pipelines push {pipeline}",
-            )
+            raise self._unknown(pipeline)
         return list(dict.fromkeys(found))
 
     def known_results(self, pipeline: str, ids: list[str]) -> list[str]:
@@ -76,12 +75,45 @@ class ResultShelf:
         ]
         taken = sent.only({each.id for each in new} - {each.id for each in refused})
         if taken.results and not dry_run:
-            note = canonical(taken)
-            self.objects.put_note(
-                f"{_folder(sent.pipeline)}{sha256(note)[:32]}.json", note, needs=taken.needs
-            )
+            self._put(taken)
             self._read.setdefault(sent.pipeline, []).append(taken)
         return ReceivedResults([each.id for each in taken.results], len(known), refused)
+
+    def take_down(self, pipeline: str, *, before: datetime | None = None, dry_run: bool = False) -> TakenDown:
+        """Take results of a pipeline off the shelf: all, or those that were computed before a moment. Their bytes go with the
+        next collection of the shelf. Raises NotFound for a pipeline that it has nothing of."""
+        notes = [(name, decoded_results(note)) for name, note in self.objects.notes(_folder(pipeline))]
+        notes = [(name, each) for name, each in notes if each.pipeline == pipeline]
+        if not notes:
+            raise self._unknown(pipeline)
+        everything = {each.id for _, note in notes for each in note.results}
+        staying: set[str] = set()
+        for name, note in notes:
+            kept = {each.id for each in note.results if before is not None and each.result.time >= before}
+            staying |= kept
+            if len(kept) == len(note.results) or dry_run:
+                continue
+            if kept:
+                self._put(note.only(kept))
+            self.objects.drop_note(name)
+        if not dry_run:
+            self._read.pop(pipeline, None)
+        return TakenDown(
+            pipeline=pipeline, removed=len(everything - staying), left=len(staying), dry_run=dry_run
+        )
+
+    def _put(self, results: SentResults) -> None:
+        note = canonical(results)
+        self.objects.put_note(
+            f"{_folder(results.pipeline)}{sha256(note)[:32]}.json", note, needs=results.needs
+        )
+
+    def _unknown(self, pipeline: str) -> NotFound:
+        names = self.pipelines_with_results()
+        return NotFound(
+            f"{self.label} has no results of a pipeline '{pipeline}'",
+            hint=nearest(pipeline, names) or f"bring them there: everloop pipelines push {pipeline}",
+        )
 
     def _notes(self, pipeline: str) -> list[SentResults]:
         if pipeline not in self._read:
