@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.pipelines.code import closure, kept, looks
+from everloop.pipelines.code import project as texts
 from everloop.pipelines.code.closure import Closures
 
 TRAIN = """
@@ -69,7 +70,7 @@ def forget() -> None:
     """What a new process does not know."""
     for name in TEXTS:
         sys.modules.pop(Path(name).stem, None)
-    closure._modules.clear()
+    texts._modules.clear()
     closure._remembered.clear()
     importlib.invalidate_caches()
 

@@ -7,5 +7,7 @@
 - `packages`: which distribution a module belongs to, its version and what it requires
 - `memory`: functions and values as they are in this process
 - `passages`: the text behind a part of a key, and how it differs between two states of its file
-- `closure`: the walk over all of them
+- `project`: its modules during one walk, and what they are called
+- `text_walk`, `memory_walk`: the walk from name to name, in texts and in this process; `findings`: what it gathers
+- `closure`: what was found, remembered until something of it changes
 """
