@@ -71,6 +71,11 @@ def test_traces_are_found(workspace: LocalWorkspace, clock: FakeClock) -> None:
     assert found("span.attributes.nope is null") == "cba"
     assert found("span.content like '%b%'") == "ba"
     assert found("text ilike '%TINY%'") == "a"
+    assert (
+        found("trace.text RLIKE 't[aeiou]ny' or span.name rlike '^l..k$' and span.status rlike '^(?:OK)?$'")
+        == "ba"
+    )
+    assert found("span.attributes.model rlike '^(?:large|huge)$'") == "b"
     assert found("feedback.right = 'true'") == "a"
     assert found("feedback.right != 'true'") == "b"
     assert found("feedback.right is null") == "c"

@@ -19,7 +19,7 @@ from tests.support.postgres import new_database
 from tests.support.workspaces import FakeClock
 
 from everloop.domain.run_inputs import LoggedDataset
-from everloop.domain.runs import MetricSummary, RunDetail, param_number
+from everloop.domain.runs import MetricSummary, RunDetail, artifact_uri, param_number
 from everloop.domain.search import matches, parse_filter
 from everloop.errors import InvalidInput
 from everloop.store.schema.registry import model_aliases, models
@@ -67,7 +67,9 @@ class Seen(msgspec.Struct):
             "parent",
             "resumed_from",
         )
-        return {name: getattr(self.detail.run, name) for name in names}
+        run = self.detail.run
+        uri = artifact_uri(run.experiment_id, run.run_id)
+        return {name: getattr(run, name) for name in names} | {"artifact_uri": uri}
 
     @property
     def times(self) -> dict[str, datetime | None]:
@@ -157,6 +159,12 @@ texts = st.sampled_from([*TEXTS, "%ee", "_", "%", "t%e", "[%"]).map(quoted)
 numbers = st.sampled_from(["0", "0.5", "-3.25", "1", "1e300", "-1e-9", "2"])
 compared = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 equal = st.sampled_from(["=", "!="])
+regular = st.sampled_from(
+    [
+        "^t.ee$", "tree|lin", "(?i)^TR", "[^a-z]", "^$", r"^\\", r"\d$", "(x{3}|a){90,}", "ä|[à-ü]$", "1?e-[0-9]+$",
+        "(?i)[À-Ü]$", "^.{4}$", r"^[\w]*$", r"[%*\[\]]",
+    ]
+).map(quoted)  # fmt: skip
 patterns = st.sampled_from(["=", "!=", "like", "ilike", "not like", "not ilike"])
 lists = st.lists(texts, min_size=1, max_size=3).map(lambda found: f"({', '.join(found)})")
 aggregates = st.sampled_from(["{}", "min({})", "max({})", "first({})", "last({})", "mean({})", "count({})"])
@@ -205,6 +213,13 @@ tests = st.one_of(
     words(dataset_fields, st.sampled_from(["in", "not in"]), st.just("('a', 'd2', 'train')")),
     words(keys.map(lambda key: f"params.{key}"), compared, numbers),
     words(text_fields, patterns, st.one_of(texts, own)),
+    words(st.one_of(text_fields, dataset_fields), st.sampled_from(["rlike", "not rlike"]), regular),
+    words(st.just("attributes.artifact_uri"), patterns, st.sampled_from(["'%:/0/%'", "'%/ARTIFACTS'"])),
+    words(
+        st.just("artifact_uri"),
+        st.just("rlike"),
+        st.just("'^mlflow-artifacts:/[1-9]/[0-9a-f]{32}/artifacts$'"),
+    ),
     words(text_fields, st.sampled_from(["in", "not in"]), lists),
     words(nullable, st.sampled_from(["is null", "is not null"])),
     words(st.sampled_from(["start_time", "end_time"]), compared, moments),
@@ -286,6 +301,7 @@ class SearchAgrees:
         @example("metrics.model - metrics.lr != 0")
         @example("metrics.model / metrics.lr != 1 or not metrics.lr * 2 <= metrics.model")
         @example("metrics.model != metrics.lr")
+        @example("params.model rlike '^t.ee$' or artifact_uri rlike '/1/.*s$'")
         @example("-metrics.model < params.lr * (metrics.lr + 1)")
         def agree(text: str) -> None:
             tree = parse_filter(text)

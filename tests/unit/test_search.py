@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from everloop.domain.search import (
@@ -25,6 +26,7 @@ from everloop.domain.search import (
     like,
     parse_filter,
     parse_order,
+    patterns,
     quoted,
 )
 from everloop.errors import InvalidInput
@@ -52,6 +54,8 @@ TREE = Compare(Field("param", "model"), "=", "tree")
         ("params.lr > 1e-3", Compare(Field("param", "lr"), ">", 0.001)),
         ("params.x like 'a%' OR tags.y NOT ILIKE '_b'",
          Or((Compare(Field("param", "x"), "like", "a%"), Compare(Field("tag", "y"), "not ilike", "_b")))),
+        (r"params.x rlike '^\d+$' or status NOT RLIKE '(?i)FAI'",
+         Or((Compare(Field("param", "x"), "rlike", r"^\d+$"), Compare(Field("text", "status"), "not rlike", "(?i)FAI")))),
         ("tags.x is null and not params.y is not null",
          And((IsNull(Field("tag", "x"), False), Not(IsNull(Field("param", "y"), True))))),
         ("name in ('a', \"b\") or run_id not in ('c')",
@@ -143,6 +147,12 @@ def test_what_filters_mean(text: str, meaning: object) -> None:
         "metrics.a - ^1e70 < 1",
         "metrics.a * metrics.b * metrics.c * metrics.d * ^metrics.e < 1",
         "datasets.^nam = 'x'",
+        "metrics.a ^rlike 'x'",
+        "tags.a rlike 'it''s ^(b'",
+        "tags.a rlike 'a*^*'",
+        r"tags.a rlike 'a^\b'",
+        "tags.a rlike '^[b-'",
+        "tags.a rlike ^x",
         "metrics.a < ^metrics",
     ],
 )
@@ -261,3 +271,42 @@ def test_like_means_what_sql_says(pattern: str, text: str) -> None:
         return bool(text) and pattern[0] in ("_", text[0]) and reference(pattern[1:], text[1:])
 
     assert like(pattern, text) == reference(pattern, text)
+
+
+def regular_expressions() -> st.SearchStrategy[str]:
+    """All that patterns are made of, over so few letters that texts are met."""
+    atoms = [
+        "a", "b", ".", r"\.", "[ab]", "[^b]", "[a-c0]", r"\d", r"\W", r"[\s_]", "^", "$", r"\n", "ä", "",
+    ]  # fmt: skip
+    repeats = st.sampled_from(["*", "+", "?", "{2}", "{0,2}", "{1,}", "*?", "+?"])
+    return st.recursive(
+        st.sampled_from(atoms),
+        lambda inner: st.one_of(
+            st.tuples(inner, inner).map("".join),
+            st.tuples(inner, inner).map("|".join),
+            st.tuples(inner, repeats).map(lambda both: f"(?:{both[0]}){both[1]}"),
+            inner.map(lambda each: f"({each})"),
+        ),
+        max_leaves=8,
+    )
+
+
+@given(regular_expressions(), st.text("abcäA0. _\n", max_size=8), st.booleans())
+@example("(a|b)*$", "ab\n", False)
+@example("(^|a)b", "ab", False)
+@example("(?:$|^)a", "a", False)
+@example("[a-z]", "A", True)
+def test_patterns_find_what_pythons_find(pattern: str, text: str, any_case: bool) -> None:
+    head = "(?i)" if any_case else ""
+    flags = re.DOTALL | re.ASCII
+    expected = re.search(head + pattern.replace("$", r"\Z"), text, flags) is not None
+    with contextlib.suppress(patterns.PatternError):  # an edge that is repeated
+        assert patterns.found(head + pattern, text) is expected
+
+
+def test_a_pattern_that_others_take_for_ever_for_is_answered_at_once() -> None:
+    assert not patterns.found("^(a+)+$", "a" * 5_000 + "b")
+    with pytest.raises(patterns.PatternError, match="too large"):
+        patterns.check("((a{100}){100}){100}")
+    with pytest.raises(patterns.PatternError, match="nested"):
+        patterns.check("(" * 4_000 + ")" * 4_000)

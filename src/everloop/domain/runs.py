@@ -255,6 +255,15 @@ class Comparison(msgspec.Struct, frozen=True):
     deltas: list[Delta] = []
 
 
+def artifact_uri(experiment_id: int | str, run_id: str) -> str:
+    """Where MLflow's clients find the files of a run: behind the server that told them so.
+
+    >>> artifact_uri(3, "f00d")
+    'mlflow-artifacts:/3/f00d/artifacts'
+    """
+    return f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts"
+
+
 def checked_key(key: str, what: str) -> str:
     """Return `key` if it may name a parameter, metric or tag, else raise InvalidInput.
 

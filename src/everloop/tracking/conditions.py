@@ -22,6 +22,7 @@ from everloop.domain.search import (
     Relation,
     fields_of,
     fold,
+    patterns,
 )
 from everloop.domain.search.meaning import LARGEST, SMALLEST
 from everloop.store.schema.base import edges
@@ -186,7 +187,10 @@ class Conditions:
             return column.in_(value) if operator == "in" else column.not_in(value)
         if operator in ("=", "!="):
             return ordered(column, operator, value)
-        test = self._like(column, value, ignore_case=operator.endswith("ilike"))
+        if operator.endswith("rlike"):
+            test = self._rlike(column, value)
+        else:
+            test = self._like(column, value, ignore_case=operator.endswith("ilike"))
         return sa.not_(test) if operator.startswith("not") else test
 
     def _like(self, column: Column, pattern: str, *, ignore_case: bool) -> Condition:
@@ -202,6 +206,11 @@ class Conditions:
         # SQLite's LIKE ignores case, its GLOB does not: the same pattern in the other's signs.
         signs = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
         return column.op("GLOB", is_comparison=True)("".join(signs.get(each, each) for each in pattern))
+
+    def _rlike(self, column: Column, pattern: str) -> Condition:
+        if self.dialect != "sqlite":
+            return column.op("~", is_comparison=True)(patterns.for_postgres(pattern))
+        return sa.func.rlike(pattern, column, type_=sa.Boolean)  # a function of ours: `engines`
 
     # Arithmetic
 

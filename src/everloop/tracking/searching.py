@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from everloop.domain.runs import ACTIVE, DELETED, INTERRUPTED, KILLED
+from everloop.domain.runs import ACTIVE, DELETED, INTERRUPTED, KILLED, artifact_uri
 from everloop.domain.search import Compare, Field, Node, OneOf, Order
 from everloop.errors import InvalidInput
 from everloop.store.ledger import Reader
@@ -51,6 +51,16 @@ _DATASETS = (
 )
 EXPERIMENT_NAME = sa.select(experiments.c.name).where(experiments.c.id == runs.c.experiment).scalar_subquery()
 
+_BEFORE, _BETWEEN, _BEHIND = artifact_uri("|", "|").split("|")
+_ARTIFACTS = (
+    sa.literal(_BEFORE, sa.Text)
+    .concat(sa.cast(runs.c.experiment, sa.Text))
+    .concat(_BETWEEN)
+    .concat(runs.c.id)
+    .concat(_BEHIND)
+)
+"""`artifact_uri` in SQL."""
+
 NEWEST_FIRST = (Term(runs.c.start_time, descending=True), Term(runs.c.id, descending=True))
 
 
@@ -79,7 +89,12 @@ class Compiler(Conditions):
         if gone:
             self.status = sa.case(*gone, else_=runs.c.status)
         own = {column.name: column for column in runs.c}
-        attributes = own | {"run_id": runs.c.id, "experiment": EXPERIMENT_NAME, "status": self.status}
+        attributes = own | {
+            "run_id": runs.c.id,
+            "experiment": EXPERIMENT_NAME,
+            "status": self.status,
+            "artifact_uri": _ARTIFACTS,
+        }
         searched = Searched((run,), attributes, _KEPT, _REFERENCE, _DATASETS)
         super().__init__(dialect, searched, listed=listed)
 

@@ -8,7 +8,7 @@
     filter     := and ("or" and)*            and := not ("and" not)*            not := "not" not | "(" filter ")" | test
     test       := field operator value | field ["not"] "in" "(" value, … ")" | field "is" ["not"] "null"
                 | sum (= | != | > | >= | < | <=) sum                         "<>" is another way to write "!="
-    operator   := = | != | > | >= | < | <= | [not] like | [not] ilike
+    operator   := = | != | > | >= | < | <= | [not] like | [not] ilike | [not] rlike
     sum        := product (("+" | "-") product)*      product := factor (("*" | "/") factor)*
     factor     := number | "inf" | metric | param | "-" factor | "(" sum ")"
     field      := [entity "."] key | ("first" | "last" | "min" | "max" | "mean" | "count") "(" metric ")"
@@ -19,7 +19,8 @@
 It is a superset of MLflow's: every filter that MLflow takes means the same here. Keywords are written in any case; keys that
 are not plain words are put in double quotes or backticks. A test of something that a run does not have is false, so
 ``!=`` does not find runs without the key (``is null`` does), and ``not`` turns it round. NaN is only ever ``!=``:
-``metrics.x != metrics.x`` finds it. ``like`` heeds case; ``ilike`` does not, for the letters A to Z. Numbers that are reckoned
+``metrics.x != metrics.x`` finds it. ``like`` heeds case; ``ilike`` does not, for the letters A to Z; ``rlike`` looks for
+a regular expression (`patterns`). Numbers that are reckoned
 with lie between 1e-60 and 1e60: what is smaller is 0, and what is larger, infinite or divided by 0 is NaN.
 
 One grammar serves all that is searched; `Fields` says what each kind of thing has (`RUNS`, `EXPERIMENTS`,

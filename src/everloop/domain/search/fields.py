@@ -48,7 +48,7 @@ class Fields(msgspec.Struct, frozen=True):
 TEXT_ATTRIBUTES: dict[str, str] = {
     "run_id": "run_id", "name": "name", "run_name": "name", "run name": "name", "user": "user", "user_id": "user",
     "status": "status", "source": "source", "version": "version", "commit": "version", "experiment": "experiment",
-    "parent": "parent", "resumed_from": "resumed_from",
+    "parent": "parent", "resumed_from": "resumed_from", "artifact_uri": "artifact_uri",
 }  # fmt: skip
 TIME_ATTRIBUTES: dict[str, str] = {
     "start_time": "start_time",

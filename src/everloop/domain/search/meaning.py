@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from everloop.domain.runs import MetricSummary, param_number
+from everloop.domain.search import patterns
 from everloop.domain.search.tree import (
     And,
     Arithmetic,
@@ -102,6 +103,8 @@ def passes_text(text: str, operator: str, value: str) -> bool:
     >>> passes_text("tree", "not like", "tr%"), passes_text("tree", "!=", "linear")
     (False, True)
     """
+    if operator.endswith("rlike"):
+        return patterns.found(value, text) is not operator.startswith("not")
     if operator.endswith("like"):
         return like(value, text, ignore_case=operator.endswith("ilike")) is not operator.startswith("not")
     return (text == value) is (operator == "=")

@@ -6,6 +6,7 @@ import math
 import re
 from datetime import UTC, datetime
 
+from everloop.domain.search import patterns
 from everloop.domain.search.fields import AGGREGATES, DATASET_KEYS, RUNS, SPAN_KEYS, Fields
 from everloop.domain.search.meaning import LARGEST, SMALLEST, passes_text
 from everloop.domain.search.tokens import Tokens, unquoted
@@ -36,7 +37,8 @@ _MAX_LEVELS = 20
 
 _COMPARE = ("=", "!=", ">", ">=", "<", "<=")
 _EQUAL = ("=", "!=")
-_LIKE = ("like", "ilike", "not like", "not ilike")
+_PATTERN = Field("pattern", "")
+_LIKE = ("like", "ilike", "rlike", "not like", "not ilike", "not rlike")
 _TURNED = {"=": "=", "!=": "!=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _INFINITE = ("inf", "infinity")
 _TIMES = "times are compared with = != > >= < <="
@@ -214,7 +216,7 @@ class _Parser:
             tokens.advance()
             return operator
         negated = "not " if tokens.keyword("not") else ""
-        for each in ("like", "ilike", "in"):
+        for each in ("like", "ilike", "rlike", "in"):
             if tokens.keyword(each):
                 return negated + each
         raise self.no_operator()
@@ -224,7 +226,9 @@ class _Parser:
         if tokens.kind == "end" or tokens.at_symbol(")"):
             return tokens.error("an operator is missing, such as =")
         hint = (
-            "write one '='" if tokens.token == "==" else "operators are = != > >= < <= like ilike in is null"
+            "write one '='"
+            if tokens.token == "=="
+            else "operators are = != > >= < <= like ilike rlike in is null"
         )
         return tokens.error(f"{tokens.token!r} is not an operator", hint=hint)
 
@@ -432,9 +436,26 @@ class _Parser:
                         else ""
                     )
                     self.allow(
-                        operator, (*_EQUAL, *_LIKE), at, "texts are compared with = != like ilike in", hint
+                        operator,
+                        (*_EQUAL, *_LIKE),
+                        at,
+                        "texts are compared with = != like ilike rlike in",
+                        hint,
                     )
-                return self.string(field)
+                return self.pattern() if operator.endswith("rlike") else self.string(field)
+
+    def pattern(self) -> str:
+        """A regular expression in quotes, which stands as it is written whatever the field."""
+        tokens, start, written = self.tokens, self.tokens.column, self.tokens.token
+        pattern = self.string(_PATTERN)
+        try:
+            patterns.check(pattern)
+        except patterns.PatternError as error:
+            doubled = pattern.count(written[0], 0, error.at)
+            raise tokens.error(
+                str(error), start + 1 + error.at + doubled, "see: rlike in the search language"
+            ) from None
+        return pattern
 
     def moment(self, field: Field) -> int:
         """An ISO date or time in quotes; without a zone it is UTC."""

@@ -11,7 +11,16 @@ from typing import Literal
 from everloop.domain.direct import LastPoint, RunFacts
 from everloop.domain.ids import is_id
 from everloop.domain.run_inputs import LoggedDataset
-from everloop.domain.runs import FAILED, FINISHED, INTERRUPTED, KILLED, RUNNING, Experiment, RunRecord
+from everloop.domain.runs import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    KILLED,
+    RUNNING,
+    Experiment,
+    RunRecord,
+    artifact_uri,
+)
 from everloop.server.mlflow.codec import Answer, Asked, Int64, Number, milliseconds, number
 from everloop.server.mlflow.faults import invalid, missing
 
@@ -148,7 +157,7 @@ def run_info(run: RunRecord) -> RunInfo:
         status=_SHOWN[run.status],
         start_time=milliseconds(run.start_time),
         end_time=milliseconds(run.end_time) if run.end_time else None,
-        artifact_uri=f"mlflow-artifacts:/{run.experiment_id}/{run.run_id}/artifacts",
+        artifact_uri=artifact_uri(run.experiment_id, run.run_id),
         lifecycle_stage=run.state,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
+from everloop.domain.search import patterns
 from everloop.errors import Corrupted, EverloopError, InvalidInput, MissingExtra, StorageError, Unavailable
 
 BUSY_SECONDS = 30
@@ -49,6 +50,11 @@ def begin_write(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.execution_options(begin_immediate=True)
     connection.begin()
+
+
+def _rlike(pattern: str, text: object) -> bool | None:
+    """Regular expressions of the search language, which SQLite has not."""
+    return None if text is None else patterns.found(pattern, str(text))
 
 
 @contextmanager
@@ -97,6 +103,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _connected(raw: sqlite3.Connection, _: object) -> None:
         raw.isolation_level = None  # sqlite3 must not begin transactions by itself: we do, below
+        raw.create_function("rlike", 2, _rlike, deterministic=True)
         cursor = raw.cursor()
         try:
             cursor.execute("PRAGMA foreign_keys = ON")
