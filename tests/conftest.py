@@ -17,11 +17,11 @@ pytest_plugins = [
 ]
 
 # Two busy cores make single examples slow without anything being wrong, so no deadline is set.
-settings.register_profile("dev", deadline=None, max_examples=50)  # make soak looks further
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
-settings.register_profile(
-    "soak", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("dev", deadline=None, max_examples=25)  # make test-slow and make soak look further
+settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("slow", unhurried, max_examples=200, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("soak", unhurried, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 

@@ -9,15 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
+from tests.pages.aids import stumbling_blocks
 from tests.pages.conftest import opened
 from tests.pages.filling import NASTY
 
 from everloop.cli.main import main
 from everloop.workspace.local import LocalWorkspace
-
-AXE = Axe()
 
 
 def addresses(workspace: LocalWorkspace) -> dict[str, str]:
@@ -79,10 +77,11 @@ DRAWN = """
 
 
 @pytest.mark.timeout(300)  # every page of the site
-def test_every_page_opens_quietly_alone_and_within_its_width(
+def test_every_page_opens_quietly_alone_and_within_its_width_and_aids_can_read_it(
     browser: Browser, site: str, filled: LocalWorkspace, theme: str
 ) -> None:
     page, watched = opened(browser, site, theme, width=1280 if theme == "light" else 1024)
+    blocks = {}
     for name, address in addresses(filled).items():
         answer = page.goto(address)
         assert answer is not None
@@ -93,25 +92,10 @@ def test_every_page_opens_quietly_alone_and_within_its_width(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
         assert page.locator(".plot .wrong").count() == 0, f"a plot of {name} cannot be drawn"
         assert page.locator(".as-command code").count() > 0, f"{name} does not say its command"
+        if found := stumbling_blocks(page, theme):
+            blocks[name] = found
     page.context.close()
-
-
-@pytest.mark.timeout(300)  # every page of the site
-def test_axe_finds_nothing_serious(browser: Browser, site: str, filled: LocalWorkspace, theme: str) -> None:
-    page, _ = opened(browser, site, theme)
-    found = {}
-    for name, address in addresses(filled).items():
-        page.goto(address)
-        page.wait_for_function(DRAWN)
-        serious = [
-            (each["id"], [node["html"][:160] for node in each["nodes"][:3]])
-            for each in AXE.run(page).response["violations"]
-            if each["impact"] in ("serious", "critical")
-        ]
-        if serious:
-            found[name] = serious
-    page.context.close()
-    assert found == {}
+    assert blocks == {}
 
 
 @pytest.mark.parametrize("kind", ["run", "data", "parameter"])

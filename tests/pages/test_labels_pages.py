@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from tests.pages.aids import stumbling_blocks
 from tests.pages.conftest import Watched, opened
 from tests.pages.filling import NASTY
 from tests.support.workspaces import served
@@ -136,10 +136,7 @@ def test_every_page_of_labels_opens_quietly_and_within_its_width(
         assert answer is not None
         assert answer.status == 200, (each, page.inner_text("main"))
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{each} is too wide"
-        found = [
-            one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")
-        ]
-        assert found == [], (each, [(one["id"], one["nodes"][0]["html"]) for one in found])
+        assert stumbling_blocks(page, theme) == [], each
     page.context.close()
     assert watched.said == []
     assert watched.elsewhere == []

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, Route, expect
+from tests.pages.aids import stumbling_blocks
 from tests.pages.conftest import opened
 from tests.support.workspaces import served
 
@@ -486,12 +486,7 @@ def test_axe_finds_nothing_serious_in_any_state_of_the_pages(
         for chooser in page.locator("details.chooser > summary").all():
             chooser.click()
         page.wait_for_timeout(300)
-        serious = [
-            (each["id"], [node["html"][:160] for node in each["nodes"][:3]])
-            for each in Axe().run(page).response["violations"]
-            if each["impact"] in ("serious", "critical")
-        ]
-        if serious:
+        if serious := stumbling_blocks(page, theme):
             found[address] = serious
     page.context.close()
     assert found == {}

@@ -24,7 +24,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
 # Each example opens a DuckDB of its own, which takes longer than all the rest: checks of the same rows share it.
-few = settings(max_examples=max(30, settings().max_examples // 4))
+few = settings(max_examples=max(12, settings().max_examples // 4))
 
 row = st.fixed_dictionaries(
     {
