@@ -6,6 +6,8 @@ import math
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everloop.domain.adoption import AdoptedRun
+from everloop.domain.adoption import AdoptedRun, MetricColumns
 from everloop.domain.runs import RunRecord
 from everloop.errors import InvalidInput, NotFound
+from everloop.exchange import bringing
 from everloop.exchange.bringing import bring_in
+from everloop.exchange.mlflow import ahead
+from everloop.exchange.mlflow.ahead import Ahead
+from everloop.exchange.mlflow.database import DatabaseSource
 from everloop.exchange.mlflow.opening import open_source
 from everloop.exchange.source import Head, Report
 from everloop.workspace.local import LocalWorkspace
@@ -407,6 +413,44 @@ class TestRefused:
     def test_other_databases(self) -> None:
         with pytest.raises(InvalidInput, match="of the kind mysql are not read"):
             open_source("mysql://host/mlflow")
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_what_is_read_ahead_is_what_is_there(
+    workspace: LocalWorkspace, unpacked: Unpack, monkeypatch: pytest.MonkeyPatch, lives: bool
+) -> None:
+    """Two runs a batch, the next two being read by another process meanwhile, which dies or does not."""
+    monkeypatch.setattr(ahead, "LARGE", 0)
+    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(bringing, "RUNS_AT_ONCE", 2)
+    taken: list[dict[str, MetricColumns] | None] = []
+    take, popen = Ahead.take, subprocess.Popen
+
+    def counted(self: Ahead, runs: Sequence[str]) -> dict[str, MetricColumns] | None:
+        taken.append(take(self, runs))
+        return taken[-1]
+
+    monkeypatch.setattr(Ahead, "take", counted)
+    if not lives:
+        monkeypatch.setattr(
+            ahead.subprocess, "Popen", lambda command, **pipes: popen([sys.executable, "-c", ""], **pipes)
+        )
+    database = unpacked("3.17.2") / "mlflow.db"
+    source = DatabaseSource(database)
+    expected = source.metrics_of([head.given for head in source.heads()])
+    source.close()
+    assert expected
+    bring(workspace, database)
+    assert len(taken) > 3
+    assert [each is not None for each in taken[1:]] == [lives] * (len(taken) - 1)
+    for each in taken[1:] if lives else []:
+        assert each is not None
+        assert {run: metrics.points for run, metrics in each.items()} == {
+            run: expected[run].points for run in each
+        }
+    parent = named(workspace)["parent"]
+    assert parent.metrics == {"loss": 0.02, "odd": -math.inf, "val/rmse": 5e-324}
+    assert len(points(workspace, parent, "loss")) == 50
 
 
 def test_long_batches_go_in_several_calls(

@@ -9,6 +9,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -30,6 +31,7 @@ from everloop.domain.times import EPOCH
 from everloop.errors import InvalidInput, MissingExtra
 from everloop.exchange.folders import files_below
 from everloop.exchange.mlflow import conventions
+from everloop.exchange.mlflow.ahead import Ahead
 from everloop.exchange.mlflow.locations import Locations
 from everloop.exchange.source import ForeignFile, Head, Skipped
 
@@ -55,8 +57,12 @@ class DatabaseSource:
     def __init__(self, where: str | Path, moved: Sequence[tuple[str, str]] = ()) -> None:
         self.skipped: list[Skipped] = []
         folder = Path.cwd()
+        self._ahead: Ahead | None = None
+        self._heads: dict[str, tuple[int, str]] = {}
+        """By run: where it comes in the order, and what its status was when the heads were read."""
         if isinstance(where, Path):
             folder = where.resolve().parent
+            self._ahead = Ahead(where)
             self.origin, self._engine = f"mlflow {where}", _open_file(where)
         else:
             url = _url(where)
@@ -69,6 +75,8 @@ class DatabaseSource:
             raise
 
     def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
         self._engine.dispose()
 
     # Statements
@@ -168,7 +176,7 @@ class DatabaseSource:
 
     def heads(self) -> Sequence[Head]:
         names = ("run_uuid", "experiment_id", "status", "artifact_uri")
-        return [
+        found = [
             Head(
                 run_identifier(row.run_uuid),
                 row.run_uuid,
@@ -178,24 +186,49 @@ class DatabaseSource:
             )
             for row in self._rows("runs", names, order=("start_time", "run_uuid"))
         ]
+        self._heads = {head.given: (at, head.status) for at, head in enumerate(found)}
+        return found
 
     def read(self, heads: Sequence[Head]) -> Iterator[AdoptedRun]:
         for start in range(0, len(heads), _BIND):
             some = [head.given for head in heads[start : start + _BIND]]
+            metrics = self._read_ahead(some)
+            if metrics is not None:
+                yield from self._read(some, metrics)
+                continue
             counts = self._counts(some)
             batch: list[str] = []
             waiting = 0
             for each in some:
                 points = sum(counts[each].values())
                 if batch and waiting + points > POINTS_AT_ONCE:
-                    yield from self._read(batch, counts)
+                    yield from self._read(batch, self._metrics(batch, counts))
                     batch, waiting = [], 0
                 batch.append(each)
                 waiting += points
-            yield from self._read(batch, counts)
+            yield from self._read(batch, self._metrics(batch, counts))
 
-    def _read(self, given: list[str], counts: dict[str, dict[str, int]]) -> Iterator[AdoptedRun]:
-        metrics = self._metrics(given, counts)
+    def _has_changed(self, given: str, status: object) -> bool:
+        """Whether a run began or ended since the heads were read."""
+        return self._heads.get(given, (0, ""))[1] != conventions.status_word(status)
+
+    def metrics_of(self, given: Sequence[str]) -> dict[str, MetricColumns] | None:
+        """The points of runs; None if they are too many to be had at once."""
+        counts = self._counts(given)
+        if sum(sum(sizes.values()) for sizes in counts.values()) > POINTS_AT_ONCE:
+            return None
+        return self._metrics(given, counts)
+
+    def _read_ahead(self, given: list[str]) -> dict[str, MetricColumns] | None:
+        """The metrics of these runs, if they were read ahead; those of as many runs behind them will be."""
+        if self._ahead is None:
+            return None
+        found = self._ahead.take(given)
+        last, _ = self._heads.get(given[-1], (len(self._heads), ""))
+        self._ahead.ask(list(islice(self._heads, last + 1, last + 1 + len(given))))
+        return found
+
+    def _read(self, given: list[str], metrics: dict[str, MetricColumns]) -> Iterator[AdoptedRun]:
         params = self._grouped("params", "run_uuid", "key", "value", given)
         tags = self._grouped("tags", "run_uuid", "key", "value", given)
         datasets, models = self._datasets(given), self._models(given)
@@ -204,11 +237,15 @@ class DatabaseSource:
             "lifecycle_stage", "deleted_time", "experiment_id",
         )  # fmt: skip
         rows = {row.run_uuid: row for row in self._rows("runs", names, ("run_uuid", given))}
+        late = [each for each, row in rows.items() if self._has_changed(each, row.status)]
+        if late:  # what such a run logged at the end may not have been read yet
+            metrics = metrics | self._metrics(late, self._counts(late))
         for each in given:
             if each not in rows:  # deleted since the list of runs was read
                 continue
             info = dict(rows[each]._mapping) | {"run_id": each, "run_name": rows[each].name}
-            yield conventions.run(info, params[each], tags[each], metrics[each], datasets[each], models[each])
+            points = metrics.get(each, MetricColumns())
+            yield conventions.run(info, params[each], tags[each], points, datasets[each], models[each])
 
     def _counts(self, given: Sequence[str]) -> dict[str, dict[str, int]]:
         """How many points each metric of each run has, in the order of the database (which sorts texts as it likes)."""
