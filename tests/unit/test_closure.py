@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -348,3 +349,29 @@ def test_nothing_is_read_again_when_nothing_changed(
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or b"")
     Closures(project.folder).of(own)
     assert read == []
+
+
+def test_a_compiled_module_counts_and_what_it_may_import_when_it_is_used(project: Project) -> None:
+    alone, others, calls = (
+        b"\x7fELF numbers alone",
+        b"\x7fELF other numbers",
+        b"\x7fELF PyImport_ImportModule",
+    )
+
+    def keys(content: bytes) -> set[str]:
+        """Before and after an edit of a function that nothing written in Python reaches."""
+        (project.folder / f"fast{EXTENSION_SUFFIXES[0]}").write_bytes(content)
+        found = [project.closure()]
+        project.edit("helpers.py", "return OTHER", "return -OTHER")
+        found.append(project.closure())
+        project.edit("helpers.py", "return -OTHER", "return OTHER")
+        assert bool(found[0].notes) == (len({each.digest for each in found}) == 2)
+        return {each.digest for each in found}
+
+    project.edit("train.py", "    import lazy\n", "    import lazy, fast\n")
+    imported = [keys(alone), keys(others), keys(calls)]
+    assert [len(each) for each in imported] == [1, 1, 1]
+    project.edit("train.py", "lazy.late(", "fast.late(")
+    used = [keys(alone), keys(others), keys(calls)]
+    assert [len(each) for each in used] == [1, 1, 2]
+    assert len(set().union(*imported, *used)) == 7

@@ -11,11 +11,14 @@ from everloop.pipelines.code.facts import Imported
 from everloop.pipelines.code.findings import Findings
 from everloop.pipelines.code.looks import read
 from everloop.pipelines.code.memory_walk import MemoryWalk
+from everloop.pipelines.code.origins import Origin
 from everloop.pipelines.code.outside import candidates, is_secret
 from everloop.pipelines.code.project import Project
 from everloop.pipelines.code.scopes import Use
 from everloop.pipelines.code.source import ModuleSource, Unit
 
+_CALLS_BY_NAME = (b"PyImport_", b"PyRun_", b"PyEval_")
+"""How functions of Python's interface for C begin by which compiled code comes to code that nobody handed to it."""
 _OF_MODULES = frozenset({"__file__", "__name__", "__path__", "__package__", "__spec__", "__version__"})
 
 
@@ -184,13 +187,9 @@ class TextWalk:
         origin = self._project.origin(target)
         if origin.kind == "package":
             self._found.package(origin)
-        source = self._project.source(origin)
-        if source is not None:
-            self.touch(source, eager)
+        self._touch_origin(origin, eager)
         if use.chain and origin.is_package:
-            inner = self._project.source(self._project.origin(f"{target}.{use.chain[0]}"))
-            if inner is not None:
-                self.touch(inner, eager)
+            self._touch_origin(self._project.origin(f"{target}.{use.chain[0]}"), eager)
 
     def imported(self, name: str, chain: tuple[str, ...], eager: bool, line: int) -> None:
         origin = self._project.origin(name)
@@ -202,8 +201,10 @@ class TextWalk:
                 self._found.add("missing module", name, "missing", line)
         elif origin.kind == "project":
             if origin.binary and origin.file is not None:
-                seen = self._project.files[origin.file] = read(origin.file)[1]
-                self._found.add("binary", self._project.label(origin.file), seen.digest.hex())
+                if any(each in self._binary(origin.file) for each in _CALLS_BY_NAME):
+                    self._found.widen(
+                        f"{self._project.label(origin.file)}: the Python code that a compiled module imports"
+                    )
                 return
             source = self._project.source(origin)
             if source is None:
@@ -213,6 +214,13 @@ class TextWalk:
             self.touch(source, eager)
             if not chain or (not self.reach(source, chain, eager, line) and chain[0] not in _OF_MODULES):
                 self._whole(source, eager, line)
+
+    def _binary(self, file: str) -> bytes:
+        """A compiled module: its bytes count, for importing it runs what it pleases. Returns them."""
+        content, seen = read(file)
+        self._project.files[file] = seen
+        self._found.add("binary", self._project.label(file), seen.digest.hex())
+        return content
 
     def _whole(self, source: ModuleSource, eager: bool, line: int) -> None:
         """All names of a module: it is passed around, or asked for a name that its text does not show."""
@@ -249,6 +257,11 @@ class TextWalk:
                     else []
                 ),
             ):
-                source = self._project.source(candidate)
-                if source is not None:
-                    self.touch(source, eager)
+                self._touch_origin(candidate, eager)
+
+    def _touch_origin(self, origin: Origin, eager: bool) -> None:
+        source = self._project.source(origin)
+        if source is not None:
+            self.touch(source, eager)
+        elif origin.kind == "project" and origin.binary and origin.file is not None:
+            self._binary(origin.file)
