@@ -217,8 +217,8 @@ def resolve(look: Reader, given: str) -> str:
     return str(found[0])
 
 
-def detail(look: Reader, now: datetime, run_id: str) -> RunDetail:
-    """All there is about a run."""
+def detail(look: Reader, now: datetime, run_id: str, *, metrics: bool = True) -> RunDetail:
+    """All there is about a run. `metrics`: with the summaries of its metrics, which may be very many."""
     record = records_of(look, now, [run_id])[0]
     reference = record.reference
     children = look.all(
@@ -228,7 +228,7 @@ def detail(look: Reader, now: datetime, run_id: str) -> RunDetail:
     produced = look.all(sa.select(edges.c.target).where(edges.c.source == reference).order_by(edges.c.target))
     return RunDetail(
         run=record,
-        metrics=summaries(look, run_id),
+        metrics=summaries(look, run_id) if metrics else [],
         artifacts=artifacts(look, run_id),
         checkpoints=checkpoints(look, run_id),
         captured=captured_of(existing_run(look, run_id)),

@@ -35,7 +35,7 @@ def resume_command(tracking: "Tracking", given: str, *, say: Callable[[str], Non
     Raises Conflict when the run is running or has finished, InvalidInput when its command is not one that can be repeated.
     """
     record = resumable(tracking, given)
-    captured = tracking.describe(record.run_id).captured
+    captured = tracking.describe(record.run_id, metrics=False).captured
     how = f"in your script: ev.resume('{record.run_id}')"
     if (
         not captured.command

@@ -535,10 +535,10 @@ class Tracking(
             return reading.record_of(look, self.context.clock(), run_id)
 
     @operation(Permission.READ)
-    def describe(self, run_id: str) -> RunDetail:
-        """All there is about a run but the points of its metrics. `run_id` as in `resolve`."""
+    def describe(self, run_id: str, metrics: bool = True) -> RunDetail:
+        """All there is about a run but the points of its metrics. `run_id` as in `resolve`; `metrics`: their summaries too."""
         with self.look() as look:
-            return reading.detail(look, self.context.clock(), reading.resolve(look, run_id))
+            return reading.detail(look, self.context.clock(), reading.resolve(look, run_id), metrics=metrics)
 
     @operation(Permission.READ)
     def summaries(self, run_id: str) -> list[MetricSummary]:

@@ -238,7 +238,7 @@ class Provenance(Impacts, Outlets, Room):
     def _detail(self, run: str) -> RunDetail | None:
         """None for a run that was purged, or is in the workspace that a dataset was pulled from."""
         try:
-            return self.context.room(Tracking).describe(run) if run else None
+            return self.context.room(Tracking).describe(run, metrics=False) if run else None
         except NotFound:
             return None
 
