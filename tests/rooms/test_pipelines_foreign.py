@@ -110,7 +110,24 @@ def test_a_dvc_yaml_runs_as_it_is_and_only_what_changed_runs_again(
     (folder / "params.yaml").write_text("fit: {lr: 0.5}\n")
     one = executed(run(workspace, "dvc.yaml:train@a"))
     assert list(one) == ["train[a]"]
-    assert "parameter ../params.yaml:fit.lr 0.1 -> 0.5" in one["train[a]"]
+    assert "parameter fit.lr 0.1 -> 0.5" in one["train[a]"]
+
+    (folder / "dvc.yaml").write_text(
+        (folder / "dvc.yaml").read_text()
+        + textwrap.dedent("""
+            metrics: [extra.yaml, gone.json]
+            plots:
+              - Size: {x: step, y: {points.csv: size}}
+              - points.csv: {x: step}
+            """)
+    )
+    (folder / "extra.yaml").write_text("auc: 0.75\nsplit: {test: 4, name: late}\n")
+    (folder / "points.csv").write_text("step,size\n1,2\n")
+    last = workspace.tracking.run(run(workspace, "dvc.yaml").run_id)
+    assert last.params == {"fit.lr": "0.5"}
+    assert last.metrics == {"metrics.json": 20.0, "auc": 0.75, "split.test": 4.0}
+    kept = [each.path for each in workspace.tracking.artifacts(last.run_id)]
+    assert kept == ["extra.yaml", "metrics.json", "points.csv"]
 
 
 def test_matrix_frozen_and_always_changed(workspace: LocalWorkspace, folder: Path) -> None:
@@ -186,6 +203,9 @@ def test_an_mlproject_runs_its_entry_points_with_their_parameters(
           check:
             command: "echo checked > checked.txt"
         """
+    text = text.replace(
+        "name: string", "name: string\n              rows: {type: int, default: 3}"
+    )  # MLflow hands it on
     (folder / "MLproject").write_text(textwrap.dedent(text))
     (folder / "show.py").write_text("import sys; open('said.txt', 'w').write(repr(sys.argv[1:]))")
     done = run(workspace, "MLproject", params={"name": "it's; exit 1", "extra": 3})
@@ -195,8 +215,12 @@ def test_an_mlproject_runs_its_entry_points_with_their_parameters(
     )
     assert any("the command is run in this one" in note for note in done.notes)
     assert run(workspace, "MLproject", params={"name": "x"}).executed == 1  # nothing says what it makes
-    run(workspace, "MLproject:check")
+    run(workspace, f"{folder}:check")  # as in: mlflow run . -e check
     assert (folder / "checked.txt").is_file()
+    when = "import everloop as ev\nwine = ev.trigger('wine', pipeline='MLproject', params={'name': 'x'})\n"
+    (folder / "when.py").write_text(when)
+    assert workspace.loop.apply("when.py").triggers == ("wine",)
+    assert workspace.loop.fire("wine", params={"extra": 4}).params == {"name": "x", "extra": 4}
     room = workspace.room(Pipelines)
     with pytest.raises(EverloopError, match="needs the parameter 'name'"):
         room.run("MLproject")

@@ -9,7 +9,7 @@ from everloop.errors import InvalidInput
 from everloop.governance.definitions import load, pick
 from everloop.pipelines.steps import Pipeline
 
-_OF_OTHER_TOOLS = frozenset({"dvc.yaml", "MLproject"})
+_OF_OTHER_TOOLS = ("MLproject", "dvc.yaml")
 
 
 def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipeline[..., Any], str]:
@@ -37,8 +37,12 @@ def find_pipeline(given: str | Pipeline[..., Any], project: Path) -> tuple[Pipel
 
 
 def _of_other_tools(given: str, project: Path) -> Pipeline[..., Any] | None:
-    """The pipeline of a dvc.yaml (``dvc.yaml``, ``dvc.yaml:train``) or an MLproject; None when something else is named."""
+    """The pipeline of a dvc.yaml (``dvc.yaml``, ``dvc.yaml:train``) or an MLproject, or of the one in a folder (``.``, as `mlflow
+    run` takes it); None when something else is named."""
     file, _, entry = given.partition(":")
+    if Path(file).is_dir():
+        inside = [each for each in _OF_OTHER_TOOLS if Path(file, each).is_file()]
+        file = str(Path(file, inside[0])) if inside else file
     if Path(file).name not in _OF_OTHER_TOOLS:
         return None
     path = next((each.resolve() for each in (Path(file), project / file) if each.is_file()), None)

@@ -236,6 +236,11 @@ class Pipeline(Generic[P, T]):
                 hint="let it end on some condition, or use a loop",
             ) from None
 
+    @property
+    def takes_others(self) -> bool:
+        """Whether it also takes parameters that it does not declare."""
+        return False
+
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, defaults included. Raises InvalidInput that names the wrong or missing one."""
         from everloop.errors import nearest

@@ -33,6 +33,8 @@ from everloop.domain.triggers.kinds import (
 from everloop.domain.triggers.times import SHORTHANDS, cron_times
 from everloop.errors import InvalidDefinition, InvalidReference, nearest
 
+FILES_OF_OTHERS = ("dvc.yaml", "MLproject")
+"""Files of other tools that are pipelines as they are."""
 OVERLAPS: tuple[Overlap, ...] = ("skip", "queue", "allow", "replace")
 CATCH_UPS: tuple[CatchUp, ...] = ("none", "latest", "all")
 ENDS = ("finished", "failed", "interrupted", "any")
@@ -218,7 +220,7 @@ def check(made: PipelineTrigger) -> None:
         hint = "one of pipeline='module_or_file:name', retrain='MODEL', sweep='module_or_file:name'"
         raise _wrong(name, "it starts a pipeline, a retraining or a sweep", hint)
     for started in (made.pipeline, made.sweep):
-        if started and ":" not in started:
+        if started and ":" not in started and started.rpartition("/")[2] not in FILES_OF_OTHERS:
             raise _wrong(name, f"'{started}' names no pipeline", "write module_or_file:pipeline")
     _check_sweep(made)
     if made.retrain and made.params:

@@ -128,7 +128,7 @@ def in_project(declared: PipelineTrigger, project: Path) -> PipelineTrigger:
     return msgspec.structs.replace(
         declared,
         **({"sweep": source} if declared.sweep else {"pipeline": source}),
-        takes=tuple(left),
+        takes=None if pipeline.takes_others else tuple(left),
         needs=tuple(name for name, each in left.items() if each.default is each.empty),
     )
 

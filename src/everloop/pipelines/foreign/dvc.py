@@ -1,14 +1,15 @@
 """Stages of a dvc.yaml as a pipeline: cmd, deps, outs, metrics, plots, params, vars, foreach, matrix, wdir, frozen and more.
 
 What DVC calls a stage is a `CommandStep`; its edges are outputs that are inputs of another. Files are put where DVC would have
-put them. dvc.lock is neither read nor written.
+put them. The run has the parameters, metrics and plots that DVC's tables would show (`told`). dvc.lock is neither read nor
+written.
 """
 
 from __future__ import annotations
 
 import itertools
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ import msgspec
 
 from everloop.domain.canonical import digest_of
 from everloop.domain.pipelines import Component
-from everloop.domain.plain_yaml import read_yaml
 from everloop.errors import InvalidDefinition, InvalidInput, nearest
 from everloop.pipelines.code.described import Description
 from everloop.pipelines.foreign.commands import Command, CommandStep, FilePipeline, restore, within
-from everloop.pipelines.foreign.documents import mapping_in
+from everloop.pipelines.foreign.documents import mapping_in, values_of
 from everloop.pipelines.foreign.templates import filled, looked_up
+from everloop.pipelines.foreign.told import tell
 from everloop.pipelines.steps import StepOptions
+from everloop.tracking.run import active_run
 
 _OUTPUTS = (
     "outs", "outs_no_cache", "outs_persist", "outs_persist_no_cache", "metrics", "metrics_no_cache", "plots", "plots_no_cache",
@@ -41,6 +43,15 @@ class Stage:
     command: Command
     frozen: bool
     always: bool
+    shows: Shown
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Files and folders, from the project's folder, with numbers (metrics) and with pictures or their points (plots)."""
+
+    metrics: tuple[str, ...] = ()
+    plots: tuple[str, ...] = ()
 
 
 def dvc_pipeline(path: Path, stage: str, project: Path) -> FilePipeline:
@@ -72,14 +83,19 @@ def dvc_pipeline(path: Path, stage: str, project: Path) -> FilePipeline:
     folder = path.resolve().parent.relative_to(root).as_posix()
     source = posixpath.normpath(posixpath.join(folder, path.name))
     name = "dvc" if folder == "." else f"{folder}/dvc"
-    return FilePipeline(_Stages(steps, root), name, f"{source}:{stage}" if stage else source)
+    shows = [stages[each].shows for each in ordered] + [_shown_by_file(path, root)]
+    params = {key: value for each in ordered for key, value in stages[each].command.params}
+    return FilePipeline(_Stages(steps, root, params, shows), name, f"{source}:{stage}" if stage else source)
 
 
 class _Stages:
     """Calls the steps, each with the outputs it needs, and puts what they made into the project."""
 
-    def __init__(self, steps: dict[str, CommandStep], root: Path) -> None:
+    def __init__(
+        self, steps: dict[str, CommandStep], root: Path, params: Mapping[str, Any], shows: Sequence[Shown]
+    ) -> None:
         self._steps, self._root = steps, root
+        self._params, self._shows = params, shows
 
     def __call__(self) -> dict[str, dict[str, Any]]:
         makers = {path: name for name, step in self._steps.items() for path in step.command.makes}
@@ -90,6 +106,11 @@ class _Stages:
             )
         for name, step in self._steps.items():
             restore(self._root, results[name], step.command.makes)
+        run = active_run()
+        if run is not None:
+            metrics = [path for each in self._shows for path in each.metrics]
+            plots = [path for each in self._shows for path in each.plots]
+            tell(run, self._root, self._params, metrics, plots)
         return {name: result["digests"] for name, result in results.items()}
 
     def described(self, root: Path) -> Description:
@@ -102,7 +123,7 @@ def stages_of(path: Path, root: Path) -> list[Stage]:
     told = mapping_in(path, _EXAMPLE)
     known: dict[str, Any] = {}
     if (path.parent / PARAMS).is_file():
-        known |= _values(path.parent / PARAMS)
+        known |= values_of(path.parent / PARAMS)
     known |= _vars(told.get("vars"), path.parent, known, path.name)
     found = []
     for name, said in _each(told.get("stages"), path.name, "stages"):
@@ -158,12 +179,7 @@ def _stage(name: str, said: Mapping[str, Any], known: dict[str, Any], path: Path
         raise InvalidDefinition(f"{where} has no cmd", hint="cmd: python train.py")
 
     def placed(each: str) -> str:
-        place = Path(posixpath.normpath(home / each))
-        if not place.is_relative_to(root) or place == root:
-            raise InvalidDefinition(
-                f"{where}: {each} is not inside the project {root}", hint="keep its files together"
-            )
-        return place.relative_to(root).as_posix()
+        return _placed(each, home, root, where)
 
     outputs = [
         (placed(str(each)), bool(settings.get("persist")) or "persist" in kind)
@@ -177,25 +193,61 @@ def _stage(name: str, said: Mapping[str, Any], known: dict[str, Any], path: Path
         needs=needs,
         makes=tuple(each for each, _ in outputs),
         keeps=tuple(each for each, kept in outputs if kept),
-        params=tuple(_params(filled(said.get("params") or [], known, where), home, where)),
+        params=tuple(_params(filled(said.get("params") or [], known, where), home, root, where)),
     )
     return Stage(
         name,
         command,
         bool(said.get("frozen")),
         bool(said.get("always_changed")) or not (needs or command.params),
+        Shown(
+            *(
+                tuple(
+                    placed(str(each))
+                    for kind in (what, f"{what}_no_cache")
+                    for each, _ in _entries(filled(said.get(kind) or [], known, where))
+                )
+                for what in ("metrics", "plots")
+            )
+        ),
     )
 
 
-def _params(said: list[Any], folder: Path, where: str) -> Iterator[tuple[str, Any]]:
-    """The values that a stage says it depends on, by name; those of other files than params.yaml with the file's name."""
+def _placed(each: str, home: Path, root: Path, where: str) -> str:
+    """A path of a file as one from the project's folder."""
+    place = Path(posixpath.normpath(home / each))
+    if not place.is_relative_to(root) or place == root:
+        raise InvalidDefinition(
+            f"{where}: {each} is not inside the project {root}", hint="keep its files together"
+        )
+    return place.relative_to(root).as_posix()
+
+
+def _shown_by_file(path: Path, root: Path) -> Shown:
+    """What the file names beside its stages. A plot is a file, or has a title and names its files as what lies on its axes."""
+    told = mapping_in(path, _EXAMPLE)
+    home = path.resolve().parent
+
+    def files(said: Any) -> Iterator[str]:
+        for each, settings in _entries(said or []):
+            axes = [settings.get(axis) for axis in ("x", "y")]
+            named = [file for axis in axes if isinstance(axis, Mapping) for file in axis]
+            yield from (_placed(str(file), home, root, path.name) for file in named or [each])
+
+    return Shown(tuple(files(told.get("metrics"))), tuple(files(told.get("plots"))))
+
+
+def _params(said: list[Any], folder: Path, root: Path, where: str) -> Iterator[tuple[str, Any]]:
+    """The values that a stage says it depends on, by name; those of other files than the project's params.yaml with the file's
+    name in front."""
     for each in said:
         files = each.items() if isinstance(each, Mapping) else [(PARAMS, [each])]
         for file, names in files:
-            values = _values(folder / file)
+            values = values_of(folder / file)
+            place = posixpath.relpath(folder / file, root)
             for name in names or values:
                 yield (
-                    name if file == PARAMS else f"{file}:{name}",
+                    name if place == PARAMS else f"{place}:{name}",
                     looked_up(str(name), values, f"{where}: {file}"),
                 )
 
@@ -250,29 +302,8 @@ def _vars(said: Any, folder: Path, known: Mapping[str, Any], where: str) -> dict
             found |= filled(each, {**known, **found}, where)
             continue
         file, _, names = str(each).partition(":")
-        values = _values(folder / file)
+        values = values_of(folder / file)
         found |= {name: values[name] for name in names.split(",")} if names else values
-    return found
-
-
-def _values(path: Path) -> dict[str, Any]:
-    """The values of a parameters file: YAML, JSON or TOML."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            found = msgspec.toml.decode(text)
-        elif path.suffix == ".json":
-            found = msgspec.json.decode(text)
-        else:
-            found = read_yaml(text)
-    except OSError:
-        raise InvalidInput(f"there is no file {path}, and dvc.yaml names it") from None
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"{path}: {error}") from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise InvalidInput(f"{path} holds no names with values")
     return found
 
 

@@ -19,7 +19,6 @@ from everloop.pipelines.foreign.documents import mapping_in
 from everloop.pipelines.foreign.environments import environment_of
 from everloop.pipelines.steps import StepOptions
 
-_TYPES = ("string", "float", "path", "uri")
 _PLACE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
@@ -50,6 +49,10 @@ class ProjectPipeline(FilePipeline):
             ]
         )
 
+    @property
+    def takes_others(self) -> bool:
+        return True
+
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, checked by their types. Raises InvalidInput for one that is missing or of another type."""
         declared = self._parameters()
@@ -62,8 +65,7 @@ class ProjectPipeline(FilePipeline):
                 hint=f"give it with --param {missing}=VALUE",
             )
         return {
-            name: _typed(name, value, declared.get(name, {}).get("type", "string"))
-            for name, value in given.items()
+            name: _typed(name, value, declared.get(name, {}).get("type")) for name, value in given.items()
         }
 
     def _parameters(self) -> dict[str, Mapping[str, Any]]:
@@ -108,11 +110,11 @@ def _entry_point(told: Mapping[str, Any], entry: str, path: Path) -> Mapping[str
     )
 
 
-def _typed(name: str, value: Any, kind: str) -> Any:
-    if kind not in _TYPES:
-        raise InvalidDefinition(
-            f"the parameter {name} is of the type '{kind}'", hint=f"types are {', '.join(_TYPES)}"
-        )
+def _typed(name: str, value: Any, kind: str | None) -> Any:
+    """A number as a number; of any other type, also one that MLflow does not know (``int``), the text that the command gets. None
+    is no value but a place for one, as a sweep asks with."""
+    if value is None:
+        return None
     if kind == "float":
         try:
             return float(value) if not isinstance(value, int) or isinstance(value, bool) else value
