@@ -36,7 +36,11 @@ CODE = """
         loud = shouted(ranked(rows()), times)
         return length(loud), loud
 """
-SHOUT = "import sys\nfrom loudness import loud\nprint(loud(open(sys.argv[1]).read()) * int(sys.argv[2]), end='')\n"
+SHOUT = (
+    "import sys\nfrom pathlib import Path\nfrom loudness import loud\n"
+    "marks = (Path(__file__).resolve().parent / 'marks.txt').read_text()\n"
+    "print(loud(open(sys.argv[1]).read()) * int(sys.argv[2]) + marks, end='')\n"
+)
 
 
 @pytest.fixture
@@ -45,7 +49,12 @@ def project(workspace: LocalWorkspace) -> Iterator[Project]:
         made.write("work.py", CODE)
         made.write("scripts/shout.py", SHOUT)
         made.write("scripts/loudness.py", "def loud(text):\n    return text.upper()\n")
-        made.write("scripts/say.sh", "cat scripts/said.txt\n")
+        made.write("scripts/marks.txt", "")
+        made.write("scripts/beside.txt", "")
+        made.write(
+            "scripts/say.sh",
+            'cat scripts/said.txt ./scripts/said.txt | head -n 1\ncat "$(dirname "$(readlink -f "$0")")/beside.txt"\n',
+        )
         made.write("scripts/said.txt", "well done\n")
         yield made
 
@@ -68,6 +77,8 @@ def test_commands_stand_between_python_steps(project: Project, executor: str) ->
     [
         ("scripts/loudness.py", "upper", "title", "function loud changed (scripts/loudness.py, line 1)"),
         ("scripts/said.txt", "well", "all", "script scripts/said.txt changed"),
+        ("scripts/beside.txt", "", "more", "script scripts/beside.txt changed"),
+        ("scripts/marks.txt", "", "!", "file scripts/marks.txt changed"),
         ("work.py", "bash scripts/say.sh", "bash scripts/say.sh 1", "command shouted changed (work.py)"),
     ],
 )

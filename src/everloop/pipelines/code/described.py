@@ -15,13 +15,15 @@ class Description:
     """What a piece of code depends on.
 
     components: its own content, as parts of a key. packages: Python modules whose versions count. modules: Python text that it
-    runs from top to bottom, which is followed like any other. notes: sentences about what cannot be seen.
+    runs from top to bottom, which is followed like any other. notes: sentences about what cannot be seen. apart: whether those
+    modules run where nobody watches which files they open, so that the files count that they name.
     """
 
     components: tuple[Component, ...]
     packages: tuple[str, ...] = ()
     modules: tuple[ModuleSource, ...] = ()
     notes: tuple[str, ...] = ()
+    apart: bool = False
 
 
 @runtime_checkable

@@ -90,7 +90,8 @@ class MemoryWalk:
             self._text.touch(module, False)
             for name in [*module.bindings, *module.imports]:
                 self._text.reach(module, (name,), False, 0)
-        self._found.named_files = files  # which files count is said, too
+        if not told.apart:
+            self._found.named_files = files  # which files count is said, too
         self._found.notes.update(dict.fromkeys(told.notes))
         self._found.watched.never = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +20,25 @@ LARGEST_SCRIPT = 1024 * 1024
 
 
 def named_files(text: str, folders: list[Path]) -> dict[str, Path]:
-    """Words of a command that are files in one of these folders, and those that shell scripts among them name: word -> file."""
+    """Words of a command that are files in one of these folders, and those that shell scripts among them name, from there or from
+    their own folder (``"$(dirname "$0")/rates.txt"``): path -> file."""
     found: dict[str, Path] = {}
-    waiting = [text]
+    waiting = [(text, "")]
     while waiting:
-        for word in _WORD.findall(waiting.pop()):
-            path = None if word in found or word.startswith(("/", "..")) else _existing(word, folders)
-            if path is None:
-                continue
-            found[word] = path
-            if _is_shell(path):
-                waiting.append(path.read_text(encoding="utf-8", errors="replace"))
+        text, script = waiting.pop()
+        for word in _WORD.findall(text):
+            named = [word]
+            if script:  # what stands before the first / may be the value of something
+                named += [
+                    os.path.join(os.path.dirname(script), each) for each in (word, word.partition("/")[2])
+                ]
+            for name in dict.fromkeys(os.path.normpath(each) for each in named if each):
+                path = None if name in found or name.startswith(("/", "..")) else _existing(name, folders)
+                if path is None:
+                    continue
+                found[name] = path
+                if _is_shell(path):
+                    waiting.append((path.read_text(encoding="utf-8", errors="replace"), name))
     return found
 
 

@@ -118,7 +118,7 @@ class _Command:
             "command", self._place.label(root, self._place.name_of_content(self)), digest_of(declared)
         )
         files = describe_files(self._files, root)
-        return Description((own, *files.components), modules=files.modules)
+        return Description((own, *files.components), modules=files.modules, apart=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = self.__signature__.bind(*args, **kwargs).arguments
