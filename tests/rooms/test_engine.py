@@ -23,6 +23,7 @@ from everloop.domain.settings import EngineSettings
 from everloop.engine import ray_node, shipping
 from everloop.engine.contract import Executor, Job, Outcome, tail
 from everloop.engine.executors import open_executor
+from everloop.engine.here import HereExecutor
 from everloop.engine.inline import InlineExecutor
 from everloop.engine.limits import KEPT
 from everloop.engine.processes import ProcessExecutor, _kill_with_sessions
@@ -41,6 +42,9 @@ JOBS = """
 
     def place(payload):
         return str(os.getpid()).encode()
+
+    def family(payload):
+        return f"{os.getppid()} {'pandas' in sys.modules}".encode()
 
     def raises(payload):
         print("before", file=sys.stderr)
@@ -99,6 +103,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     def make(function: str, payload: bytes = b"", **options: Any) -> Job:
         number = next(numbers)
         log = str(tmp_path / f"{number}.log")
+        options = {"packages": frozenset({"pandas"}), **options}
         return Job(f"{number}", f"everloop_jobs:{function}", payload, log, project=str(tmp_path), **options)
 
     yield make
@@ -109,17 +114,19 @@ def opened(name: str, request: pytest.FixtureRequest) -> Executor:
     if name == "ray":
         request.getfixturevalue("ray_here")
         return RayExecutor()
+    if name == "forked":
+        return ProcessExecutor(cpus=2, purpose="test")
     return InlineExecutor() if name == "inline" else ProcessExecutor(cpus=2)
 
 
-@pytest.fixture(params=["inline", "local", "ray"])
+@pytest.fixture(params=["inline", "local", "forked", "ray"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     made = opened(request.param, request)
     yield made
     made.close()
 
 
-@pytest.fixture(params=["local", "ray"])
+@pytest.fixture(params=["local", "forked", "ray"])
 def processes(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Executors whose jobs have processes of their own, which can be limited and killed."""
     made = opened(request.param, request)
@@ -275,14 +282,56 @@ def test_a_job_that_wants_more_than_there_is_runs_alone(processes: Executor, job
     assert outcomes(processes, [greedy])[greedy.id].result == b"9"
 
 
-def test_nothing_is_left_when_the_parent_is_killed(job: Callable[..., Job], tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is begun from nothing")
+def test_workers_that_need_slow_libraries_share_a_server_that_loaded_them(job: Callable[..., Job]) -> None:
+    light, slow = job("family", packages=frozenset(), expected=frozenset({"pandas"})), job("family")
+    more = [job("family", packages=frozenset()), job("family")]
+    executor = ProcessExecutor(2, "test")
+    try:
+        found = {**outcomes(executor, [light]), **outcomes(executor, [slow, more[0]])}
+        found |= outcomes(executor, [more[1]])
+    finally:
+        executor.close()
+    told = {each: tuple(found[each].result.decode().split()) for each in found}
+    own = str(os.getpid())
+    assert told[light.id] == told[more[0].id] == (own, "False")
+    assert told[slow.id] == told[more[1].id]
+    assert told[slow.id][0] != own
+    assert told[slow.id][1] == "True"
+
+
+def test_a_process_of_one_run_does_two_jobs_at_once_where_the_second_is_forked(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for purpose, at_once in (("test", sys.platform == "linux"), ("", False)):
+        executor = HereExecutor(purpose)
+        try:
+            first, second = job("place"), job("place")
+            executor.submit(first)
+            assert executor.room(1) is at_once
+            found = {} if at_once else {each.id: each for each in executor.wait(60)}
+            executor.submit(second)
+            assert not executor.room(1)
+            while len(found) < 2:
+                found |= {each.id: each for each in executor.wait(60)}
+            assert found[first.id].result.decode() == str(os.getpid())
+            assert (found[second.id].result == found[first.id].result) is not at_once
+        finally:
+            executor.close()
+
+
+@pytest.mark.parametrize("purpose", ["", "test"])
+def test_nothing_is_left_when_the_parent_is_killed(
+    purpose: str, job: Callable[..., Job], tmp_path: Path
+) -> None:
     hanging = job("hangs", str(tmp_path / "pids").encode())
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys, msgspec\n"
         "from everloop.engine.contract import Job\n"
         "from everloop.engine.processes import ProcessExecutor\n"
-        "executor = ProcessExecutor(2)\n"
+        f"executor = ProcessExecutor(2, {purpose!r})\n"
         "executor.submit(msgspec.json.decode(sys.argv[1], type=Job))\n"
         "executor.wait(60)\n"
     )

@@ -1,5 +1,7 @@
 """Programs that are forked from a process with their libraries loaded, seen from outside: they are as if begun from nothing."""
 
+import dataclasses
+import fcntl
 import json
 import os
 import signal
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from everloop.engine.forks import asking
-from everloop.engine.forks.programs import Program, run
+from everloop.engine.forks.programs import Program, expect, run
 from everloop.engine.forks.requests import receive_request
 from everloop.engine.here import environment
 
@@ -81,6 +83,31 @@ def test_a_forked_program_is_as_one_begun_from_nothing_but_finds_its_libraries_l
     assert {each: one[each] for each in same} == {each: plain[each] for each in same}
     assert len({plain["random"], one["random"], two["random"]}) == 3
     assert len({plain["numbers"], one["numbers"], two["numbers"]}) == 3
+
+
+def test_a_forked_program_gets_files_under_their_numbers_and_a_session_of_its_own(project):
+    (project / "writes.py").write_text(
+        "import os, sys\n"
+        "for number, text in zip(sys.argv[1::2], sys.argv[2::2]): os.write(int(number), text.encode())\n"
+        "print(os.getsid(0) == os.getpid() == os.getpgrp(), 'numpy' in sys.modules)\n"
+    )
+    one, two = os.pipe(), os.pipe()
+    # Low numbers: such a one the server may have for another of the files.
+    first, second = (fcntl.fcntl(each[1], fcntl.F_DUPFD, number) for each, number in ((one, 30), (two, 5)))
+    for packages in ((), ("numpy",)):
+        asked = program(project, "writes", str(first), "first", str(second), "second", packages=packages)
+        ended = run(dataclasses.replace(asked, files=(first, second), session=True))
+        assert ended.out.split() == [b"True", str(bool(packages)).encode()], ended
+        assert (os.read(one[0], 99), os.read(two[0], 99)) == (b"first", b"second")
+    for each in (*one, *two, first, second):
+        os.close(each)
+
+
+def test_libraries_are_loaded_ahead_without_a_program(project):
+    asked = program(project, "tells", "0", purpose="later")
+    expect(asked)
+    assert json.loads(run(asked).out)["loaded"]
+    expect(program(project, "tells", packages=()))  # nothing to load: nothing is begun
 
 
 def test_programs_share_a_server_only_where_nothing_could_come_of_it(project):

@@ -18,7 +18,11 @@ from everloop.loop.loop import Loop
 
 
 def main(location: str, retraining: str, now: str) -> int:
-    with connect(location) as workspace, using(workspace), contextlib.closing(HereExecutor()) as here:
+    with (
+        connect(location) as workspace,
+        using(workspace),
+        contextlib.closing(HereExecutor("to train")) as here,
+    ):
         # A step may run in this process as in a worker's: it was begun for this retraining alone.
         executor = here if workspace.settings.executor == here.name else None
         done = workspace.room(Loop).perform(retraining, datetime.fromisoformat(now), executor=executor)

@@ -22,7 +22,8 @@ class Job(msgspec.Struct, frozen=True):
 
     timeout: seconds from `begun`, then the job is killed. cpus: threads its libraries may use. log: the file its output goes to.
     memory: bytes that it may use beyond what its process has when it begins. python: the interpreter to run it with, this one
-    when empty. project: the folder whose code it needs, which an executor on other machines takes there.
+    when empty. project: the folder whose code it needs, which an executor on other machines takes there. packages: the installed
+    packages that its code reaches; expected: those that jobs after it may need.
     """
 
     id: str
@@ -34,6 +35,8 @@ class Job(msgspec.Struct, frozen=True):
     memory: int | None = None
     python: str = ""
     project: str = ""
+    packages: frozenset[str] = frozenset()
+    expected: frozenset[str] = frozenset()
 
 
 class Failure(msgspec.Struct, frozen=True):

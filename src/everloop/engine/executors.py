@@ -18,7 +18,7 @@ def open_executor(name: str, settings: EngineSettings = EngineSettings()) -> Exe
     if name == "local":
         from everloop.engine.processes import ProcessExecutor
 
-        return ProcessExecutor()
+        return ProcessExecutor(purpose="to train")
     if name == "ray":
         from everloop.engine.ray_cluster import RayExecutor
 

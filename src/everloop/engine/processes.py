@@ -6,15 +6,15 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from everloop.engine.contract import STARTUP, Failure, Job, Outcome
+from everloop.engine.forks import programs
 
 if TYPE_CHECKING:  # its import is for those that start a worker
     from multiprocessing.connection import Connection
@@ -36,16 +36,19 @@ milliseconds: with anything else on the same processors, a prediction server or 
 spinning at all takes 4.6 s. So many rounds are 1.1 s alone and 2.8 s beside two busy processes (two cores, histogram gradient
 boosting, 58,000 rows)."""
 
+SLOW = frozenset({"pandas", "scipy", "scikit-learn"})
+"""Packages that take longer to load than a fork server takes to begin."""
+
 
 @dataclass(eq=False)
 class _Worker:
-    process: subprocess.Popen[bytes]
+    process: programs.Process
     connection: Connection
     lifeline: int
     cpus: int
     python: str
-    end: int | None
-    """Readable when the process has ended. The end of its connection does not tell: what it forked may hold that open."""
+    packages: set[str] = field(default_factory=set)
+    """Slow ones that it has loaded."""
     job: Job | None = None
     begun: float = 0.0
     at_work: bool = False
@@ -61,22 +64,26 @@ class ProcessExecutor:
     """`Executor` over worker processes, as many as this machine has processors.
 
     Workers are started when a job needs one and used again for jobs with the same interpreter and the same number of threads,
-    which is fixed when libraries load.
+    which is fixed when libraries load. With a purpose (see `programs.Program`) a job that needs slow packages gets a worker
+    forked from a server that has them loaded, and the server begins to load when a job is submitted that lets expect them.
     """
 
     name = "local"
 
-    def __init__(self, cpus: int | None = None) -> None:
+    def __init__(self, cpus: int | None = None, purpose: str = "") -> None:
         self._cpus = cpus or os.cpu_count() or 1
         self._workers: list[_Worker] = []
+        self._purpose = purpose
+        self._expected: set[tuple[int, frozenset[str]]] = set()
 
     def room(self, cpus: int) -> bool:
         used = sum(each.cpus for each in self._workers if each.job is not None)
         return used == 0 or used + cpus <= self._cpus
 
     def submit(self, job: Job) -> None:
-        worker = self._idle(job) or self._begin(job.cpus, job.python)
+        worker = self._idle(job) or self._begin(job)
         worker.job, worker.begun, worker.at_work = job, time.monotonic(), False
+        worker.packages |= self._slow(job.packages, job)
         try:
             worker.connection.send_bytes(msgspec.msgpack.encode(job))
         except OSError:  # it died while idle: the job has not begun, so another worker takes it
@@ -93,13 +100,16 @@ class ProcessExecutor:
         if deadlines:
             timeout = max(0.0, min(timeout, min(deadlines) - time.monotonic()))
         outcomes = []
-        ends = {each.end: each for each in busy.values() if each.end is not None}
+        # The end of its connection does not tell that a process has ended: what it forked may hold that open.
+        ends = {each.process.end: each for each in busy.values() if each.process.end is not None}
         ready = set(connection.wait([*busy, *ends], timeout))
         for worker in list(busy.values()):
             if worker.connection in ready:
                 outcome = self._outcome(busy.pop(worker.connection))
                 outcomes += [outcome] if outcome is not None else []
-            elif worker.end in ready or (worker.end is None and worker.process.poll() is not None):
+            elif worker.process.end in ready or (
+                worker.process.end is None and worker.process.poll() is not None
+            ):
                 outcomes.append(self._killed(busy.pop(worker.connection)))
         now = time.monotonic()
         late = [each for each in busy.values() if each.deadline is not None and each.deadline <= now]
@@ -109,39 +119,57 @@ class ProcessExecutor:
         for worker in list(self._workers):
             self._end(worker)
 
+    def rest(self) -> None:
+        """Let workers without a job go."""
+        for worker in [each for each in self._workers if each.job is None]:
+            self._end(worker)
+
+    def _slow(self, packages: frozenset[str], job: Job) -> frozenset[str]:
+        """Those for which a worker of this job is forked, where it can be."""
+        return packages & SLOW if self._purpose and not job.python else frozenset()
+
     def _idle(self, job: Job) -> _Worker | None:
         idle = [each for each in self._workers if each.job is None]
-        for each in idle:
-            if (each.cpus, each.python) == (job.cpus, job.python):
-                return each
+        needed = self._slow(job.packages, job)
+        fit = [each for each in idle if (each.cpus, each.python) == (job.cpus, job.python)]
+        if able := [each for each in fit if needed <= each.packages]:
+            # What a job is given may need more than its own code does: rather one that has loaded much.
+            return max(able, key=lambda each: len(each.packages))
         if len(self._workers) >= self._cpus and idle:  # none fits: make room for one that does
             self._end(idle[0])
         return None
 
-    def _begin(self, cpus: int, python: str) -> _Worker:
+    def _begin(self, job: Job) -> _Worker:
         from multiprocessing.connection import Connection
 
         ours, theirs = socket.socketpair()
         theirs_lifeline, our_lifeline = os.pipe()
-        with theirs:
-            process = subprocess.Popen(
-                [
-                    python or sys.executable,
-                    "-m",
-                    "everloop.engine.worker",
-                    str(theirs.fileno()),
-                    str(theirs_lifeline),
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), theirs_lifeline),
-                env=PATIENT | os.environ | dict.fromkeys(THREAD_VARIABLES, str(cpus)),
-                start_new_session=True,  # its own group: it can be killed with all it started, and Ctrl-C does not reach it
+        with theirs, open(os.devnull, "rb") as nothing:
+            files = (theirs.fileno(), theirs_lifeline)
+            program = programs.Program(
+                "everloop.engine.worker",
+                [str(each) for each in files],
+                PATIENT | os.environ | dict.fromkeys(THREAD_VARIABLES, str(job.cpus)),
+                Path.cwd(),
+                self._purpose,
+                python=job.python,
+                packages=self._slow(job.packages, job),
+                files=files,
+                session=True,  # its own group: it can be killed with all it started, and Ctrl-C does not reach it
             )
+            self._expect(program, job)
+            process = programs.begin(program, [nothing.fileno(), 1, 2])
         os.close(theirs_lifeline)
-        end = os.pidfd_open(process.pid) if sys.platform == "linux" else None
-        worker = _Worker(process, Connection(ours.detach()), our_lifeline, cpus, python, end)
+        worker = _Worker(process, Connection(ours.detach()), our_lifeline, job.cpus, job.python)
         self._workers.append(worker)
         return worker
+
+    def _expect(self, program: programs.Program, job: Job) -> None:
+        """Let the server from which workers will be forked load meanwhile what jobs to come will need."""
+        expected = self._slow(job.expected, job)
+        if expected and (job.cpus, expected) not in self._expected:
+            self._expected.add((job.cpus, expected))
+            programs.expect(replace(program, packages=expected))
 
     def _end(self, worker: _Worker) -> int:
         """Kill a worker and all it started; returns how it ended."""
@@ -153,9 +181,8 @@ class ProcessExecutor:
             os.killpg(worker.process.pid, signal.SIGKILL)
         worker.connection.close()
         os.close(worker.lifeline)
-        if worker.end is not None:
-            os.close(worker.end)
-        code = worker.process.wait()
+        code = worker.process.wait(None)
+        worker.process.kill()
         return code if gone is None else gone
 
     def _outcome(self, worker: _Worker) -> Outcome | None:
@@ -175,7 +202,7 @@ class ProcessExecutor:
     def _killed(self, worker: _Worker) -> Outcome:
         job = worker.job
         assert job is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(TimeoutError):
             worker.process.wait(1.0)
         seconds = time.monotonic() - worker.begun
         return Outcome(job.id, "killed", seconds, failure=Failure("killed", _how(self._end(worker))))

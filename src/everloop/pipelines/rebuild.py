@@ -157,7 +157,8 @@ def main(folder: str, step: str = "") -> None:
     task = msgspec.json.decode(mark.read_bytes(), type=Rebuild)
     if step:
         _forget(context, read_rebuilt(mark.with_name("rebuilt.json").read_bytes()), step)
-    with contextlib.closing(HereExecutor()) as here:
+    # What a step is compared with must have drawn anew: then nothing is forked.
+    with contextlib.closing(HereExecutor("" if step else "to prove")) as here:
         # This process is as fresh as a worker would be: steps may run in it.
         executor = here if task.executor == here.name else task.executor
         run = context.room(Pipelines).run(task.source, task.params, executor=executor, force=not step)

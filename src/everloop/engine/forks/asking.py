@@ -11,7 +11,9 @@ import atexit
 import fcntl
 import hashlib
 import os
+import select
 import shutil
+import signal
 import socket
 import sys
 import sysconfig
@@ -40,14 +42,31 @@ _INDIFFERENT = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "KMP_INIT_AT_FORK
 class Forked:
     """A process that a fork server has begun."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.pid = pid
         self._connection = connection
+        self._code: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Readable when the process has ended, or the server has."""
+        return self._connection.fileno()
+
+    def poll(self) -> int | None:
+        """How it ended, as in `subprocess`; None while it runs."""
+        try:
+            return self.wait(0)
+        except TimeoutError:
+            return None
 
     def wait(self, timeout: float | None) -> int:
         """How it ended, as in `subprocess`. Raises TimeoutError when it has not after so many seconds."""
-        self._connection.settimeout(timeout)
-        answer = receive_answer(self._connection)
-        return -9 if answer is None or answer.code is None else answer.code
+        if self._code is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise TimeoutError
+            answer = receive_answer(self._connection)
+            self._code = -signal.SIGKILL if answer is None or answer.code is None else answer.code
+        return self._code
 
     def kill(self) -> None:
         """End it if it runs, and let go of it."""
@@ -68,11 +87,18 @@ def forked(request: Request, streams: list[int], purpose: str) -> Forked | None:
                 connection.close()
                 raise
             if answer is not None and not answer.refused:
-                return Forked(connection)
+                return Forked(connection, answer.pid)
             connection.close()
             if answer is not None:
                 return None
     return None
+
+
+def load_ahead(request: Request, purpose: str) -> None:
+    """Let a server load the libraries of a request to come, and do not wait for it."""
+    if sys.platform == "linux":
+        with suppress(OSError), _connected(request, purpose) as connection:
+            send(connection, request)
 
 
 def _connected(request: Request, purpose: str) -> socket.socket:

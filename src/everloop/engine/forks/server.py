@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import os
@@ -22,7 +23,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from everloop.engine.forks.requests import Answer, Request, receive_request, send
+from everloop.engine.forks.requests import STREAMS, Answer, Request, receive_request, send
 
 IDLE = 60.0
 """Seconds without a process after which the server ends."""
@@ -38,6 +39,7 @@ class _Child:
     end: int
     """Readable when the process has ended."""
     connection: socket.socket
+    session: bool
 
 
 class Server:
@@ -86,23 +88,22 @@ class Server:
         if received is None:
             connection.close()
             return None
-        request, streams = received
-        try:
-            refused = _load(request.libraries)
-            pid = 0 if refused else _fork()
-            if not refused and pid == 0:
-                self._leave(connection)
-                _become(request, streams)
-                return request
-        finally:
-            for each in streams:
-                os.close(each)
+        request, descriptors = received
+        refused = _load(request.libraries)
+        wanted = bool(request.module) and not refused
+        pid = _fork() if wanted else 0
+        if wanted and pid == 0:
+            self._leave(connection)
+            _become(request, descriptors)
+            return request
+        for each in descriptors:
+            os.close(each)
         with contextlib.suppress(OSError):  # when the asker has gone, the look at its connection will tell
-            send(connection, Answer(refused=refused))
-        if refused:
+            send(connection, Answer(refused=refused, pid=pid))
+        if not wanted:
             connection.close()
             return None
-        child = _Child(pid, os.pidfd_open(pid), connection)
+        child = _Child(pid, os.pidfd_open(pid), connection, request.session)
         self._children.add(child)
         self._watched.register(child.end, selectors.EVENT_READ, child)
         self._watched.register(connection, selectors.EVENT_READ, child)
@@ -110,7 +111,9 @@ class Server:
 
     def _look_at(self, child: _Child, *, over: bool) -> None:
         """A process has ended, or its asker wants no more of it."""
-        if not over:
+        if not over and child.session:
+            os.killpg(child.pid, signal.SIGKILL)  # what it started is not to outlive it
+        elif not over:
             os.kill(child.pid, signal.SIGKILL)
         _, status = os.waitpid(child.pid, 0)
         with contextlib.suppress(OSError):
@@ -155,10 +158,11 @@ def _fork() -> int:
         return os.fork()
 
 
-def _become(request: Request, streams: list[int]) -> None:
+def _become(request: Request, descriptors: list[int]) -> None:
     """Take on what makes one process differ from another."""
-    for target, each in enumerate(streams):
-        os.dup2(each, target)
+    if request.session:
+        os.setsid()
+    _place(descriptors, [*range(STREAMS), *request.files])
     os.environ.clear()
     os.environ.update(request.environment)
     time.tzset()
@@ -173,6 +177,16 @@ def _become(request: Request, streams: list[int]) -> None:
         numbers.seed()
     random.seed()
     atexit.register(gc.unfreeze)  # modules in C count what is left of theirs, and complain
+
+
+def _place(descriptors: list[int], numbers: list[int]) -> None:
+    """Give open files these numbers. One may have come under the number that another is to have: all step aside first."""
+    aside = [fcntl.fcntl(each, fcntl.F_DUPFD, max(numbers) + 1) for each in descriptors]
+    for each in descriptors:
+        os.close(each)
+    for each, number in zip(aside, numbers, strict=True):
+        os.dup2(each, number)
+        os.close(each)
 
 
 def main(listening: int) -> None:

@@ -15,7 +15,7 @@ from everloop.pipelines.environments.bridge import not_installed
 from everloop.pipelines.environments.building import Environments
 from everloop.pipelines.graph import Node
 from everloop.pipelines.idempotency import key_for
-from everloop.pipelines.steps import Step
+from everloop.pipelines.steps import Pipeline, Step
 from everloop.pipelines.tracked import StepRun
 from everloop.pipelines.values.encoding import tree_of
 from everloop.pipelines.values.plain import importable
@@ -61,7 +61,14 @@ class Jobs:
             memory=options.memory,
             project=str(state.root),
             python=node.python,
+            packages=self._packages(step),
+            expected=self._packages(state.pipeline),
         )
+
+    def _packages(self, reached_by: Step[..., Any] | Pipeline[..., Any]) -> frozenset[str]:
+        """The installed packages that the code of a step or of the whole pipeline reaches."""
+        components = self._state.keys.code_of(reached_by).code_components
+        return frozenset(each.name for each in components if each.kind == "package")
 
     def _code(self, step: Step[..., Any]) -> tuple[str, dict[str, str]]:
         """What a worker compares its code with, the same for all calls of a step."""
