@@ -86,6 +86,7 @@ def test_a_pipelines_runs_are_told_by_the_schema(project, tmp_path):
     assert end["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 2
     assert whole[0]["outputs"] == []
     assert whole[0]["run"]["facets"]["everloop_run"]["parameters"] == {"by": "2"}
+    assert whole[0]["run"]["facets"]["jobRunParameters"]["parameters"] == [{"key": "by", "value": "2"}]
 
 
 def test_what_failed_says_so_and_what_was_started_for_a_time_too(project, tmp_path):
@@ -268,6 +269,8 @@ def test_provenance_as_a_prov_document(project, tmp_path, monkeypatch):
         "wasInformedBy"
     ].values()
     assert made["activity"][f"everloop:run-{done.run_id}"]["everloop:parameter-by"] == "2"
+    kinds = {each["prov:type"]["$"] for each in made["entity"].values()}
+    assert kinds == {"everloop:data", "everloop:pipeline", "prov:Plan"}
     written = CliRunner().invoke(
         cli, ["export", "prov", "data:copied@v1", "--to", str(tmp_path / "p.json"), "--json"]
     )

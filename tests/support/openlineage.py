@@ -36,6 +36,15 @@ OWN = {
 RUN_FACETS = {
     "parent": _facet({"run": _object({"runId": IDENTIFIER}), "job": _object(NAMED)}),
     "nominalTime": _facet({"nominalStartTime": MOMENT}, {"nominalEndTime": MOMENT}),
+    "jobRunParameters": _facet(
+        {},
+        {
+            "parameters": {
+                "type": "array",
+                "items": _object({"key": TEXT}, {"name": WORDS, "description": WORDS, "value": {}}),
+            }
+        },
+    ),
     "errorMessage": _facet({"message": WORDS, "programmingLanguage": TEXT}, {"stackTrace": WORDS}),
     "processing_engine": _facet({"version": TEXT}, {"name": TEXT, "openlineageAdapterVersion": TEXT}),
     "everloop_run": OWN,

@@ -24,6 +24,7 @@ FACETS = {
     "parent": "1-1-0/ParentRunFacet",
     "errorMessage": "1-0-1/ErrorMessageRunFacet",
     "nominalTime": "1-0-1/NominalTimeRunFacet",
+    "jobRunParameters": "1-0-0/JobRunParametersFacet",
     "processing_engine": "1-1-1/ProcessingEngineRunFacet",
     "sourceCodeLocation": "1-0-1/SourceCodeLocationJobFacet",
     "jobType": "2-0-3/JobTypeJobFacet",
@@ -126,6 +127,9 @@ def _run_facets(kind: EventType, facts: RunFacts) -> dict[str, Any]:
         run, job = facts.parent
         told = {"run": {"runId": uuid(run)}, "job": {"namespace": facts.namespace, "name": job.name}}
         facets["parent"] = _facet("parent", **told)
+    if facts.params:
+        given = [{"key": key, "value": value} for key, value in facts.params.items()]
+        facets["jobRunParameters"] = _facet("jobRunParameters", parameters=given)
     if facts.nominal is not None:
         facets["nominalTime"] = _facet("nominalTime", nominalStartTime=_moment(facts.nominal))
     if kind == "FAIL":

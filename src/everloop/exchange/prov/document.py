@@ -28,13 +28,15 @@ def document(why: Why, run_of: Callable[[str], RunRecord | None]) -> dict[str, A
         "prefix": {"everloop": NAMESPACE, "prov": "http://www.w3.org/ns/prov#"},
         "entity": {},
         "activity": {},
-        "agent": {SOFTWARE: {"prov:type": "prov:SoftwareAgent", "prov:label": f"Everloop {__version__}"}},
+        "agent": {
+            SOFTWARE: {"prov:type": _name("prov:SoftwareAgent"), "prov:label": f"Everloop {__version__}"}
+        },
     }
     for name in names:
         if not name.startswith("run:"):
             made["entity"][qualified(name)] = {
                 "prov:label": name,
-                "prov:type": f"everloop:{name.partition(':')[0]}",
+                "prov:type": _name(f"everloop:{name.partition(':')[0]}"),
             }
             continue
         _activity(made, name, run_of(name))
@@ -67,7 +69,7 @@ def _activity(made: dict[str, dict[str, Any]], name: str, record: RunRecord | No
         activity["prov:endTime"] = record.end_time.isoformat()
     activity |= {f"everloop:parameter-{_key(key)}": value for key, value in sorted(record.params.items())}
     agent = qualified(f"agent:{record.user or 'unknown'}")
-    made["agent"][agent] = {"prov:type": "prov:Person", "prov:label": record.user or "unknown"}
+    made["agent"][agent] = {"prov:type": _name("prov:Person"), "prov:label": record.user or "unknown"}
     for each in (agent, SOFTWARE):
         relation = {"prov:activity": qualified(name), "prov:agent": each}
         made.setdefault("wasAssociatedWith", {})[f"_:a{len(made.get('wasAssociatedWith', {}))}"] = relation
@@ -79,7 +81,7 @@ def _plan(made: dict[str, dict[str, Any]], why: Why) -> None:
     if qualified(run) not in made["activity"]:
         return
     name = qualified(f"code:{why.code.tree or why.code.commit}")
-    told: dict[str, Any] = {"prov:type": "prov:Plan", "everloop:source": why.code.source}
+    told: dict[str, Any] = {"prov:type": _name("prov:Plan"), "everloop:source": why.code.source}
     told |= {"everloop:commit": why.code.commit} if why.code.commit else {}
     made["entity"][name] = told
     made.setdefault("used", {})["_:code"] = {"prov:activity": qualified(run), "prov:entity": name}
@@ -98,6 +100,11 @@ def _relations(links: list[Link]) -> Iterator[Relation]:
             yield "used", {"prov:activity": target, "prov:entity": source, "prov:role": link.role}
         else:
             yield "wasDerivedFrom", {"prov:generatedEntity": target, "prov:usedEntity": source}
+
+
+def _name(qualified_name: str) -> dict[str, str]:
+    """A qualified name as a value: as plain text it would be taken for a string that looks like one."""
+    return {"$": qualified_name, "type": "prov:QUALIFIED_NAME"}
 
 
 def _key(name: str) -> str:
