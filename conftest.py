@@ -35,6 +35,10 @@ def write_to_memory() -> None:
 
 
 write_to_memory()
+# Threads of numerical libraries spin while they wait for each other, which on cores that other tests use costs more than twice
+# the time. Tests that are about them say how many they want; so does Everloop to the processes it starts.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 
 def run_console(example: Example) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 
 from everloop.errors import InvalidInput, NotFound
 from everloop.features.online.contract import (
@@ -231,7 +232,7 @@ class OnlineStoreContract:
         )
     )
     @settings(
-        max_examples=20,
+        fewer(0.4),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )  # one store for all examples, one law for all stores
     def test_pushes_leave_the_greatest(

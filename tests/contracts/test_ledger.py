@@ -21,6 +21,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 
 from everloop.domain.events import GENESIS, event_digest, seal_digest
 from everloop.domain.ids import system_ids
@@ -376,7 +377,7 @@ class LedgerContract:
         with pytest.raises(StorageError, match="newer than this Everloop"):
             opened(url)
 
-    @settings(max_examples=25, suppress_health_check=SHARED)
+    @settings(fewer(0.4), suppress_health_check=SHARED)
     @given(
         st.lists(
             st.tuples(st.lists(writes(), max_size=4), st.sampled_from(["event", "none", "failure"])),

@@ -11,8 +11,9 @@ import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 
 import everloop as ev
 from everloop.cli.main import main
@@ -79,7 +80,7 @@ frames = st.lists(
     strict=st.sampled_from(["same", "same", "same", "fewer", "more"]),
     ordered=st.booleans(),
 )
-@settings(max_examples=15)
+@fewer(0.2)
 def test_the_verdict_is_panderas(
     asked: tuple[str, Any],
     rows: list[tuple[Any, ...]],

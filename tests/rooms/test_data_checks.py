@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 
 import everloop as ev
 from everloop.data.checks.checking import Examination
@@ -165,7 +166,7 @@ values = st.lists(
 
 
 @given(values, st.integers(-3, 0), st.integers(0, 3))
-@settings(max_examples=30)
+@fewer(0.4)
 def test_ranges_and_uniqueness_against_a_plain_loop(column: list[float | None], low: int, high: int) -> None:
     table = pa.table({"x": pa.array(column, pa.float64(), from_pandas=False)})
     there = [(row, x) for row, x in enumerate(column) if x is not None and not math.isnan(x)]

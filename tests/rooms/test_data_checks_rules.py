@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 
 import everloop as ev
 from everloop.data.checks.checking import Examination
@@ -24,7 +25,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
 # Each example opens a DuckDB of its own, which takes longer than all the rest: checks of the same rows share it.
-few = settings(max_examples=max(12, settings().max_examples // 4))
+few = fewer(0.4)
 
 row = st.fixed_dictionaries(
     {

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 from tests.support.workspaces import FakeClock, copied
 
 import everloop as ev
@@ -253,7 +254,7 @@ class TestParity:
         st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 60)), min_size=1, max_size=4), max_size=4
     )
 )
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(fewer(0.2), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_filling_by_and_by_comes_to_the_same_as_history(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
 ) -> None:
@@ -274,7 +275,6 @@ def test_filling_by_and_by_comes_to_the_same_as_history(
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.integers(0, 19), st.floats(1e-5, 1.0))
-@settings(max_examples=25)
 def test_one_changed_value_is_one_row(values: list[float], place: int, share: float) -> None:
     from everloop.features.parity.comparing import _column
 
@@ -641,7 +641,7 @@ def one_report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, datetime
         st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 40)), min_size=1, max_size=4), max_size=4
     )
 )
-@settings(max_examples=10)
+@fewer(0.2)
 def test_pushed_values_are_the_historical_ones(
     one_report: tuple[Path, datetime],
     tmp_path_factory: pytest.TempPathFactory,

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 from tests.support.streams import FIRST, MODEL, FedMonitoring, make_days, reference_table
 
 from everloop.domain.deployments import SegmentRecord
@@ -159,7 +160,7 @@ def test_a_day_waits_for_its_labels_and_is_judged_without_those_that_never_come(
     assert (first.status, first.coverage) == ("final", pytest.approx(100 / 120))
 
 
-@settings(max_examples=6)
+@fewer(0.1)
 @given(cuts=st.lists(st.integers(1, 9), max_size=3, unique=True), seed=st.integers(0, 5))
 def test_looking_often_or_once_gives_the_same(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], seed: int

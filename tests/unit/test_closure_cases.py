@@ -16,8 +16,9 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 
 from everloop.domain.pipelines import changes
 from everloop.pipelines.code.closure import Closure, Closures
@@ -151,7 +152,7 @@ def test_the_key_changes_with_what_the_step_returns_and_not_otherwise(case: Case
             assert not changes(start.components, closure.components), f"executed again after {edit}"
 
 
-@settings(max_examples=25)
+@fewer(0.4)
 @given(data=st.data())
 def test_any_mix_of_projects_and_edits(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Cases put together into one project, edited several times in a row; each state has the key of its behaviour."""

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import httpx
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import fewer
 from tests.support.workspaces import served
 
 from everloop.server.mlflow.endpoints import Endpoint
@@ -117,7 +118,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     ("method", "path", "endpoint"), JSON, ids=[f"{method} {path}" for method, path, _ in JSON]
 )
 def test_nonsense_is_refused_politely(asking: Asking, method: str, path: str, endpoint: Endpoint) -> None:
-    @settings(max_examples=12, deadline=None)
+    @fewer(0.4)
     @given(messages(endpoint.asked), st.booleans())
     def check(fields: dict[str, Any], of_the_run: bool) -> None:
         if of_the_run and "run_id" in get_type_hints(endpoint.asked):
