@@ -375,3 +375,29 @@ def test_a_compiled_module_counts_and_what_it_may_import_when_it_is_used(project
     used = [keys(alone), keys(others), keys(calls)]
     assert [len(each) for each in used] == [1, 1, 2]
     assert len(set().union(*imported, *used)) == 7
+
+
+def test_functions_that_reach_the_same_code_have_keys_of_their_own(project: Project) -> None:
+    project.files["train.py"] += textwrap.dedent("""
+        def registered(functions):
+            return [(each, functions) for each in functions]
+
+        def made(rate):
+            def inside():
+                return EACH and rate
+            return inside
+
+        def even(): return 1 if EACH else odd()
+        def odd(): return 2 if EACH else even()
+        def twice(): return 1 if EACH else 0
+        first = twice
+        def twice(): return 2 if EACH else 0
+        two, three = made(2), made(3)
+        less, more = (lambda: EACH and 1), (lambda: EACH and 2)
+        EACH = registered([even, odd, first, twice, two, three, less, more])
+        """)
+    names = ("even", "odd", "first", "twice", "two", "three", "less", "more")
+    digests = {name: project.closure(name).digest for name in names}
+    assert len(set(digests.values())) == len(names)
+    project.edit("train.py", "def odd():", "def odd():  # a comment\n   ")
+    assert {name: project.closure(name).digest for name in names} == digests

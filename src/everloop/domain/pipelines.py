@@ -238,6 +238,7 @@ def changed(before: Iterable[Component], after: Iterable[Component]) -> list[Cha
         if was is not None and now is not None and was.digest == now.digest:
             continue
         found.append(ChangedComponent(was, now, _change(was, now)))
+    found = [each for each in found if each.kind != ENTRY] or found
     return sorted(found, key=lambda each: _RANK.get(each.kind, len(_RANK)))
 
 
@@ -263,6 +264,9 @@ def strongest_common(grades: Iterable[Grade]) -> Grade:
     """
     return max(grades, key=GRADES.index, default="bits")
 
+
+ENTRY = "entry"
+"""The kind of the component that says which function a key is for. It follows other changes of the code, so those are told."""
 
 _RANK = {
     kind: rank
@@ -304,6 +308,8 @@ def _change(was: Component | None, now: Component | None) -> str:
         and max(len(was.digest), len(now.digest)) <= SHORT
     ):
         return f"parameter {one.name} {was.digest} -> {now.digest}"
+    if one.kind == ENTRY:
+        return f"what is bound to {what} changed"
     verb = "changed" if was is not None and now is not None else ("is new" if now is not None else "is gone")
     if one.kind in {"project file", "effect"}:
         return f"{what if one.kind == 'effect' else one.name} {verb}{place}"

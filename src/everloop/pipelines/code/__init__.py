@@ -9,5 +9,6 @@
 - `passages`: the text behind a part of a key, and how it differs between two states of its file
 - `project`: its modules during one walk, and what they are called
 - `text_walk`, `memory_walk`: the walk from name to name, in texts and in this process; `findings`: what it gathers
+- `entry`: which function a key is for
 - `closure`: what was found, remembered until something of it changes
 """

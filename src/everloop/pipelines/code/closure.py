@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from everloop.domain.pipelines import Component, key_of
+from everloop.pipelines.code.entry import entry
 from everloop.pipelines.code.findings import Findings
 from everloop.pipelines.code.kept import Kept
 from everloop.pipelines.code.looks import Look, Seen, look_at, still
@@ -107,7 +108,10 @@ def _walked(function: Any, root: Path, kept: Kept) -> _Remembered:
     found.add("python", "python", f"{sys.version_info.major}.{sys.version_info.minor}")
     TextWalk(project, found).memory.follow(function)
     closure = Closure(
-        tuple(found.components()), tuple(found.notes), tuple(found.named_files), tuple(found.variables)
+        (entry(function, project), *found.components()),
+        tuple(found.notes),
+        tuple(found.named_files),
+        tuple(found.variables),
     )
     if found.widened:  # new files count too, so the next run has to look again
         found.watched.never = True
