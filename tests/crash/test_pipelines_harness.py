@@ -1,12 +1,14 @@
 """kill -9 at random moments of a pipeline's driver, its workers, or both, on worker processes and against a server that is killed
 as well: `resume` goes on, and every result is that of an undisturbed run.
 
-In the ordinary tests 5 kills; ``make soak-pipelines`` makes 100 and prints the table of what was met (KILLS=… another number).
+In the ordinary tests 3 kills, in the slow ones 8; ``make soak-pipelines`` makes 100 and prints the table of what was met (KILLS=…
+another number).
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -29,7 +31,11 @@ from everloop.store.schema.pipelines import step_claims
 from everloop.workspace.local import LocalWorkspace
 
 KILLS = int(os.environ.get("EVERLOOP_TEST_KILLS", "0"))
-ON_POOL, ON_SERVER = (KILLS - KILLS // 3, KILLS // 3) if KILLS else (3, 2)
+# Slow: a round takes as long as its pipeline, and each kill another one.
+ON_POOL, ON_SERVER = (
+    [KILLS - KILLS // 3] if KILLS else [2, pytest.param(5, marks=pytest.mark.slow)],
+    [KILLS // 3] if KILLS else [1, pytest.param(3, marks=pytest.mark.slow)],
+)
 pytestmark = pytest.mark.timeout(3600 if KILLS else 300)
 WORKLOAD = Path(__file__).with_name("pipelines_workload.py")
 
@@ -125,32 +131,37 @@ def check(folder: Path, found: dict[int, str], tmp_path: Path) -> None:
             assert look.all(sa.select(step_claims).where(step_claims.c.owner != "")) == []
 
 
-def test_on_worker_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", ON_POOL)
+def test_on_worker_processes(tmp_path: Path, kills: int) -> None:
     seed, began = random.randrange(10**6), time.monotonic()
     print("seed", seed)
     (tmp_path / "notes").mkdir()
     with LocalWorkspace(tmp_path / "project"):
         pass
-    found, met = rounds(ON_POOL, tmp_path / "notes", str(tmp_path / "project"), random.Random(seed))
+    found, met = rounds(kills, tmp_path / "notes", str(tmp_path / "project"), random.Random(seed))
     check(tmp_path / "project", found, tmp_path)
     report("worker processes", found, met, began)
 
 
-def test_against_a_server_that_is_killed_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kills", ON_SERVER)
+def test_against_a_server_that_is_killed_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
     seed, began = random.randrange(10**6), time.monotonic()
     print("seed", seed)
     choose = random.Random(seed)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # journals of a server's clients are kept below it
     (tmp_path / "notes").mkdir()
     with served(tmp_path / "project") as server:
+        chances = itertools.chain([1.0], itertools.repeat(0.5))
 
         def restart() -> None:
-            if choose.random() < 0.5:
+            if choose.random() < next(chances):
                 server.kill()
                 time.sleep(choose.uniform(0.0, 0.5))
                 server.start()
 
-        found, met = rounds(ON_SERVER, tmp_path / "notes", server.url, choose, restart)
+        found, met = rounds(kills, tmp_path / "notes", server.url, choose, restart)
     check(tmp_path / "project", found, tmp_path)
     report("a server", found, met, began)
 
