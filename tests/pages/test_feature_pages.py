@@ -100,6 +100,21 @@ def test_a_version_shows_its_materialisations_and_its_neighbours(pages: httpx.Cl
     assert '<a href="/features/weather@v1">v1</a>' in newest
 
 
+def test_a_view_declared_before_its_data_leads_to_no_missing_page(
+    pages: httpx.Client, filled: LocalWorkspace
+) -> None:
+    early = ev.feature_view(
+        "queues ahead", entity=airport, source="queues", event_time="time", features=["length"]
+    )
+    filled.features.apply([early])
+    for path in ("/features", "/features/queues ahead"):
+        shown = text(pages, path)
+        assert "not here yet" in shown
+        assert 'href="/data/queues"' not in shown
+        assert ('href="/data/weather"' in shown) == (path == "/features")
+    assert "everloop features materialize &#39;queues ahead@v1&#39;" in shown
+
+
 def test_what_is_too_old_is_said(pages: httpx.Client, clock: FakeClock) -> None:
     assert ">stale<" not in text(pages, "/features/weather@v1").replace("\n", "")
     clock.now = NOON + timedelta(days=2)

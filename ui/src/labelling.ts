@@ -1,5 +1,6 @@
-// Labelling by keys: 1 to 9 choose, Enter submits, s skips, u takes back; boxes are drawn on the picture and spans marked in
-// the text. The rows of numbers in the form are what is sent and what is true: all that is drawn is drawn from them.
+// Labelling by keys: 1 to 9 choose, q goes on to the next question, Enter submits, s skips, u takes back; boxes are drawn on the
+// picture and spans marked in the text. The rows of numbers in the form are what is sent and what is true: all that is drawn is
+// drawn from them.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const STEP = 0.5;
@@ -44,7 +45,9 @@ function pressed(event: KeyboardEvent): void {
   if (place === null) return;
   const link = place.querySelector<HTMLAnchorElement>("a[data-next]");
   if (event.key === "s" && submit(place, "form[data-skip]")) event.preventDefault();
-  else if (event.key === "n") place.dispatchEvent(new CustomEvent("everloop:new-box"));
+  else if (event.key === "q" || event.key === "Q") {
+    if (turn(place, event.key === "q" ? 1 : -1)) event.preventDefault();
+  } else if (event.key === "n") place.dispatchEvent(new CustomEvent("everloop:new-box"));
   else if (event.key === "a") place.querySelector<HTMLButtonElement>("button[data-accept]")?.click();
   else if (event.key === "j" && link !== null) link.click();
   else if (event.key === "Enter" && !(target instanceof Element && target.closest("a, button, summary") !== null)) {
@@ -60,23 +63,41 @@ function submit(within: ParentNode, which: string): boolean {
   return true;
 }
 
-/** The question that number keys answer: the one with the focus, else the first that has choices. */
+/** What a number key may press in a question. */
+const CHOICES = ".choice input, [data-pen]";
+
+function withChoices(place: HTMLElement): HTMLElement[] {
+  return [...place.querySelectorAll<HTMLElement>(".question")].filter((each) => each.querySelector(CHOICES) !== null);
+}
+
+/** The question that number keys answer: the one with the focus, else the first that waits for one choice, else the first. */
 function asked(place: HTMLElement): HTMLElement | null {
-  const questions = [...place.querySelectorAll<HTMLElement>(".question")].filter(
-    (each) => each.querySelector(".choice input, [data-pen]") !== null,
-  );
+  const questions = withChoices(place);
   const open = questions.find((each) => each.contains(document.activeElement));
-  const waiting = questions.find((each) => each.dataset["question"] === "single" && each.querySelector("input:checked") === null);
+  const waiting = questions.find((each) => each.querySelector("input[type=radio]") !== null && each.querySelector("input:checked") === null);
   return open ?? waiting ?? questions[0] ?? null;
+}
+
+/** Give the focus, and so the number keys, to the next question or the one before; after the last one comes the first. */
+function turn(place: HTMLElement, by: 1 | -1): boolean {
+  const questions = withChoices(place);
+  const at = questions.findIndex((each) => each.contains(document.activeElement));
+  const next = questions[at < 0 ? (by > 0 ? 0 : questions.length - 1) : (at + by + questions.length) % questions.length];
+  const choice = next?.querySelector<HTMLElement>(".choice input:checked") ?? next?.querySelector<HTMLElement>(CHOICES);
+  choice?.focus();
+  return choice !== null && choice !== undefined;
 }
 
 function choose(place: HTMLElement, number: number): boolean {
   const question = asked(place);
-  const choice = question?.querySelectorAll<HTMLElement>(".choice input, [data-pen]")[number - 1];
+  const choice = question?.querySelectorAll<HTMLElement>(CHOICES)[number - 1];
   if (choice === undefined) return false;
   choice.click();
-  // The question stays the one that keys answer: several can be chosen one after the other.
-  if (choice instanceof HTMLInputElement && choice.type === "checkbox") choice.focus();
+  if (choice instanceof HTMLInputElement) {
+    choice.focus();
+    // One choice answers a question, so the keys go on to the next; of several, more may follow. The last one can be corrected.
+    if (choice.type === "radio" && question !== withChoices(place).at(-1)) turn(place, 1);
+  }
   return true;
 }
 

@@ -1,23 +1,24 @@
-"""`everloop label`: what is to be labelled, who said what, how far they agree, and what comes of it."""
+"""`everloop label`: projects, the queue, what people answer and what reviewers say of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
-from everloop.cli.frame import command, emit, facts, say, table, workspace
+from everloop.cli.frame import command, counted, emit, facts, say, table, workspace
 from everloop.cli.main import LazyGroup
 from everloop.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from everloop.data.labels.judging import LabelErrorReport, QuestionAgreement
     from everloop.domain.labels import Entry, LabelItem, LabelProject, Progress, Question
     from everloop.exchange.labelstudio.config import Skipped
-    from everloop.stats.findings import Coefficient
 
 HERE = "everloop.cli.labels"
+JUDGING = "everloop.cli.label_judging"
+EXCHANGE = "everloop.cli.label_exchange"
 COMMANDS: dict[str, tuple[str, str]] = {
     "create": (f"{HERE}:create", "begin a labelling project over a dataset version"),
     "list": (f"{HERE}:list_", "all labelling projects"),
@@ -27,14 +28,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "answer": (f"{HERE}:answer", "say what an item is, or skip it"),
     "undo": (f"{HERE}:undo", "take your last answer or skip back"),
     "review": (f"{HERE}:review", "accept, send back or correct an answer"),
-    "suggest": (f"{HERE}:suggest", "ask a registered model about every item"),
-    "predictions": (f"{HERE}:predictions", "bring a model's predictions in, or list whose are there"),
-    "agreement": (f"{HERE}:agreement", "how far annotators agree"),
-    "errors": (f"{HERE}:errors", "answers that are probably wrong"),
+    "suggest": (f"{JUDGING}:suggest", "ask a registered model about every item"),
+    "predictions": (f"{JUDGING}:predictions", "bring a model's predictions in, or list whose are there"),
+    "agreement": (f"{JUDGING}:agreement", "how far annotators agree"),
+    "errors": (f"{JUDGING}:errors", "answers that are probably wrong"),
     "close": (f"{HERE}:close", "take no more answers"),
     "reopen": (f"{HERE}:reopen", "take answers again"),
-    "import": (f"{HERE}:import_", "bring in a Label Studio file"),
-    "export": (f"{HERE}:export", "answers as a dataset version, or as a Label Studio file"),
+    "import": (f"{EXCHANGE}:import_", "bring in a Label Studio file"),
+    "export": (f"{EXCHANGE}:export", "answers as a dataset version, or as a Label Studio file"),
 }
 """Command -> (where it is, one line of help)."""
 
@@ -93,7 +94,7 @@ def create(
     shown: tuple[Any, ...] = ()
     skipped: list[Skipped] = []
     if config is not None:
-        read = read_config(_text(config))
+        read = read_config(text_of(config))
         asked, skipped = list(read.questions), read.skipped
         shown = () if any(each.look == "image" for each in read.shown) else read.shown
     elif choices:
@@ -107,7 +108,7 @@ def create(
         shown=shown,
         key=key,
         overlap=overlap,
-        guidelines=_text(guidelines) if guidelines is not None else "",
+        guidelines=text_of(guidelines) if guidelines is not None else "",
         lease_seconds=lease,
     )
     for each in skipped[:SHOWN]:
@@ -115,7 +116,7 @@ def create(
     emit(
         made,
         lambda _: (
-            f"{made.reference}: {made.items:,} items of {made.source}; label them at /labels/{made.name}"
+            f"{made.reference}: {counted(made.items, 'item')} of {made.source}; label them at /labels/{quote(made.name)}"
         ),
     )
 
@@ -174,7 +175,7 @@ def show(project: str, item: str | None) -> None:
 def guidelines(project: str, file: Path | None) -> None:
     """Show the guidelines, or give other ones; answers say by which they were given."""
     labels = workspace(write=file is not None).labels
-    found = labels.write_guidelines(project, _text(file)) if file is not None else labels.project(project)
+    found = labels.write_guidelines(project, text_of(file)) if file is not None else labels.project(project)
     emit(
         {"project": found.name, "version": found.guidelines_version, "text": found.guidelines},
         lambda shown: shown["text"] or "there are no guidelines",
@@ -270,110 +271,6 @@ def review(project: str, item: str, verdict: str | None, correct: str, annotator
 
 @command()
 @click.argument("project")
-@click.option("--model", required=True, help="Who is asked, such as model:tone@champion.")
-@click.option("--question", default="", help="What it answers; the first question when not given.")
-def suggest(project: str, model: str, question: str) -> None:
-    """Ask a registered model about every item: its answers are shown to annotators, and can order the queue.
-
-    A dataset made of the labels names the model as one of its origins.
-    """
-    here = workspace(write=True)
-    asked = here.registry.model(model)
-    items = here.labels.suggest(project, asked, question=question)
-
-    def told(_: object) -> str:
-        order = f"everloop label queue {project} --order entropy --model {asked.reference}"
-        return f"{asked.reference} answered for {items:,} items; least certain first: {order}"
-
-    emit({"project": here.labels.project(project).name, "model": asked.reference, "items": items}, told)
-
-
-@command()
-@click.argument("project")
-@click.option(
-    "--from", "source", default="", help="A Parquet or CSV file, or a dataset's reference: a row an item."
-)
-@click.option("--model", default="", help="Whose they are, such as model:tone@v1.")
-@click.option("--question", default="", help="What they answer; the first question when not given.")
-def predictions(project: str, source: str, model: str, question: str) -> None:
-    """Bring a model's predictions in, or list whose are there.
-
-    A column a class with its probability (`good` or `p_good`), or `prediction` and `score`; items by their key in a column
-    `item`, else in their order.
-    """
-    labels = workspace(write=bool(source)).labels
-    if bool(source) != bool(model):
-        raise InvalidInput("give --from and --model, or neither", hint="--from FILE --model model:NAME@v1")
-    if source:
-        labels.suggest(project, source, model, question=question)
-    found = labels.suggesting_models(project)
-    emit(
-        {"project": labels.project(project).name, "models": found},
-        lambda _: table(["model", "items"], list(found.items()), right=["items"]),
-    )
-
-
-@command()
-@click.argument("project")
-@click.option(
-    "--rounds",
-    type=click.IntRange(0, 100_000),
-    default=400,
-    show_default=True,
-    help="Draws of the bootstrap; 0 for no intervals.",
-)
-def agreement(project: str, rounds: int) -> None:
-    """How far annotators agree, by question: Krippendorff's alpha, Fleiss' and Cohen's kappa, by class, with 95 % intervals."""
-    found = workspace().labels.agreement(project, rounds=rounds)
-    emit({"questions": found}, lambda _: _agreement(found))
-
-
-@command()
-@click.argument("subject", metavar="PROJECT|DATASET")
-@click.option(
-    "--probabilities", default="", help="A file or dataset with out-of-fold probabilities: a column a class."
-)
-@click.option("--model", default="", help="Take a model's predictions that were brought in instead.")
-@click.option("--question", default="", help="The question looked at.")
-@click.option("--label", "label_column", default="", help="Of a dataset: the column with the labels.")
-@click.option(
-    "--column", "columns", multiple=True, help="Learn from this column; from all that are shown without it."
-)
-@click.option("--folds", default=5, show_default=True, help="Parts of the cross-validation.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=SHOWN,
-    show_default=True,
-    help="How many for people; JSON has all.",
-)
-def errors(
-    subject: str,
-    probabilities: str,
-    model: str,
-    question: str,
-    label_column: str,
-    columns: tuple[str, ...],
-    folds: int,
-    limit: int,
-) -> None:
-    """Answers that are probably wrong, worst first (confident learning).
-
-    Without --probabilities and --model they are worked out by cross-validation (extra sklearn).
-    """
-    found = workspace().labels.errors(
-        subject,
-        question=label_column or question,
-        probabilities=probabilities or None,
-        model=model,
-        columns=columns,
-        folds=folds,
-    )
-    emit(found, lambda _: _errors(found, limit))
-
-
-@command()
-@click.argument("project")
 @click.option("--because", default="", help="Why.")
 def close(project: str, because: str) -> None:
     """Take no more answers, skips and reviews. What was said stays, and can be exported."""
@@ -390,79 +287,6 @@ def reopen(project: str, because: str) -> None:
     """Take answers again, from where the queue was left."""
     found = workspace(write=True).labels.reopen(project, because)
     emit(found, lambda _: f"{found.reference} takes answers again")
-
-
-@command("import")
-@click.argument("project")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="The configuration (XML): makes a project of the file."
-)
-@click.option(
-    "--data", default="", help="Of a new project: the dataset the tasks become; PROJECT/tasks when not given."
-)
-@click.option(
-    "--overlap", default=1, show_default=True, help="Of a new project: how many annotators an item needs."
-)
-@click.option("--user", "users", multiple=True, metavar="NUMBER=NAME", help="Who a number in the file is.")
-def import_(
-    project: str, file: Path, config: Path | None, data: str, overlap: int, users: tuple[str, ...]
-) -> None:
-    """Bring in a Label Studio file (JSON): tasks, annotations, predictions. Doing it again adds only what is new."""
-    from everloop.exchange.labelstudio.moving import import_tasks
-
-    done = import_tasks(
-        workspace(write=True),
-        project,
-        file,
-        config=_text(config) if config is not None else "",
-        data=data,
-        overlap=overlap,
-        users=dict(_pair(each, "--user 7=ana") for each in users),
-    )
-
-    def told(_: object) -> str:
-        annotations = f"{done.added:,} annotations new, {done.known:,} here before"
-        counts = f"{done.tasks:,} tasks, {annotations}, {done.predictions:,} predictions"
-        left = [f"left: {each.where}: {each.reason}" for each in done.skipped[:SHOWN]]
-        more = [f"left: {len(done.skipped):,} in all; --json lists them"] if len(done.skipped) > SHOWN else []
-        return "\n".join([f"{done.project}: {counts}", *left, *more])
-
-    emit(done, told)
-
-
-@command()
-@click.argument("project")
-@click.option("--name", default="", help="The dataset that gets a version.")
-@click.option(
-    "--policy",
-    type=click.Choice(["majority", "reviewed", "all"]),
-    default="majority",
-    show_default=True,
-    help="Which answers: what most said, what a reviewer let stand, or each in a row of its own.",
-)
-@click.option("--message", default="", help="What this version is.")
-@click.option("--to", "file", type=click.Path(path_type=Path), help="Write a Label Studio file instead.")
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="With --to: the configuration whose names it uses."
-)
-def export(
-    project: str, name: str, policy: str, message: str, file: Path | None, config: Path | None
-) -> None:
-    """Answers as a dataset version (--name), or as a Label Studio file (--to)."""
-    from everloop.domain.labels import Policy
-    from everloop.exchange.labelstudio.moving import export_tasks
-
-    if bool(name) == (file is not None):
-        raise InvalidInput("give --name for a dataset, or --to for a Label Studio file")
-    here = workspace(write=True)
-    if file is not None:
-        done = export_tasks(here, project, file, _text(config) if config is not None else "")
-        emit(done, lambda _: f"{done.tasks:,} tasks, {done.annotations:,} annotations in {done.path}")
-        return
-    added = here.labels.export(project, name, Policy(policy), message)
-    undecided = f"; {added.undecided:,} items without an answer by this policy" if added.undecided else ""
-    emit(added, lambda _: f"{added.reference}: {added.rows:,} rows{undecided}")
 
 
 def _question(name: str, choices: str, *, multi: bool, boxes: bool, spans: bool) -> Question:
@@ -538,7 +362,7 @@ def _progress(project: LabelProject, progress: Progress) -> Any:
                 "items",
                 f"{progress.items:,}: {progress.open:,} open, {progress.done:,} answered, {progress.reviewed:,} reviewed",
             ),
-            ("annotators differ", f"{progress.differs:,} items"),
+            ("annotators differ", f"{counted(progress.differs, 'item')}"),
             ("order", project.order),
             *([("closed", project.closed)] if project.closed is not None else []),
         ]
@@ -572,42 +396,8 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()[:80]
 
 
-def _agreement(found: list[QuestionAgreement]) -> Any:
-    rows: list[tuple[object, ...]] = []
-    for each in found:
-        rows += [(each.question, one.name, *_estimate(one)) for one in each.coefficients]
-        rows += [(each.question, f"  {name}", *_estimate(one)) for name, one in each.by_class.items()]
-        rows += [
-            (each.question, f"  {one.first} and {one.second} (Cohen)", *_estimate(one.kappa))
-            for one in each.pairs
-        ]
-    if not rows:
-        return "no item has two answers yet"
-    return table(
-        ["question", "agreement", "", "from", "to", "items"], rows, right=["", "from", "to", "items"]
-    )
-
-
-def _estimate(found: Coefficient) -> tuple[object, ...]:
-    interval = found.interval
-    ends = (None, None) if interval is None else (interval.low, interval.high)
-    return (found.estimate if found.estimate is not None else "–", *ends, found.items)
-
-
-def _errors(found: LabelErrorReport, limit: int) -> Any:
-    share = f"{len(found.candidates):,} of {found.labelled:,} answers are probably wrong; estimated share {found.share:.1%}"
-    rows = [(each.item, each.given, each.suggested, each.score) for each in found.candidates[:limit]]
-    return table(["item", "given", "rather", "score"], rows, right=["score"], title=share)
-
-
-def _pair(given: str, example: str) -> tuple[str, str]:
-    first, equals, second = given.partition("=")
-    if not equals or not first or not second:
-        raise InvalidInput(f"'{given}' does not say who is who", hint=f"such as {example}")
-    return first, second
-
-
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file says, or NotFound."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -6,6 +6,7 @@ an answer, a skip, an undo, a review are each a new entry that says which one it
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -179,6 +180,11 @@ class LabelProject(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reference(self) -> str:
         return str(Reference(Kind.LABELS, self.name))
+
+    @property
+    def typed(self) -> str:
+        """Its name as a shell takes it: names may hold spaces."""
+        return shlex.quote(self.name)
 
     def question(self, name: str = "") -> Question:
         """A question by name; without one, the first. Raises InvalidInput with the nearest names."""

@@ -69,7 +69,7 @@ class FindingErrors(Standing, Projects):
         }
         if not given:
             raise InvalidInput(
-                f"{project.name} has no answers yet", hint=f"see: everloop label show {project.name}"
+                f"{project.name} has no answers yet", hint=f"see: everloop label show {project.typed}"
             )
         chances: Any
         if probabilities is not None:
@@ -84,7 +84,7 @@ class FindingErrors(Standing, Projects):
             if not said:
                 raise InvalidInput(
                     f"{model} gave {project.name} no probabilities",
-                    hint=f"see: everloop label predictions {project.name}",
+                    hint=f"see: everloop label predictions {project.typed}",
                 )
             given, chances = _both(given, said)
         else:

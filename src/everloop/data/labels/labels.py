@@ -136,7 +136,7 @@ class Labels(Queue, Reviewing, Ordering, Judging, FindingErrors, Closing):
         if not decided:
             raise InvalidInput(
                 f"no item of {found.name} has an answer by the policy '{policy}'",
-                hint=f"see: everloop label show {found.name}",
+                hint=f"see: everloop label show {found.typed}",
             )
         table = self._labelled(found, decided, policy)
         said = message or f"labels of {found.source} by {found.name}: {policy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,7 +62,7 @@ def open_project(tx: Transaction, name: str) -> LabelProject:
     if found.closed is not None:
         raise Conflict(
             f"{found.reference} is closed: nothing is said of its items any more",
-            hint=f"everloop label reopen {found.name}",
+            hint=f"everloop label reopen {found.typed}",
         )
     return found
 
@@ -78,7 +79,9 @@ def item_numbered(look: Reader, project: str, number: int) -> sa.Row[Any]:
     chosen = (label_items.c.project == project) & (label_items.c.number == number)
     row = look.first(sa.select(label_items).where(chosen))
     if row is None:
-        raise NotFound(f"{project} has no item {number}", hint=f"see: everloop label queue {project}")
+        raise NotFound(
+            f"{project} has no item {number}", hint=f"see: everloop label queue {shlex.quote(project)}"
+        )
     return row
 
 

@@ -86,7 +86,7 @@ class Ordering(Room):
                 raise NotFound(
                     f"{project.name} has no suggestions of {shown(each)}",
                     hint=nearest(each, known)
-                    or f"bring them: everloop label predictions {project.name} --from FILE",
+                    or f"bring them: everloop label predictions {project.typed} --from FILE",
                 )
         chosen = models or known
         enough = len(chosen) >= 2 if by is Order.DISAGREEMENT else len(chosen) == 1
@@ -97,7 +97,7 @@ class Ordering(Room):
                 f"{by} takes the suggestions of {needed}; there are those of: {there}",
                 hint="name the model: --model"
                 if known
-                else f"everloop label predictions {project.name} --from FILE",
+                else f"everloop label predictions {project.typed} --from FILE",
             )
         query = sa.select(label_suggestions).where(
             label_suggestions.c.project == project.name, label_suggestions.c.model.in_(chosen)

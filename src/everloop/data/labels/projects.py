@@ -230,7 +230,7 @@ class Projects(Room):
                 some = look.all(
                     sa.select(label_items.c.key).where(label_items.c.project == found.name).limit(1000)
                 )
-                hint = nearest(key, [each.key for each in some], see=f"everloop label queue {found.name}")
+                hint = nearest(key, [each.key for each in some], see=f"everloop label queue {found.typed}")
                 raise NotFound(f"{found.name} has no item {shown(key)}", hint=hint)
             return item_of(row)
 

@@ -64,9 +64,10 @@ def import_tasks(
     asked = read_config(config) if config else None
     try:
         found: LabelProject = workspace.labels.project(project)
-    except NotFound:
+    except NotFound as error:
         if asked is None:
-            raise
+            make = "its configuration makes one of the file: --config FILE.xml"
+            raise NotFound(error.message, hint=f"{error.hint}; {make}") from None
         found = _made(workspace, project, text, asked, data, overlap, users or {})
     read = read_tasks(text, found.questions, users)
     skipped = [*(asked.skipped if asked else []), *read.skipped]

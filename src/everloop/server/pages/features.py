@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -74,6 +75,7 @@ def views(request: Request, workspace: Workspace) -> dict[str, Any]:
     return {
         "crumbs": [("Features", None)],
         "views": room.views(),
+        "datasets": datasets(workspace),
         "on_demand": room.on_demand_views(),
         "lists": room.feature_lists(),
         "unused": unused(workspace),
@@ -103,6 +105,7 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
         "subject": record.reference,
         "record": record,
         "view": record.view,
+        "datasets": datasets(workspace),
         "on_demand": isinstance(record, OnDemandRecord),
         "latest": latest,
         "versions": versions_of(workspace, latest, at_hand),
@@ -115,8 +118,13 @@ def view(request: Request, workspace: Workspace) -> dict[str, Any]:
         "now": workspace.clock(),
         "users": impact(workspace, f"{record.name}@v{version}"),
         "graph": lineage.graph(workspace, record.reference),
-        "command": f"everloop why feature:{record.name}@v{version}",
+        "command": f"everloop why {shlex.quote(record.reference)}",
     }
+
+
+def datasets(workspace: Workspace) -> set[str]:
+    """The datasets there are: a view may be declared before its data come."""
+    return {each.name for each in workspace.data.datasets()}
 
 
 def statistics(workspace: Workspace, record: ViewRecord | OnDemandRecord) -> FeatureStatistics | None:

@@ -193,7 +193,7 @@ def _frame(workspace: Workspace, project: LabelProject, verb: str) -> dict[str, 
         if verb == "label"
         else workspace.labels.count(project.name, "reviewed"),
         "elsewhere": 0,
-        "command": f"everloop label {'answer' if verb == 'label' else 'review'} {project.name} ITEM …",
+        "command": f"everloop label {'answer' if verb == 'label' else 'review'} {project.typed} ITEM …",
     }
 
 

@@ -67,7 +67,7 @@ def project(request: Request, workspace: Workspace) -> dict[str, Any]:
         "made": workspace.labels.made_of(found.name),
         "orders": [str(each) for each in Order],
         "policies": [str(each) for each in Policy],
-        "command": f"everloop label show {found.name}",
+        "command": f"everloop label show {found.typed}",
     }
 
 

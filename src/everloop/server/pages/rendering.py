@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +71,7 @@ class Pages:
         )
         self._templates.globals["asset"] = asset
         self._templates.globals["link_to"] = link_to
+        self._templates.filters["typed"] = shlex.quote  # a name as a shell takes it
 
     def page(self, path: str, template: str, view: View, *, active: str) -> Route:
         """A page at an address: `view` runs in a thread, in the name of who is signed in."""
