@@ -183,6 +183,12 @@ def test_repeats_give_an_interval_and_name_the_ties(project):
     assert [len(each.runs) for each in found.trials] == [3, 3, 3]
     assert found.trial(found.best).params == {"depth": 4}
     assert found.score.low < found.score.value < found.score.high
+    folds = sweep(
+        project, trials=3, space=space, sampler="grid", repeat=Repeat("seed", (0, 1, 2), folds=True)
+    )
+    assert folds.score.value == found.score.value
+    half, wider = found.score.high - found.score.value, folds.score.high - folds.score.value
+    assert wider / half == pytest.approx((5 / 2) ** 0.5)  # (1/3 + 1/2) / (1/3), Nadeau and Bengio
     assert found.tied == [], "each seed adds the same to all: in pairs the difference is sure"
 
 
@@ -324,6 +330,8 @@ def test_the_command_says_the_best(project, capsys, monkeypatch):
     found = json.loads(capsys.readouterr().out)
     assert found["best"]["params"] == {"depth": 4}
     assert len(found["trials"]) == 2
+    assert main([*arguments, "--folds", "seed=3", "--json"]) == 0
+    assert [len(each["runs"]) for each in json.loads(capsys.readouterr().out)["trials"]] == [3, 3]
     assert main([*arguments, "--repeat", "seed=0,1"]) == 0
     assert "surely better than every other" in capsys.readouterr().out
 
@@ -345,6 +353,9 @@ def test_the_command_says_the_best(project, capsys, monkeypatch):
         ("[space]\nratte = [1]", "no parameter 'ratte'"),
         ("sampler = 'grid'\n[space]\nrate = {low = 0.1, high = 1.0}", "needs a step"),
         ("repeat = 3\n[space]\nrate = [1]", "repeat names one parameter"),
+        ("folds = {fold = [0, 1]}\n[space]\nrate = [1]", "folds names one parameter"),
+        ("folds = {seed = 1}\n[space]\nrate = [1]", "two folds at least"),
+        ("folds = {seed = 3}\nrepeat = {seed = [1, 2]}\n[space]\nrate = [1]", "over seeds or over folds"),
     ],
 )
 def test_a_wrong_space_is_one_sentence(project, capsys, monkeypatch, text, wrong):

@@ -41,7 +41,13 @@ MOST_SHOWN = 20
 )
 @click.option("--seed", type=int, help="The same seed asks for the same trials.")
 @click.option(
-    "--repeat", default="", metavar="NAME=V1,V2,…", help="Run each trial once for each value: seeds, folds."
+    "--repeat", default="", metavar="NAME=V1,V2,…", help="Run each trial once for each value, such as seeds."
+)
+@click.option(
+    "--folds",
+    default="",
+    metavar="NAME=K",
+    help="Cross-validation: run each trial once for each of K folds, the parameter being 0 to K-1.",
 )
 @click.option("--executor", default="", help="As for run.")
 @click.option(
@@ -62,6 +68,7 @@ def sweep(
     pruner: str,
     seed: int | None,
     repeat: str,
+    folds: str,
     executor: str,
     jobs: int,
     budget: str,
@@ -85,6 +92,7 @@ def sweep(
             "--pruner": pruner,
             "--seed": seed is not None,
             "--repeat": repeat,
+            "--folds": folds,
         }
         changed = next((name for name, value in given.items() if value), None)
         if changed is not None:
@@ -113,7 +121,7 @@ def sweep(
             sampler=sampler,
             pruner=pruner or found.pruner,
             seed=seed if seed is not None else found.seed,
-            repeat=_repeat(repeat) if repeat else found.repeat,
+            repeat=_repeat(repeat, folds) if repeat or folds else found.repeat,
             executor=executor,
             jobs=jobs,
             told=told,
@@ -155,9 +163,17 @@ def _objectives(read: tuple[Objective, ...], metric: str, direction: str) -> tup
     return read
 
 
-def _repeat(given: str) -> Repeat:
+def _repeat(given: str, cross: str) -> Repeat:
     from everloop.domain.sweeps import Repeat
+    from everloop.pipelines.sweeps.spaces import folds
 
+    if given and cross:
+        raise InvalidInput("a trial is repeated over seeds or over folds", hint="leave one of them out")
+    if cross:
+        name, _, number = cross.partition("=")
+        if not name or not number.isdecimal():
+            raise InvalidInput(f"'{cross}' does not say how many folds", hint="write --folds fold=5")
+        return folds(name, int(number))
     name, equals, values = given.partition("=")
     if not equals or not name or not values:
         raise InvalidInput(f"'{given}' does not say what is repeated", hint="write --repeat seed=0,1,2")
@@ -223,7 +239,9 @@ def _verdict(result: SweepResult) -> str:
     score, metric = result.score, result.objectives[0].metric
     said = f"best: trial {result.best}, {metric} {human_number(score.value)}"
     if score.low is None or result.tied is None:
-        return f"{said}; run once each, so nobody can say whether it is surely better: see --repeat"
+        return (
+            f"{said}; run once each, so nobody can say whether it is surely better: see --repeat and --folds"
+        )
     said += f" ({human_number(score.low)} to {human_number(score.high)})"
     if not result.tied:
         return f"{said}, surely better than every other"
@@ -236,7 +254,7 @@ def _front(result: SweepResult) -> str:
     on_it = f"{counted(len(result.front), 'trial')} on the front of {' and '.join(metrics)}"
     lines = [f"{on_it}: no other is as good in all and better in one"]
     if result.tied is None:
-        lines.append("run once each, so nobody can say how sure that is: see --repeat")
+        lines.append("run once each, so nobody can say how sure that is: see --repeat and --folds")
         return "\n".join(lines)
     for number, scores in list(zip(result.front, result.scores, strict=True))[:MOST_SHOWN]:
         stated = ", ".join(

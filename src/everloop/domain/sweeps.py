@@ -65,10 +65,21 @@ class Objective(msgspec.Struct, frozen=True):
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """Each trial is run once for each of these values of one parameter: seeds, or the folds of a cross-validation."""
+    """Each trial is run once for each of these values of one parameter: seeds, or (`folds`) the folds of a cross-validation,
+    whose training rows overlap, so that they say less than as many independent repeats.
+
+    >>> Repeat("seed", (0, 1, 2)).overlap, Repeat("fold", (0, 1, 2, 3, 4), folds=True).overlap
+    (0.0, 0.25)
+    """
 
     parameter: str
     values: tuple[Scalar, ...]
+    folds: bool = False
+
+    @property
+    def overlap(self) -> float:
+        """Rows tested for each row trained on, which is what the variance over folds is short of; 0 for what is independent."""
+        return 1 / (len(self.values) - 1) if self.folds and len(self.values) > 1 else 0.0
 
 
 class SweepPlan(msgspec.Struct, frozen=True):

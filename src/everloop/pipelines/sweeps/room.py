@@ -65,7 +65,7 @@ class Sweeps(Room):
         that has the metric), else the metric that its last step with it has logged. params: parameters that stay the same.
         sampler: ``tpe`` (one objective), ``random``, ``grid``, ``cmaes``, ``nsga2`` (several). pruner: ``median``, ``halving``,
         ``hyperband``: a trial whose reports of the metric, logged with steps, say that it is hopeless is stopped. repeat: each
-        trial is run once for each of these values. jobs: how many trials run at a time, each in a process
+        trial is run once for each of these values, seeds or folds. jobs: how many trials run at a time, each in a process
         of its own. `on_begin` is told the sweep's run once it is recorded; `told` hears of each trial when it is over. budget:
         seconds after which no trial is begun; those at work come to their end.
         """
@@ -248,6 +248,7 @@ class Sweeps(Room):
         status = record.status if record.status != RUNNING else self.context.room(Tracking).run(run).status
         trials = self.trials(run)
         wanted = record.plan.objectives
+        overlap = 0.0 if record.plan.repeat is None else record.plan.repeat.overlap
         importances = [_importance(record.plan, trials, place) for place in range(len(wanted))]
         found = SweepResult(
             run=run,
@@ -262,11 +263,14 @@ class Sweeps(Room):
             best = best_of(trials, wanted[0])
             if best is None:
                 return found
-            tied = tied_with(best, trials, wanted[0])
-            return msgspec.structs.replace(found, best=best.number, score=score_of(best), tied=tied)
+            tied = tied_with(best, trials, wanted[0], overlap)
+            score = score_of(best, overlap=overlap)
+            return msgspec.structs.replace(found, best=best.number, score=score, tied=tied)
         front = front_of(trials, wanted)
-        scores = [[score_of(found.trial(each), place) for place in range(len(wanted))] for each in front]
-        tied = perhaps_on_front(trials, wanted)
+        scores = [
+            [score_of(found.trial(each), place, overlap) for place in range(len(wanted))] for each in front
+        ]
+        tied = perhaps_on_front(trials, wanted, overlap)
         return msgspec.structs.replace(found, front=front, scores=scores, tied=tied, importances=importances)
 
 

@@ -34,17 +34,19 @@ def best_of(trials: Sequence[Trial], objective: Objective) -> Trial | None:
     return found
 
 
-def score_of(trial: Trial, objective: int = 0) -> Score:
-    """One objective of a trial, with its interval when it was repeated."""
+def score_of(trial: Trial, objective: int = 0, overlap: float = 0.0) -> Score:
+    """One objective of a trial, with its interval when it was repeated. `overlap`: that of the repeats (`Repeat.overlap`)."""
     from everloop.stats.repeats import mean_of_repeats  # numpy: not for those who only run a pipeline
 
-    interval = mean_of_repeats(trial.values[objective], level=LEVEL)
+    interval = mean_of_repeats(trial.values[objective], level=LEVEL, overlap=overlap)
     if interval is None:
         return Score(trial.means[objective])
     return Score(interval.estimate, interval.low, interval.high)
 
 
-def tied_with(best: Trial, trials: Sequence[Trial], objective: Objective) -> list[int] | None:
+def tied_with(
+    best: Trial, trials: Sequence[Trial], objective: Objective, overlap: float = 0.0
+) -> list[int] | None:
     """Trials that are not surely worse than the best one. Repeats are paired: both were run with the same seeds or folds, so
     what a seed does to both does not count. None when trials were not repeated.
 
@@ -62,7 +64,7 @@ def tied_with(best: Trial, trials: Sequence[Trial], objective: Objective) -> lis
     for each in finished(trials):
         if each.number == best.number or len(each.values[0]) != len(best.values[0]):
             continue
-        interval = difference_of_pairs(best.values[0], each.values[0], level=LEVEL)
+        interval = difference_of_pairs(best.values[0], each.values[0], level=LEVEL, overlap=overlap)
         if interval is None or interval.low <= 0 <= interval.high:
             tied.append(each.number)
     return tied
@@ -89,7 +91,9 @@ def front_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[i
     ]
 
 
-def perhaps_on_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[int] | None:
+def perhaps_on_front(
+    trials: Sequence[Trial], objectives: Sequence[Objective], overlap: float = 0.0
+) -> list[int] | None:
     """Trials off the front that may belong to it: none of those that beat them does so surely, by a paired interval over the
     repeats of at least one objective. None when trials were not repeated.
 
@@ -106,11 +110,11 @@ def perhaps_on_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -
     return [
         each.number
         for each in over
-        if each.number not in front and not any(_surely_beats(one, each, objectives) for one in over)
+        if each.number not in front and not any(_surely_beats(one, each, objectives, overlap) for one in over)
     ]
 
 
-def _surely_beats(one: Trial, other: Trial, objectives: Sequence[Objective]) -> bool:
+def _surely_beats(one: Trial, other: Trial, objectives: Sequence[Objective], overlap: float) -> bool:
     from everloop.stats.repeats import difference_of_pairs
 
     if any(
@@ -119,7 +123,9 @@ def _surely_beats(one: Trial, other: Trial, objectives: Sequence[Objective]) -> 
     ):
         return False
     for wanted, mine, theirs in zip(objectives, one.values, other.values, strict=True):
-        interval = difference_of_pairs(mine, theirs, level=LEVEL) if len(mine) == len(theirs) else None
+        if len(mine) != len(theirs):
+            continue
+        interval = difference_of_pairs(mine, theirs, level=LEVEL, overlap=overlap)
         if interval is not None and (
             interval.low > 0 if wanted.direction == "minimize" else interval.high < 0
         ):

@@ -11,7 +11,7 @@ from everloop.domain.durations import duration
 from everloop.domain.sweeps import Objective, Repeat, Space, parse_space
 from everloop.errors import InvalidInput, nearest
 
-SETTINGS = ("sampler", "pruner", "seed", "repeat", "budget")
+SETTINGS = ("sampler", "pruner", "seed", "repeat", "folds", "budget")
 
 
 class SpaceFile(msgspec.Struct, frozen=True):
@@ -48,12 +48,30 @@ def read_space(path: Path) -> SpaceFile:
         sampler=str(settings.get("sampler", "")),
         pruner=str(settings.get("pruner", "none")),
         seed=seed,
-        repeat=_repeat(settings.get("repeat")),
+        repeat=_repeat(settings.get("repeat"), settings.get("folds")),
         budget=duration(str(settings["budget"])).total_seconds() if "budget" in settings else None,
     )
 
 
-def _repeat(given: Any) -> Repeat | None:
+def folds(parameter: str, number: int) -> Repeat:
+    """A cross-validation: a parameter that is 0, 1, … for each of so many folds.
+
+    >>> folds("fold", 3)
+    Repeat(parameter='fold', values=(0, 1, 2), folds=True)
+    """
+    if number < 2:
+        raise InvalidInput("a cross-validation has two folds at least", hint="write --folds fold=5")
+    return Repeat(parameter, tuple(range(number)), folds=True)
+
+
+def _repeat(given: Any, cross: Any) -> Repeat | None:
+    if cross is not None:
+        if given is not None:
+            raise InvalidInput("a trial is repeated over seeds or over folds", hint="leave one of them out")
+        if not isinstance(cross, dict) or len(cross) != 1 or type(next(iter(cross.values()))) is not int:
+            raise InvalidInput("folds names one parameter and how many", hint="write: folds = {fold = 5}")
+        ((name, number),) = cross.items()
+        return folds(name, number)
     if given is None:
         return None
     if not isinstance(given, dict) or len(given) != 1 or not isinstance(next(iter(given.values())), list):
