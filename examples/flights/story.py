@@ -313,6 +313,7 @@ class Story:
             self._worse(days, step)
             step.saw(f"{self.traffic.failed} of {self.traffic.requests} requests failed in all")
             self.ws.serving.collect("delay")
+            self.beside.submit(self.server.result().stop)
 
     def _celsius(self, day: date, step) -> None:
         """The champion again, but what serves it converts a temperature that needed no conversion."""
@@ -411,7 +412,11 @@ class Story:
             "everloop why model:delay@champion",
         ) as step:
             ws = self.ws
-            why = ws.provenance.why("model:delay@champion")
+            packed = self.beside.submit(
+                ws.registry.package, "model:delay@champion", "folder", out="package", verify=True
+            )
+            why, best = ws.provenance.why("model:delay@champion"), ws.registry.best("delay")
+            health = ws.monitoring.health("delay")
             data = [each for each in why.data if each.startswith("data:flights@")]
             self._answer(
                 "why",
@@ -420,7 +425,6 @@ class Story:
                 f"code kept; {sum(why.predictions.values()):,} predictions made with it",
                 f"everloop why {why.reference}",
             )
-            best = ws.registry.best("delay")
             self._answer(
                 "best",
                 "Which version is the good one?",
@@ -434,14 +438,13 @@ class Story:
                 f"run:{resumed.resumed_from[:12]} went on as run:{resumed.run_id[:12]}, to the same bits",
                 f"everloop resume run:{resumed.resumed_from[:12]}",
             )
-            package = ws.registry.package("model:delay@champion", "folder", out="package", verify=True)
+            package = packed.result()
             self._answer(
                 "package",
                 "It runs here; will it run there?",
                 f"{package.bytes:,} bytes; {package.parity.rows} rows in a fresh process are off by {package.parity.max_abs:g}",
                 "everloop package model:delay@champion --target folder --verify",
             )
-            health = ws.monitoring.health("delay")
             loss, alerts = health.realised["loss"], len(health.alerts)
             self._answer(
                 "health",
