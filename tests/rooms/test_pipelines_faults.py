@@ -53,6 +53,25 @@ STEPS = """
     def lacking():
         import surely_not_installed
 
+    class Speechless(Exception):
+        def __str__(self): return 1 / 0
+
+    @ev.step
+    def speechless(): raise Speechless
+
+    @ev.step
+    def logs_in_a_fork():
+        there, here = os.pipe()
+        child = os.fork()
+        if child:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            raise RuntimeError(f"exit code {code}: " + os.read(there, 999).decode())
+        try:
+            ev.log_metric("loss", 1.0)
+        except ev.errors.Conflict as error:
+            os.write(here, error.message.encode())
+            os._exit(9)
+
     @ev.step
     def forks():
         return "parent" if os.fork() else "child"
@@ -85,6 +104,14 @@ STEPS = """
     @ev.pipeline
     def clash():
         return first(), twin()
+
+    less, more = ev.step(lambda: 1), ev.step(lambda: 2)
+
+    @ev.pipeline
+    def little(): return less()
+
+    @ev.pipeline
+    def much(): return more()
 
     @ev.step
     def below(x, limit):
@@ -121,7 +148,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         ("odd", "Odd"),
         ("unserialisable", "what unserialisable returned['socket'] is a _io.TextIOWrapper"),
         ("endless", "what endless returned contains itself"),
-        ("lacking", "ModuleNotFoundError: No module named 'surely_not_installed'"),
+        ("lacking", "ModuleNotFoundError: No module named 'surely_not_installed' (install it here"),
+        ("speechless", "Speechless: a Speechless, which fails to say what it is"),
+        (
+            "logs_in_a_fork",
+            "exit code 9: run logs_in_a_fork is open in the process that this one was forked from",
+        ),
     ],
 )
 def test_a_step_that_goes_wrong_is_one_error(run: Run, which: str, said: str) -> None:
@@ -155,6 +187,10 @@ def test_a_pipeline_that_goes_in_circles_is_one_error(run: Run, name: str, said:
     with pytest.raises(EverloopError, match=said) as caught:
         run(name)
     assert len(str(caught.value)) < 3000
+
+
+def test_of_steps_of_one_name_each_call_gets_its_own(run: Run) -> None:
+    assert [run("little").value(), run("much").value()] == [1, 2]
 
 
 def test_two_steps_of_one_name_are_refused(run: Run) -> None:

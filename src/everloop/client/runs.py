@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from everloop.client.ambient import workspace
 from everloop.errors import Conflict
-from everloop.tracking.run import Run, active_run
+from everloop.tracking.run import Run, active_run, run_before_fork
 
 if TYPE_CHECKING:
     from everloop.domain.run_inputs import LoggedDataset
@@ -241,5 +241,11 @@ def _register(run: Run, name: str) -> None:
 def _active() -> Run:
     current = active_run()
     if current is None:
-        raise Conflict("no run is open", hint="start one: with ev.start_run(): …")
+        left = run_before_fork()
+        if left is not None:
+            raise Conflict(
+                f"run {left.name} is open in the process that this one was forked from, not here",
+                hint=f"log there what this process returns, or start a run here: ev.start_run(parent='{left.run_id}')",
+            )
+        raise Conflict("no run is open", hint="start one: with ev.start_run(): … (each process has its own)")
     return current

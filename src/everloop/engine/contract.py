@@ -122,10 +122,25 @@ def failure_of(error: BaseException) -> Failure:
     lines = traceback.format_list(own) + traceback.format_exception_only(error)
     return Failure(
         kind=type(error).__name__,
-        message=str(error) or type(error).__name__,
+        message=_said(error),
         traceback="".join(lines),
-        hint=error.hint if isinstance(error, EverloopError) else "",
+        hint=_hint(error),
     )
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001  (the user's class: that it cannot tell what went wrong must not hide that something did)
+        return f"a {type(error).__name__}, which fails to say what it is"
+
+
+def _hint(error: BaseException) -> str:
+    if isinstance(error, EverloopError):
+        return error.hint
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return "install it here, or give the step packages of its own: environment=ev.environment([…])"
+    return ""
 
 
 def tail(log: str, limit: int = TAIL) -> str:

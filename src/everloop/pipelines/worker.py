@@ -6,7 +6,7 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -139,13 +139,13 @@ def find_step(task: StepTask) -> Step[..., Any]:
     root = here(task.root)
     sys.path[:] = [*sys.path, *(each for each in map(here, task.path) if each not in sys.path)]
     module = load(here(task.module), Path(root))
-    for each in vars(module).values():
-        if isinstance(each, Step) and each.qualname == task.qualname:
-            found = _closures(root, here(task.module)).get(task.qualname)
-            if found is not None and task.code not in {"", code_seen(each, found.components)}:
-                raise _other_code(task, found)
-            _found[_place(task)] = (module, each)
-            return each
+    named = [
+        each for each in vars(module).values() if isinstance(each, Step) and each.qualname == task.qualname
+    ]
+    if named:
+        step = _of_that_code(task, _closures(root, here(task.module)).get(task.qualname, ())) or named[0]
+        _found[_place(task)] = (module, step)
+        return step
     function = vars(module).get(task.qualname)
     if isinstance(function, FunctionType):  # made a step elsewhere: ``clean = ev.step(nodes.clean)``
         step, closure = _made_elsewhere(function, root)
@@ -155,6 +155,16 @@ def find_step(task: StepTask) -> Step[..., Any]:
     raise InvalidDefinition(
         f"{task.module} has no step {task.qualname} in a worker process", hint="define it at the top level"
     )
+
+
+def _of_that_code(task: StepTask, steps: Sequence[tuple[Step[..., Any], Closure]]) -> Step[..., Any] | None:
+    """Of the steps that have one name, as lambdas do, the one whose code is meant; None where that cannot be told."""
+    if not task.code or not steps:
+        return None
+    for step, closure in steps:
+        if task.code == code_seen(step, closure.components):
+            return step
+    raise _other_code(task, steps[-1][1])
 
 
 def code_seen(step: Step[..., Any], components: tuple[Component, ...]) -> str:
@@ -183,12 +193,16 @@ def _made_elsewhere(function: FunctionType, root: str) -> tuple[Step[..., Any], 
 
 
 @cache
-def _closures(root: str, module: str) -> dict[str, Closure]:
-    """The closures of all steps of a module, taken when it has just been imported: later, steps may have changed what it
-    holds."""
+def _closures(root: str, module: str) -> dict[str, list[tuple[Step[..., Any], Closure]]]:
+    """All steps of a module by their names, with their closures, taken when it has just been imported: later, steps may have
+    changed what it holds."""
     closures = Closures(Path(root))
     name = load(module, Path(root)).__name__
-    return {each.qualname: closures.of(each.function) for each in declared_steps() if each.module == name}
+    found: dict[str, list[tuple[Step[..., Any], Closure]]] = {}
+    for each in declared_steps():
+        if each.module == name:
+            found.setdefault(each.qualname, []).append((each, closures.of(each.function)))
+    return found
 
 
 @cache

@@ -63,6 +63,12 @@ def active_run() -> "Run | None":
     return open_runs[-1] if open_runs else None
 
 
+def run_before_fork() -> "Run | None":
+    """The run that is open in the process which this one was forked from, and not here."""
+    left = [run for run in _active.get() if run._process not in (0, os.getpid())]
+    return left[-1] if left else None
+
+
 class Run(RunFiles):
     """One run: log to it while it is open, read it at any time.
 
