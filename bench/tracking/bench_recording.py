@@ -50,19 +50,19 @@ print(times)
 LOGGER = """
 import sys, time
 import everloop as ev
-begin, seconds = float(sys.argv[1]), float(sys.argv[2])
+seconds = float(sys.argv[1])
 run = ev.start_run("bench", machine=False, output=False)
 run.log_metric("loss", 0.0, step=0)
-time.sleep(max(0.0, begin - time.time()))
+print("ready", flush=True)
+sys.stdin.readline()
 step, began = 0, time.perf_counter()
 while time.perf_counter() - began < seconds:
     for _ in range(50):
         step += 1
         run.log_metric("loss", 0.5, step=step)
-rate = step / (time.perf_counter() - began)
-late = time.time() - begin - seconds
+ended = time.perf_counter()  # one clock for all processes of a machine
 run.finish()
-print(run.run_id, step + 1, rate, late)
+print(run.run_id, step + 1, began, ended)
 """
 
 
@@ -150,24 +150,28 @@ def curves(workspace: LocalWorkspace, rounds: int) -> None:
     row("a million points thinned to 1,000", milliseconds(middle(thin)), "100 ms")
 
 
-def together(
-    location: str, processes: int, seconds: float, home: Path
-) -> tuple[float, dict[str, int], float]:
-    """Calls a second of all processes together, the points each run logged, and the latest end in seconds."""
-    begin = time.time() + 2.0 + processes * 1.2
+def together(location: str, processes: int, seconds: float, home: Path) -> tuple[float, dict[str, int]]:
+    """Calls a second of all processes together, from the first call to the last, and the points each run logged. They begin when
+    all of them have started a run."""
     environment = os.environ | {"EVERLOOP_WORKSPACE": location, "HOME": str(home)}
-    command = [sys.executable, "-c", LOGGER, str(begin), str(seconds)]
+    command = [sys.executable, "-c", LOGGER, str(seconds)]
+    pipe = subprocess.PIPE
     started = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
         for _ in range(processes)
     ]
+    for each in started:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n", "a process failed"
+    for each in started:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
     answers = [each.communicate()[0].split() for each in started]
     assert all(each.returncode == 0 for each in started), "a process failed"
-    return (
-        sum(float(answer[2]) for answer in answers),
-        {answer[0]: int(answer[1]) for answer in answers},
-        max(float(answer[3]) for answer in answers),
-    )
+    took = max(float(answer[3]) for answer in answers) - min(float(answer[2]) for answer in answers)
+    logged = {answer[0]: int(answer[1]) for answer in answers}
+    return sum(logged.values()) / took, logged
 
 
 def many(folder: Path, processes: int, seconds: float) -> None:
@@ -181,8 +185,8 @@ def many(folder: Path, processes: int, seconds: float) -> None:
         ("workspace", str(folder / "shared"), folder / "shared"),
         ("server", server.url, folder / "served"),
     ):
-        alone, _, _ = together(location, 1, seconds, folder)
-        rate, logged, _ = together(location, processes, seconds, folder)
+        alone, _ = together(location, 1, seconds, folder)
+        rate, logged = together(location, processes, seconds, folder)
         if name == "server":
             server.kill(15)
         with LocalWorkspace(project) as workspace:

@@ -98,6 +98,7 @@ export function axis(spec: Axis, look: Look, side: "x" | "y"): Option {
     ...common,
     type: "value",
     scale: !spec.zero,
+    ...(spec.whole ? { minInterval: 1 } : {}),
     axisLabel: { ...common.axisLabel, formatter: (value: number) => short(value) },
     splitNumber: side === "y" ? 4 : 6,
   };

@@ -11,6 +11,8 @@ export interface Axis {
   categories?: string[];
   /** Start at zero, where lengths are compared. Bars always do. */
   zero?: boolean;
+  /** Whole numbers only, such as steps: no tick stands between two. */
+  whole?: boolean;
   min?: number;
   max?: number;
 }

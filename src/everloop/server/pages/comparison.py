@@ -62,6 +62,16 @@ def routes(pages: Pages) -> list[BaseRoute]:
     return [pages.page("/runs/compare", "runs/compare.html", compare, active="runs")]
 
 
+def percent(share: float) -> str:
+    """A share as it is read at a glance: three digits, and thousands written out.
+
+    >>> percent(0.0123), percent(0.91), percent(10.19)
+    ('1.23 %', '91 %', '1,019 %')
+    """
+    number = share * 100
+    return f"{number:,.0f} %" if 1e3 <= number < 1e6 else f"{number:.3g} %"
+
+
 def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
     here = Address.of(request)
     picked = list(dict.fromkeys(here.all("ref")))
@@ -93,6 +103,7 @@ def compare(request: Request, workspace: Workspace) -> dict[str, Any]:
         "code": differences(workspace, runs) if with_code else [],
         "with_code": with_code,
         "most_diffed": MOST_DIFFED,
+        "percent": percent,
         "command": "everloop runs compare " + " ".join(run.run_id for run in runs),
     }
 

@@ -278,7 +278,7 @@ def labels(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 def _chart(key: str, series: list[dict[str, Any]], axis: str, note: str) -> Chart:
     x: dict[str, Any] = {
-        "step": {"name": "step"},
+        "step": {"name": "step", "whole": True},
         "time": {"name": "time", "type": "time"},
         "relative": {"name": "since its start", "unit": "s"},
     }[axis]
