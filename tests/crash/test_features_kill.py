@@ -71,7 +71,7 @@ def answers(project: Path) -> set[float]:
 def test_the_old_values_answer_until_all_new_ones_do(project: Path) -> None:
     later = NOON + timedelta(minutes=10)
     seen = set()
-    for delay in (0.0, 0.01, 0.03, 0.06, 0.1):
+    for delay in (0.0, 0.02, 0.06):
         child = subprocess.Popen(
             [sys.executable, "-c", MATERIALIZE, str(project), later.isoformat()], stdout=subprocess.PIPE
         )

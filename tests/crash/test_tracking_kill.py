@@ -148,7 +148,14 @@ def everloop(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("trainer", "steps"), [(TRAINER, 61), (PARTIAL, 41)], ids=["numpy", "partial_fit"])
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        pytest.param(TRAINER, 61, id="numpy"),
+        # 9 s: three processes that load scikit-learn
+        pytest.param(PARTIAL, 41, id="partial_fit", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_training_resumed_ends_with_the_bits_of_an_uninterrupted_one(
     folder: Path, tracking: Tracking, trainer: str, steps: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -43,6 +44,7 @@ def make_days(
     return made
 
 
+@cache  # most tests want the same, which nobody can change
 def reference_table(seed: int, days: int = 60, rows: int = ROWS) -> pa.Table:
     """Rows of the time before, as a training run would hand over its out-of-fold predictions."""
     parts = []
