@@ -10,14 +10,17 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from everloop.engine.contract import STARTUP, Failure, Job, Outcome
-from everloop.engine.forks import programs
 
 if TYPE_CHECKING:  # its import is for those that start a worker
     from multiprocessing.connection import Connection
+
+if TYPE_CHECKING:
+    from everloop.engine.forks import programs
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -140,7 +143,10 @@ class ProcessExecutor:
         return None
 
     def _begin(self, job: Job) -> _Worker:
+        # Only here: a run whose steps are all cached begins nothing, and imports nothing for it.
         from multiprocessing.connection import Connection
+
+        from everloop.engine.forks import programs
 
         ours, theirs = socket.socketpair()
         theirs_lifeline, our_lifeline = os.pipe()
@@ -166,6 +172,8 @@ class ProcessExecutor:
 
     def _expect(self, program: programs.Program, job: Job) -> None:
         """Let the server from which workers will be forked load meanwhile what jobs to come will need."""
+        from everloop.engine.forks import programs
+
         expected = self._slow(job.expected, job)
         if expected and (job.cpus, expected) not in self._expected:
             self._expected.add((job.cpus, expected))
