@@ -59,7 +59,13 @@ def test_a_sweep_calls_a_tie_a_tie(page: Page, filled: LocalWorkspace) -> None:
     assert "tie" in states[1]
     page.locator("#trials tbody tr").first.get_by_role("link").first.click()
     expect(page).to_have_url(re.compile(r"/runs/[0-9a-f]{32}$"))
+    page.goto("/sweeps")
+    expect(page.locator("tbody tr").first).to_contain_text("front of")
     page.goto(f"/sweeps/{filled.pipelines.sweeps()[0].run}")
+    front = page.inner_text("#winner")
+    assert "No other trial is as good as these in loss and seconds" in front
+    assert "nobody can say how sure this front is" in front
+    assert "best" not in page.inner_text("#trials")
     expect(page.locator("#plot-front canvas")).to_be_visible()
     assert page.locator("#trials .badge", has_text="front").count() >= 1
 
