@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,7 +18,6 @@ from everloop.engine.contract import STARTUP, Failure, Job, Outcome
 if TYPE_CHECKING:  # its import is for those that start a worker
     from multiprocessing.connection import Connection
 
-if TYPE_CHECKING:
     from everloop.engine.forks import programs
 
 THREAD_VARIABLES = (
