@@ -56,6 +56,7 @@ def six() -> Any:
         ("params.lr IS NULL", "FEDCB"),
         ("params.lr IS NOT NULL", "A"),
         ("tags.t IS NULL", "FEDB"),
+        ("attributes.artifact_uri LIKE '%/artifacts' AND metrics.rmse < 0.6", "EA"),
         ("tags.a.b = 'q'", "A"),
         ("tags.`a.b` = 'q'", "A"),
         ('tags."a.b" = "q"', "A"),

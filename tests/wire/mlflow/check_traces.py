@@ -85,6 +85,7 @@ def test_traces_are_searched_ordered_and_paged(client: Any, asked: Any, run: Any
     assert found("span.name = 'lookup' AND span.status = 'ERROR'") == ["bad"]
     assert found("span.name = 'answer' AND span.attributes.model = 'tiny'") == ["bad", "two", "one"]
     assert found("trace.text ILIKE '%it is two%'") == ["two"]
+    assert found("trace.text RLIKE '(?i)it is (two|three)'") == ["two"]
     assert found("feedback.right = 'true'") == ["one"]
     assert found("feedback.score > 2 AND end_time > 0") == ["two"]
     elsewhere = client.create_run(asked.experiment_id).info.run_id
