@@ -73,8 +73,8 @@ test-pages: setup    ## the pages in a real browser; without Chromium they are s
 	elif test -n "$${CI:-}"; then echo "Chromium is missing: apt-get install --no-install-recommends chromium"; exit 1; \
 	else echo "Pages not tested: Chromium is missing (apt-get install --no-install-recommends chromium)"; fi
 test-slow: JOBS = 3
-test-slow: setup mlflow-clients    ## what `make test` leaves out: tests marked `slow`, and the random ones with eight times the examples
-	@HYPOTHESIS_PROFILE=slow $(PYTEST) $(TESTS) --ignore=tests/pages -m "slow or hypothesis" -n $(JOBS) $(SPREAD) $(ARGS)
+test-slow: setup mlflow-clients    ## what `make test` leaves out: tests marked `slow`, and the random ones with four times the examples
+	@HYPOTHESIS_PROFILE=slow $(PYTEST) $(TESTS) --ignore=tests/pages -m "slow or hypothesis" --timeout 600 -n $(JOBS) $(SPREAD) $(ARGS)
 docs: JOBS := $(if $(ASIDE),1,2)
 docs: setup     ## run every example in the documents and the docstrings
 	@$(PYTEST) README.md docs src/everloop --doctest-modules --ignore-glob="*/migrations/*" -n $(JOBS) --dist loadfile

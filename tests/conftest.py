@@ -20,7 +20,7 @@ pytest_plugins = [
 settings.register_profile("dev", deadline=None, max_examples=25)  # make test-slow and make soak look further
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("slow", unhurried, max_examples=200, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("slow", unhurried, max_examples=100, derandomize=bool(os.environ.get("CI")))
 settings.register_profile("soak", unhurried, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
