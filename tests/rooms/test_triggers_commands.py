@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,3 +149,19 @@ def test_without_a_server_tick_and_wait_carry_out(everloop: Everloop) -> None:
     code, answer = everloop("fire", "asked", "--wait", "--param", "day=fails")
     assert (code, answer["firings"][0]["status"]) == (1, "failed")
     assert "no such day" in answer["firings"][0]["reason"]
+
+    days = ("nightly", "--since", "2025-03-29", "--until", "2025-03-30", "--wait")
+    code, answer = everloop("backfill", *days, "--param", "day=fails")
+    assert (code, answer["backfill"]["counts"]) == (1, {"failed": 2})
+    again = everloop("backfill", *days)
+    assert (again["backfill"]["counts"], again["backfill"]["left_alone"]) == ({"finished": 2}, 0)
+
+    day = ("nightly", "--since", "2025-04-01", "--until", "2025-04-01", "--wait", "--param", "day=fails")
+    assert everloop("backfill", *day)[0] == 1
+    mended = DEFINITIONS.replace('day != "fails"', "day").replace(
+        'refresh(day="never")', 'refresh(day="never", more=1)'
+    )
+    Path("typed_flow.py").write_text(
+        mended
+    )  # its run has another parameter now: it is no end of the one that failed
+    assert everloop("backfill", *day)["firings"][0]["status"] == "finished"

@@ -144,7 +144,7 @@ def test_a_server_that_stops_gives_back_what_is_not_finished(server: KillableSer
     let(server, "go", "end")
     server.start()
     until(lambda: now().status == "finished")
-    assert now().deaths == 0
+    assert (now().deaths, now().reason) == (0, "done at attempt 2; before: its server stopped")
     assert (server.folder / "effects").read_text().count("stopped") == 1
 
 

@@ -174,7 +174,9 @@ def backfill(
         {"backfill": found.loop.backfill_record(id=made.id) if own else made, "firings": over},
         lambda _: _list(over),
     )
-    if any(each.status not in GOOD for each in over):
+    failed = sum(each.status not in GOOD for each in over)
+    if failed:
+        say(f"{counted(failed, 'time')} did not end well; the same command goes through what is left again")
         answer_no()
 
 

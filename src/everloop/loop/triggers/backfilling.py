@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from everloop.domain.canonical import digest_of
 from everloop.domain.firings import REDONE, FiringStatus, time_key
 from everloop.domain.times import require_zone
 from everloop.domain.triggers import backfill_times
@@ -59,6 +60,7 @@ class Backfills(Room):
             known = _known(tx, declared.name, times)
             new: list[dict[str, Any]] = []
             again: list[dict[str, Any]] = []
+            changed: set[str] = set()
             left = 0
             for each in times:
                 before = known.get(time_key(each))
@@ -75,11 +77,15 @@ class Backfills(Room):
                     waits=True,
                     overrides=params,
                 )
+                if before is not None and digest_of(before.params) != digest_of(firing["params"]):
+                    changed.add(firing["id"])
                 (new if before is None else again).append(firing)
             if new:
                 tx.insert_new(firings, new)
             for firing in again:
                 kept = {name: firing[name] for name in _REDO}
+                if firing["id"] in changed:  # with other parameters it cannot go on with the run before
+                    kept["run"] = None
                 tx.execute(sa.update(firings).where(firings.c.id == firing["id"]).values(**kept))
             made = Backfill(
                 id=identifier,
@@ -141,7 +147,7 @@ def _known(tx: "Transaction", trigger: str, times: list[datetime]) -> dict[str, 
     found: dict[str, sa.Row[Any]] = {}
     for start in range(0, len(keys), ASKED_AT_ONCE):
         among = (firings.c.trigger == trigger) & firings.c.key.in_(keys[start : start + ASKED_AT_ONCE])
-        rows = tx.all(sa.select(firings.c.id, firings.c.key, firings.c.status).where(among))
+        rows = tx.all(sa.select(firings.c.id, firings.c.key, firings.c.status, firings.c.params).where(among))
         found |= {row.key: row for row in rows}
     return found
 

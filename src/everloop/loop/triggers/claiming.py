@@ -97,6 +97,8 @@ class ClaimedFirings(DeclaredTriggers):
             values: dict[str, Any] = {"status": str(status), "until": None, "stopping": ""}
             if reason:
                 values["reason"] = reason
+            elif row.reason and row.attempts > 1:  # what ended well is not told as if it had not
+                values["reason"] = f"done at attempt {row.attempts}; before: {row.reason}"
             if status is not FiringStatus.WAITING:
                 values["ended"] = tx.now
             identifier = run.removeprefix("run:")

@@ -18,8 +18,10 @@ from everloop.domain.triggers import PipelineTrigger
 from everloop.errors import Conflict, EverloopError, NotFound
 from everloop.loop.records import Status
 from everloop.loop.triggers.records import Firing
+from everloop.pipelines.locating import find_pipeline
 from everloop.pipelines.pipelines import Pipelines
 from everloop.pipelines.sweeps.spaces import read_space
+from everloop.pipelines.tracked import texts
 from everloop.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def _run(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> C
         declared.pipeline,
         firing.params,
         executor=declared.executor,
-        resumed_from=firing.run.removeprefix("run:") if before and firing.run else None,
+        resumed_from=_to_go_on_with(loop, firing, declared) if before else None,
         on_begin=hold.began,
         stop=lambda _: hold.stopping,
     )
@@ -122,6 +124,17 @@ def _run(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> C
     reason = "" if done.status == FINISHED else (lines[-1] if lines else f"the pipeline {done.status}")
     status = {FINISHED: FiringStatus.FINISHED, FAILED: FiringStatus.FAILED}
     return Came(status.get(done.status, FiringStatus.INTERRUPTED), reason, done.reference)
+
+
+def _to_go_on_with(loop: Loop, firing: Firing, declared: PipelineTrigger) -> str | None:
+    """The run of an earlier attempt, unless the pipeline would be called with other parameters now (a default was edited, the
+    trigger declared anew): a run keeps those it was begun with. What its steps finished is known all the same."""
+    if firing.run is None:
+        return None
+    pipeline, _ = find_pipeline(declared.pipeline, loop.context.project)
+    run = firing.run.removeprefix("run:")
+    now = texts(pipeline.arguments(firing.params))
+    return run if loop.context.room(Tracking).run(run).params == now else None
 
 
 def _swept(loop: Loop, firing: Firing, declared: PipelineTrigger, hold: Hold) -> Came:
