@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import os
 import sqlite3
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -294,3 +295,26 @@ def test_what_another_thread_opens_meanwhile_does_no_harm(
     for name in ("a", "b"):
         opened.note("open", (str(tmp_path / f"{name}.txt"), "r", 0))
     assert [each.partition("@")[0] for each in opened.references()][:2] == ["file:a.txt", "file:b.txt"]
+
+
+def test_of_python_started_as_a_program_what_it_imports_from_beside_counts(tmp_path: Path) -> None:
+    for name, text in {
+        "tool.py": "import near, json\nprint(near.number)",
+        "near.py": "from further import number",
+        "further.py": "number = 1",
+        "aside.py": "number = 2",
+        "package/__init__.py": "",
+        "package/__main__.py": "from . import inner",
+        "package/inner.py": "print(2)",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with watched(tmp_path) as files:
+        shown = [
+            subprocess.run([sys.executable, *given], cwd=tmp_path, capture_output=True, check=True).stdout
+            for given in (["tool.py"], ["-m", "package"])
+        ]
+    assert shown == [b"1\n", b"2\n"]
+    read = {asked(each).removeprefix("file:") for each in files.references() if asked(each).endswith(".py")}
+    assert {"tool.py", "near.py", "further.py", "package/__main__.py", "package/inner.py"} <= read
+    assert "aside.py" not in read

@@ -74,16 +74,27 @@ class Opened:
             if opened_in_c.is_there(arguments[0], S_ISREG):
                 self._read[_absolute(arguments[0])] = None
         elif event == "subprocess.Popen":
-            for each in [arguments[0], *(arguments[1] or ())]:
-                if isinstance(each, str | os.PathLike) and opened_in_c.is_there(each, S_ISREG):
-                    self._read[_absolute(each)] = None
+            self._started(arguments[0], arguments[1] or (), arguments[2])
+
+    def _started(self, program: Any, given: Any, folder: Any) -> None:
+        """A program was started: files that it is given count, and of Python scripts and modules what they import from beside."""
+        words = [
+            os.fsdecode(each) for each in (program, *given) if isinstance(each, str | bytes | os.PathLike)
+        ]
+        for before, word in zip(["", *words], words, strict=False):
+            inside = [f"{word.replace('.', os.sep)}{end}" for end in (".py", f"{os.sep}__main__.py")]
+            for each in inside if before == "-m" else [word]:
+                place = os.path.join(os.fsdecode(folder), each) if folder else each
+                if opened_in_c.is_there(place, S_ISREG):
+                    self._read[_absolute(place)] = None
 
     def references(self) -> list[str]:
         """What was read and not written, with its content, as texts that `unchanged` understands."""
         # Copies: threads of the step, and of what watches the machine, open files meanwhile.
+        read = [each for name in list(self._read) for each in self._with_imports(name)]
         found = [
             f"{PREFIX}{label_of(Path(name), self._root)}@{_content(Path(name))}"
-            for name in list(self._read)
+            for name in dict.fromkeys(read)
             if name not in self._written and self._counts(name) and not os.path.isdir(name)
         ]
         filled = {os.path.dirname(name) for name in list(self._written)}
@@ -93,6 +104,14 @@ class Opened:
             if name not in filled and self._counts(name + os.sep)
         ]
         return found
+
+    def _with_imports(self, name: str) -> list[str]:
+        """A file; with a Python script, which only another process can have run, the modules beside it that it imports."""
+        if not name.endswith(".py") or not self._counts(name):
+            return [name]
+        from everloop.pipelines.kinds.scripts import imported_beside
+
+        return [name, *map(str, imported_beside(Path(name)))]
 
     def _counts(self, name: str) -> bool:
         path = Path(name)

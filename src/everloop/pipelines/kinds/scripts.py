@@ -83,6 +83,15 @@ def with_those_beside(module: ModuleSource, folder: Path) -> Iterator[ModuleSour
                     waiting.append(_module(beside, each, package))
 
 
+def imported_beside(script: Path) -> list[Path]:
+    """The modules in a script's folder that it imports, and those that they import; none where it cannot be read."""
+    try:
+        found = list(with_those_beside(_module(script, script.stem, ""), script.parent))
+    except (OSError, ValueError, InvalidDefinition):
+        return []
+    return [each.path for each in found if each.path != script]
+
+
 def _module(path: Path, name: str, package: str) -> ModuleSource:
     try:
         return read_module(path, name, package)
@@ -98,7 +107,7 @@ def _imported(module: ModuleSource) -> Iterator[str]:
             names = [each.name for each in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = module.resolve(node.level, node.module or "")
-            names = [base, *(f"{base}.{each.name}" for each in node.names)]
+            names = [base, *(f"{base}.{each.name}".lstrip(".") for each in node.names)]
         for name in filter(None, names):
             parts = name.split(".")
             yield from (".".join(parts[: count + 1]) for count in range(len(parts)))
