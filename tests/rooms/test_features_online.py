@@ -407,6 +407,10 @@ class TestOnDemand:
             both.features.ask(["warmer:warm"], [{"origin": "JFK", "more": 1}], time=now)
         with pytest.raises(InvalidInput, match="is not run here"):
             both.features.ask(["doubled"], [{"origin": "JFK"}], time=now, code=False)
+        with pytest.raises(
+            InvalidInput, match="'warmer' is computed when it is asked for, of weather@v1:temp"
+        ):
+            both.features.look_up(["weather:temp", "warmer"], [{"origin": "JFK"}], time=now)
 
 
 class TestWhatIsWritten:

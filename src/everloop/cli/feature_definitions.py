@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import command, emit, table, workspace
+from everloop.cli.frame import command, counted, emit, human_bytes, table, workspace
 from everloop.cli.instants import Instant
 from everloop.errors import EverloopError, InvalidDefinition, InvalidInput
 
@@ -154,11 +154,11 @@ def _planned(plan: ViewPlan) -> str:
 def _cost(cost: Cost | None) -> str:
     if cost is None:
         return "nothing to read"
-    told = f"reads {cost.rows:,} rows, {cost.bytes / 1e6:,.1f} MB"
+    told = f"reads {counted(cost.rows, 'row')}, {human_bytes(cost.bytes)}"
     if cost.seconds is None:
         return f"{told}; how long it takes was never measured"
     whose = "of this view" if cost.same_view else "of other views"
-    return f"{told}; about {cost.seconds:,.1f} s by {cost.measured} earlier runs {whose}"
+    return f"{told}; about {cost.seconds:,.1f} s by {counted(cost.measured, 'earlier run')} {whose}"
 
 
 def _statistics(found: list[FeatureStatistics]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from everloop.cli.feature_definitions import apply, describe, impact, unused
-from everloop.cli.frame import answer_no, command, emit, table, workspace
+from everloop.cli.frame import answer_no, command, counted, emit, table, workspace
 from everloop.cli.instants import Instant
 from everloop.cli.online import forget, get, push
 from everloop.errors import InvalidInput
@@ -28,6 +28,7 @@ FEATURES = click.option(
     help="view:feature, or view for all of it; give it again for more.",
 )
 TIME = click.option("--time", "time", required=True, help="The column of instants.")
+NONE_YET = "no feature views yet; declare one, ev.feature_view(…), then: everloop features apply"
 AT = click.option(
     "--at", multiple=True, help="A data version to read, such as flights@v3; the newest otherwise."
 )
@@ -91,8 +92,7 @@ def list_() -> None:
             )
         )
     columns = ["view", "keys", "from", "features", "lives", "online as of"]
-    empty = "no feature views yet; declare one, ev.feature_view(…), then: everloop features apply"
-    emit({"views": views}, lambda _: table(columns, rows, empty=empty))
+    emit({"views": views}, lambda _: table(columns, rows, empty=NONE_YET))
 
 
 @command()
@@ -127,7 +127,9 @@ def history(source: Path, out: Path, features: tuple[str, ...], time: str, at: t
     }
     emit(
         done,
-        lambda d: f"{d['rows']:,} rows with {len(columns)} features in {out}, from {_listed(sources)}",
+        lambda d: (
+            f"{counted(d['rows'], 'row')} with {counted(len(columns), 'feature')} in {out}, from {_listed(sources)}"
+        ),
     )
 
 
@@ -141,7 +143,10 @@ def materialize(views: tuple[str, ...], until: datetime | None, at: tuple[str, .
     done = here.features.materialize(list(views), until=until or here.clock(), at=_pinned(at))
     rows = [(m.reference, m.until, m.entities, m.written, _listed(m.sources), m.seconds) for m in done]
     columns = ["view", "as of", "entities", "written", "from", "seconds"]
-    emit({"materialized": done}, lambda _: table(columns, rows, right=["entities", "written", "seconds"]))
+    emit(
+        {"materialized": done},
+        lambda _: table(columns, rows, right=["entities", "written", "seconds"], empty=NONE_YET),
+    )
 
 
 @command()
@@ -243,13 +248,19 @@ for each in (
 
 def _parity(report: ParityReport) -> Any:
     if not report.different:
-        return f"{report.compared:,} rows: all {len(report.columns)} features are as history has them"
+        number = len(report.columns)
+        compared = (
+            "its feature is as history has it"
+            if number == 1
+            else f"all {number} features are as history has them"
+        )
+        return f"{counted(report.compared, 'row')}: {compared}"
     rows = [
         (c.column, c.rows_different, c.missing, c.max_abs, c.first_time, c.cause)
         for c in report.columns
         if c.rows_different
     ]
-    title = f"{report.different:,} of {report.compared:,} rows differ"
+    title = f"{report.different:,} of {counted(report.compared, 'row')} {'differs' if report.different == 1 else 'differ'}"
     columns = ["feature", "rows", "one side missing", "largest difference", "since", "what it looks like"]
     return table(columns, rows, right=columns[1:4], title=title)
 

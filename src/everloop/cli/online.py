@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from everloop.cli.frame import answer_no, command, emit, table, workspace
+from everloop.cli.frame import answer_no, command, counted, emit, table, workspace
 from everloop.cli.instants import Instant
 from everloop.errors import InvalidInput
 
@@ -60,9 +60,7 @@ def push(view: str, source: Path) -> None:
     from everloop.data.tables.parquet import read_table
 
     done = workspace(write=True).features.push(view, read_table(source))
-    told = f"{done.rows:,} {'row' if done.rows == 1 else 'rows'} in {done.data}" + (
-        ", which it had before" if done.unchanged else ""
-    )
+    told = f"{counted(done.rows, 'row')} in {done.data}" + (", which it had before" if done.unchanged else "")
     told += (
         f"; online: {done.applied:,} brought, {done.older:,} older or the same, {done.waiting:,} known later"
     )

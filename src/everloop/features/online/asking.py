@@ -244,4 +244,7 @@ def _columns(keys: Keys) -> Mapping[str, Sequence[Any]]:
     try:
         return {name: [each[name] for each in keys] for name in keys[0]}
     except KeyError as missing:
-        raise InvalidInput(f"not every entity has the key {missing}") from None
+        raise InvalidInput(
+            f"not every entity has the key {missing}",
+            hint="each has the same ones; on the command line, one entity is a=1,b=2 and a space begins the next",
+        ) from None

@@ -10,11 +10,11 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.data.data import Data
-from everloop.domain.featureviews import Materialized, OnlineRow, ViewRecord
+from everloop.domain.featureviews import FeatureName, Materialized, OnDemandRecord, OnlineRow, ViewRecord
 from everloop.domain.online import Filled, OnlineAnswer, OnlineView
 from everloop.domain.references import Kind, Reference
 from everloop.domain.times import from_micros, micros, require_zone
-from everloop.errors import NotFound
+from everloop.errors import InvalidInput, NotFound
 from everloop.features.increments import Filling, Increment, increment
 from everloop.features.online.asking import OnlineReader, online_rows
 from everloop.features.online.contract import NEVER, Held, Layout, OnlineStore, Packed
@@ -51,6 +51,8 @@ class OnlineFeatures(Room):
         def views(self) -> list[ViewRecord]: ...
 
         def view(self, reference: str) -> ViewRecord: ...
+
+        def on_demand_views(self) -> list[OnDemandRecord]: ...
 
         def stored_reader(
             self, reference: str, *, at: Mapping[str, int | str] | None = None
@@ -200,9 +202,12 @@ class OnlineFeatures(Room):
         features: ``view:feature``, ``view@v2:feature``, or ``view`` for all of it. full_names: they are called
         ``view__feature`` in the answer, else ``feature``.
         """
-        return self._reader_of(tuple(features), full_names).get(
-            keys, self.context.clock() if time is None else time
-        )
+        reader = self._reader_of(tuple(features), full_names)
+        try:
+            return reader.get(keys, self.context.clock() if time is None else time)
+        except NotFound:
+            self._refuse_on_demand(features)
+            raise
 
     def online(self, features: Sequence[str], *, full_names: bool = False) -> OnlineReader:
         """A reader of the online store beside this process, with the names resolved once: the quickest way to ask again and
@@ -230,6 +235,18 @@ class OnlineFeatures(Room):
             )
             for each in self._online.held()
         ]
+
+    def _refuse_on_demand(self, features: Sequence[str]) -> None:
+        """Raise InvalidInput where one of these is never in the store, because it is computed when it is asked for."""
+        on_demand = {each.name: each for each in self.on_demand_views()}
+        for text in features:
+            record = on_demand.get(FeatureName.parse(text).view)
+            if record is not None:
+                inputs = ", ".join(each.name for each in record.view.inputs) or "nothing that is stored"
+                raise InvalidInput(
+                    f"'{record.name}' is computed when it is asked for, of {inputs}; the store has no such view",
+                    hint="features.ask(…) and everloop features get compute it, POST /get-online-features if it is SQL",
+                )
 
     def _reader_of(self, features: tuple[str, ...], full_names: bool) -> OnlineReader:
         asked = (features, full_names)
