@@ -421,7 +421,7 @@ def test_what_is_read_ahead_is_what_is_there(
 ) -> None:
     """Two runs a batch, the next two being read by another process meanwhile, which dies or does not."""
     monkeypatch.setattr(ahead, "LARGE", 0)
-    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(bringing, "RUNS_AT_ONCE", 2)
     taken: list[dict[str, MetricColumns] | None] = []
     take, popen = Ahead.take, subprocess.Popen

@@ -37,7 +37,7 @@ class Ahead:
         self._path = path
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: list[str] = []
-        self._usable = path.stat().st_size >= LARGE and len(os.sched_getaffinity(0)) > 1
+        self._usable = path.stat().st_size >= LARGE and (os.cpu_count() or 1) > 1
 
     def ask(self, runs: Sequence[str]) -> None:
         """Begin to read the metrics of these runs."""
