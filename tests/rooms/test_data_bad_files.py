@@ -43,6 +43,8 @@ BAD = {
     "semicolons.csv": (b"a;b\n1;2\n", "its fields are separated by semicolons"),
     "numbers_with_commas.csv": (b"a;b\n1,5;2\n", "its fields are separated by semicolons"),
     "tabs.csv": (b"a\tb\n1\t2\n", "its fields are separated by tabs"),
+    "commas.tsv": (b"a,b\n1,2\n", "its fields are separated by commas"),
+    "ragged.tsv": (b"a\tb\n1\t2\n3\n", "line 3 has 1 field, the header has 2"),
     "bars.csv": (b"a|b\n1|2\n", "its fields are separated by vertical bars"),
     "empty.csv": (b"", "it is empty"),
     "blank.csv": (b"\n\n", "it is empty"),
@@ -253,3 +255,30 @@ def test_a_store_that_cannot_be_written_is_one_sentence(
     assert main(["data", "list", "--json"]) == 0
     assert [each["name"] for each in json.loads(capsys.readouterr().out)["datasets"]] == ["before"]
     assert main(["data", *command, "--json"]) == 0
+
+
+def test_a_table_with_tabs(workspace: LocalWorkspace, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('id\tsaid\n1\t"a, b\tc"\n2\td\n')
+    assert workspace.data.add(tmp_path / "t.tsv", "t", checks=[ev.check.not_null("id")]).rows == 2
+    assert ev.data("t").to_arrow().to_pydict() == {"id": [1, 2], "said": ["a, b\tc", "d"]}
+    (tmp_path / "only.tsv").write_text("id\tsaid")
+    assert [column.name for column in workspace.data.add(tmp_path / "only.tsv", "only").columns] == [
+        "id",
+        "said",
+    ]
+
+
+def test_times_of_json_that_say_a_zone_keep_it(workspace: LocalWorkspace, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"at": "2026-01-01T00:00:00Z", "there": "2026-01-01T02:00:00+02:00", "day": "2026-01-01", "both": "2026-01-01T00:00"}\n'
+        '{"at": null, "there": "2026-01-02T00:00:00Z", "day": "2026-01-02", "both": "2026-01-01T00:00:00Z"}\n'
+    )
+    added = workspace.data.add(tmp_path / "t.jsonl", "t")
+    assert {column.name: column.type for column in added.columns} == {
+        "at": "timestamp[s, tz=UTC]",
+        "there": "timestamp[s, tz=UTC]",
+        "day": "timestamp[s]",
+        "both": "string",
+    }
+    read = ev.data("t").to_arrow()
+    assert read["at"][0].as_py() == read["there"][0].as_py()

@@ -130,8 +130,15 @@ class TestOnThisMachine:
         table = wide()
         workspace.data.add(table, "wide")
         assert ev.data("wide").to_arrow().equals(table)
-        (workspace.folder / "cache" / "files.sqlite").write_bytes(b"no database")
+        index = workspace.folder / "cache" / "files.sqlite"
+        index.write_bytes(b"no database")
         assert ev.data("wide").to_arrow().equals(table)
+        sound = index.read_bytes()
+        index.write_bytes(sound[:4096] + bytes(len(sound) - 4096))  # it opens, and cannot be asked
+        assert ev.data("wide").to_arrow().equals(table)
+        workspace.data.remove("wide")
+        workspace.data.gc(grace=0.0)
+        assert not [path for path in (workspace.folder / "cache" / "files").rglob("*") if path.is_file()]
 
     def test_without_room_for_it_the_table_is_held_in_memory(
         self, workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch

@@ -345,7 +345,10 @@ class TestArrowFiles:
         pyarrow.feather.write_feather(ROWS, tmp_path / "rows.feather")
         with pa.ipc.new_file(tmp_path / "rows.arrow", ROWS.schema) as writer:
             writer.write_table(ROWS)
-        for name in ("rows.feather", "rows.arrow"):
+        for name in ("stream.arrow", "rows.arrows"):
+            with pa.ipc.new_stream(tmp_path / name, ROWS.schema) as writer:
+                writer.write_table(ROWS)
+        for name in ("rows.feather", "rows.arrow", "stream.arrow", "rows.arrows"):
             added = workspace.data.add(tmp_path / name, name, checks=[ev.check.not_null("id")])
             assert added.rows == 3
             assert ev.data(name).to_arrow(columns=["name"], filter="id >= 2").to_pydict() == {
@@ -355,6 +358,19 @@ class TestArrowFiles:
     @pytest.mark.parametrize("content", [b"", b"ARROW1 and then nothing"])
     def test_half_a_file(self, workspace: LocalWorkspace, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "half.arrow").write_bytes(content)
+        with pytest.raises(InvalidInput, match=r"half\.arrow is not readable Arrow"):
+            workspace.data.add(tmp_path / "half.arrow", "half")
+
+    def test_streams_beside_files(self, workspace: LocalWorkspace, tmp_path: Path) -> None:
+        (tmp_path / "lake").mkdir()
+        with pa.ipc.new_stream(tmp_path / "lake" / "1.arrow", ROWS.schema) as writer:
+            writer.write_table(ROWS)
+        with pa.ipc.new_file(tmp_path / "lake" / "2.arrow", ROWS.schema) as writer:
+            writer.write_table(ROWS)
+        assert workspace.data.add(tmp_path / "lake", "lake").rows == 6
+        assert ev.data("lake").to_arrow().equals(pa.concat_tables([ROWS, ROWS]))
+        whole = (tmp_path / "lake" / "1.arrow").read_bytes()
+        (tmp_path / "half.arrow").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(InvalidInput, match=r"half\.arrow is not readable Arrow"):
             workspace.data.add(tmp_path / "half.arrow", "half")
 

@@ -116,6 +116,8 @@ class TestGc:
         assert 2_000_000 < before - size_of(workspace) < 2_020_000
         assert workspace.objects.missing([first.digest]) == {first.digest}
         assert sound(workspace)
+        with pytest.raises(NotFound, match="photos@v1 was removed on "):
+            workspace.data.remove("photos@v1", force=True)
         said = [event.action for event in workspace.ledger.events(subject="data:photos@v1")]
         assert said == ["data.added", "data.removed"]
         again = workspace.data.add(folder_of(tmp_path, "f", a=content), "photos")

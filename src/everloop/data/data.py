@@ -116,12 +116,12 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
         """Take a version away, or all versions of a dataset. What is known of it stays, for lineage; its files may go.
 
         Raises Conflict when something was made from it, a labelling project asks about its items or it is pinned,
-        unless `force`.
+        unless `force`; NotFound when it was removed before.
         """
         wanted = Reference.parse(reference, Kind.DATA)
         with self.change() as tx:
             if wanted.version is not None:
-                taken = [records.version(tx, wanted)]
+                taken = [_still_there(records.version(tx, wanted))]
             else:
                 taken = [
                     records.record(row)
@@ -208,12 +208,7 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
 
     def dataset(self, reference: str) -> Dataset:
         """The handle on a version: the newest when the reference names none."""
-        record = self.version(reference)
-        if record.removed is not None:
-            raise NotFound(
-                f"{record.reference} was removed on {record.removed:%Y-%m-%d}",
-                hint=f"see: everloop data log {record.name}",
-            )
+        record = _still_there(self.version(reference))
         return Dataset(self, record, self.manifest(record))
 
     def manifest(self, record: VersionRecord) -> Manifest:
@@ -285,3 +280,13 @@ class Data(Contracts, Collecting, Transferring, Mending, Profiles, Differences, 
             path = next(file.path for file in manifest.files if file.digest in missing)
             raise Conflict(f"the content of {path} is not stored", hint=hint)
         return manifest
+
+
+def _still_there(version: VersionRecord) -> VersionRecord:
+    """The version itself. Raises NotFound when it was removed."""
+    if version.removed is not None:
+        raise NotFound(
+            f"{version.reference} was removed on {version.removed:%Y-%m-%d}",
+            hint=f"see: everloop data log {version.name}",
+        )
+    return version

@@ -47,8 +47,10 @@ def version(look: Any, wanted: Reference) -> VersionRecord:
 
 
 def unknown(look: Any, name: str) -> NotFound:
-    """The error for a dataset that does not exist."""
+    """The error for a dataset that does not exist, or has no version any more."""
     known = [row.name for row in look.all(sa.select(datasets.c.name))]
+    if name in known:
+        return NotFound(f"all versions of dataset '{name}' were removed", hint="add it again for a new one")
     return NotFound(f"no dataset is called '{name}'", hint=nearest(name, known, see="everloop data list"))
 
 

@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.csv
 
-from everloop.data.tables.formats import BOM
+from everloop.data.tables.formats import BOM, Format, format_of
 from everloop.domain.names import shown
 from everloop.errors import InvalidInput
 
@@ -28,26 +28,30 @@ LONGEST_VALUE = 1 << 30
 """Characters in one value that the slow reader takes: as many as Arrow does."""
 LINES = (".jsonl", ".ndjson")
 JSON = (".json", *LINES)
-PARSING = pyarrow.csv.ParseOptions(newlines_in_values=True)
+PARSING = {
+    Format.CSV: pyarrow.csv.ParseOptions(newlines_in_values=True),
+    Format.TSV: pyarrow.csv.ParseOptions(newlines_in_values=True, delimiter="\t"),
+}
 """How a file is cut into rows, wherever it is read: a quoted value may go on in the next line."""
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 
 _CONVERSION = re.compile(r"In CSV column #(\d+): .*?to (\w+).*?: invalid value '(.*)'", re.DOTALL)
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
 def inspect_csv(name: str, file: Path) -> tuple[pa.Schema, int]:
-    """Schema and rows of a CSV file that will be called `name`. A header alone is a table without rows. Raises InvalidInput with
-    the line that is wrong."""
+    """Schema and rows of a CSV file, or one with tabs, that will be called `name`. A header alone is a table without rows. Raises
+    InvalidInput with the line that is wrong."""
     lines, quotes = _counts(file)
     try:
-        if lines == 1 and (only := _unended_header(file)):
+        if lines == 1 and (only := _unended_header(name, file)):
             return only, 0
-        with pa.csv.open_csv(file, parse_options=PARSING) as reader:
+        with pa.csv.open_csv(file, parse_options=_parsing(name)) as reader:
             schema, rows = reader.schema, sum(batch.num_rows for batch in reader)
             _ = schema.names  # they are decoded here, which may fail
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         _refuse(name, file, str(error))
-    _require_commas(name, schema.names)
+    _require_separated(name, schema.names)
     if (
         any(pa.types.is_binary(field.type) for field in schema)
         or quotes % 2
@@ -107,14 +111,18 @@ def _counts(file: Path) -> tuple[int, int]:
     return lines + (last != b"\n"), quotes
 
 
-def _unended_header(file: Path) -> pa.Schema | None:
+def _parsing(name: str) -> pyarrow.csv.ParseOptions:
+    return PARSING[Format.TSV if format_of(name) is Format.TSV else Format.CSV]
+
+
+def _unended_header(name: str, file: Path) -> pa.Schema | None:
     """The columns of a file that is one line without an end, which Arrow takes for none."""
     if file.stat().st_size > BLOCK:
         return None
     line = file.read_bytes()
     if b"\r" in line or line.endswith(b"\n") or not line.strip():  # a return alone ends a line too
         return None
-    return pa.csv.read_csv(pa.BufferReader(line + b"\n")).schema
+    return pa.csv.read_csv(pa.BufferReader(line + b"\n"), parse_options=_parsing(name)).schema
 
 
 def _refuse(name: str, file: Path, said: str) -> NoReturn:
@@ -141,14 +149,14 @@ def _require_well_formed(
     is empty), or where `value` stands first in the column of that number: its line and the column's title."""
     with file.open("rb") as opened, _any_length():
         _require_text(name, opened)
-        reader = csv.reader(_text_lines(name, opened), strict=True)
+        reader = csv.reader(_text_lines(name, opened), strict=True, delimiter=_parsing(name).delimiter)
         header: list[str] | None = None
         begins = 1
         try:
             for fields in reader:
                 if header is None:
                     header = fields or None
-                    _require_commas(name, fields)
+                    _require_separated(name, fields)
                 elif fields and len(fields) != len(header):
                     several = "" if len(fields) == 1 else "s"
                     what = f"line {begins} has {len(fields)} field{several}, the header has {len(header)}"
@@ -167,13 +175,17 @@ def _require_well_formed(
     return None if header is None else len(header)
 
 
-def _require_commas(name: str, header: Sequence[str]) -> None:
+def _require_separated(name: str, header: Sequence[str]) -> None:
     """What spreadsheets write where the comma is in numbers would be a table of one column."""
-    for separator, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
-        if len(header) == 1 and separator in header[0]:
-            raise _unreadable(
-                name, f"its fields are separated by {what}", "write it with commas, and numbers with points"
-            )
+    wanted = _parsing(name).delimiter
+    for separator, what in _SEPARATORS.items():
+        if len(header) == 1 and separator != wanted and separator in header[0]:
+            to_do = "write it with commas, and numbers with points"
+            if wanted == "\t":
+                to_do = "write it with tabs"
+            elif separator == "\t":
+                to_do = "end its name in .tsv"
+            raise _unreadable(name, f"its fields are separated by {what}", to_do)
 
 
 def _require_text(name: str, opened: BinaryIO) -> None:

@@ -9,13 +9,14 @@ to read-only files) is thrown away and made anew. The whole folder may be delete
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from everloop.data.incoming.addresses import open_address, source_changed
 from everloop.domain.datasets import FileEntry
@@ -33,6 +34,10 @@ LIMIT = 32 << 30
 _SCHEMA = """create table if not exists file (digest text primary key, size integer not null, modified integer not null,
     inode integer not null, used integer not null) without rowid"""
 _COPY = 1 << 20
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+Answer = TypeVar("Answer")
+log = logging.getLogger("everloop.data")
 
 
 class Kept(NamedTuple):
@@ -70,39 +75,45 @@ class FileCache:
         """Whether all of these are here already, and can be trusted without reading them."""
         if not self._index.exists():
             return False
-        with self._open() as index:
-            return len(self._trusted(index, digests)) == len(digests)
+        return len(self._ask(lambda index: self._trusted(index, digests))) == len(digests)
 
     def kept(self, files: Sequence[FileEntry]) -> dict[str, Kept]:
         """The file of this cache with the content of each digest, checked. What is not here yet is fetched."""
         wanted = {file.digest: file for file in files}
-        with self._storage_errors(), self._open() as index:
-            kept = self._trusted(index, wanted.keys())
-            intact = {digest for digest in wanted.keys() - kept.keys() if self._intact(digest)}
-            absent = [file for digest, file in wanted.items() if digest not in kept and digest not in intact]
-            if absent:
-                sweep(self._staging, self._clock())
-                self._staging.mkdir(exist_ok=True)
-            for folder in {self._place(file.digest)[:-63] for file in absent}:
-                os.makedirs(folder, exist_ok=True)
-            self._fetch([file for file in absent if file.size <= SMALL and not file.source])
-            for file in absent:
-                if file.size > SMALL or file.source:
-                    self._extract(file)
-            kept |= self._trust(index, [*intact, *(file.digest for file in absent)])
-            if absent:
-                self._trim(index, keep=wanted.keys())
+        with self._storage_errors():
+            return self._ask(lambda index: self._kept(index, wanted))
+
+    def _kept(self, index: sqlite3.Connection, wanted: Mapping[str, FileEntry]) -> dict[str, Kept]:
+        kept = self._trusted(index, wanted.keys())
+        intact = {digest for digest in wanted.keys() - kept.keys() if self._intact(digest)}
+        absent = [file for digest, file in wanted.items() if digest not in kept and digest not in intact]
+        if absent:
+            sweep(self._staging, self._clock())
+            self._staging.mkdir(exist_ok=True)
+        for folder in {self._place(file.digest)[:-63] for file in absent}:
+            os.makedirs(folder, exist_ok=True)
+        self._fetch([file for file in absent if file.size <= SMALL and not file.source])
+        for file in absent:
+            if file.size > SMALL or file.source:
+                self._extract(file)
+        kept |= self._trust(index, [*intact, *(file.digest for file in absent)])
+        if absent:
+            self._trim(index, keep=wanted.keys())
         return kept
 
     def forget(self, gone: Callable[[Iterable[str]], set[str]]) -> None:
         """Remove the files of those digests here that `gone` answers: what went from the object store is nowhere then."""
         if not self._index.exists():
             return
-        with self._storage_errors(), self._open() as index:
+
+        def forget(index: sqlite3.Connection) -> None:
             for digest in gone([row[0] for row in index.execute("select digest from file").fetchall()]):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._place(digest))
                 index.execute("delete from file where digest = ?", (digest,))
+
+        with self._storage_errors():
+            self._ask(forget)
 
     # Trust
 
@@ -205,15 +216,32 @@ class FileCache:
 
     # The index
 
+    def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """What a question to the index gives. One that is damaged is begun anew: then files are read and checked again."""
+        try:
+            with self._open() as index:
+                return question(index)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                raise
+            log.warning("the index of the cache %s was damaged and is made anew", self._index)
+            self._index.unlink(missing_ok=True)
+        with self._open() as index:
+            self._adopt(index)
+            return question(index)
+
+    def _adopt(self, index: sqlite3.Connection) -> None:
+        """Know of the files that are there, so that they are freed some day; none of them is trusted before it was read."""
+        index.executemany(
+            "insert or ignore into file values (?, ?, -1, -1, 0)",
+            ((f"{file.parent.name}{file.name}", file.stat().st_size) for file in self._files.glob("??/*")),
+        )
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """The index inside a transaction. One that cannot be read is begun anew: then every file is read and checked again."""
+        """The index inside a transaction."""
         self._files.mkdir(parents=True, exist_ok=True)
-        try:
-            index = self._connected()
-        except sqlite3.DatabaseError:
-            self._index.unlink(missing_ok=True)
-            index = self._connected()
+        index = self._connected()
         try:
             with index:
                 yield index

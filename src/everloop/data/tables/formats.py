@@ -9,10 +9,12 @@ BOM = "\ufeff".encode()
 
 
 class Format(enum.StrEnum):
-    """What a file's ending says it is. `JSON` is a document, which may be a list of rows; `LINES` has one a line."""
+    """What a file's ending says it is. `JSON` is a document, which may be a list of rows; `LINES` has one a line.
+    `TSV` is CSV with tabs. `ARROW` is Arrow's file format or its stream: the first bytes say which."""
 
     PARQUET = "parquet"
     CSV = "csv"
+    TSV = "tsv"
     JSON = "json"
     LINES = "json lines"
     ARROW = "arrow"
@@ -21,12 +23,14 @@ class Format(enum.StrEnum):
 ENDINGS = {
     ".parquet": Format.PARQUET,
     ".csv": Format.CSV,
+    ".tsv": Format.TSV,
     ".json": Format.JSON,
     ".jsonl": Format.LINES,
     ".ndjson": Format.LINES,
     ".arrow": Format.ARROW,
     ".feather": Format.ARROW,
     ".ipc": Format.ARROW,
+    ".arrows": Format.ARROW,
 }
 
 

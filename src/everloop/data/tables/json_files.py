@@ -7,11 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from everloop.data.tables.formats import BOM, Format, format_of
 
 _BLOCK = 1 << 20
+_ZONE = r"(Z|[+-]\d\d:?\d\d|[T ].*[+-]\d\d)$"
+"""How a time that says its zone ends; that a date does not say one is told by the time before it."""
 _LONGEST = (1 << 31) - 1
 
 
@@ -34,8 +37,31 @@ def json_table(name: str, held: Path | bytes) -> pa.Table | None:
     # One block, so that all rows decide about the types; a block holds two gigabytes at most.
     options = pa.json.ReadOptions(block_size=min(max(len(content) + 1, _BLOCK), _LONGEST))
     try:
-        table = pa.json.read_json(io.BytesIO(content), read_options=options)
+        table = _zoned(pa.json.read_json(io.BytesIO(content), read_options=options), content, options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     names = table.column_names
     return table if names and len(set(names)) == len(names) else None
+
+
+def _zoned(table: pa.Table, content: bytes, options: pa.json.ReadOptions) -> pa.Table:
+    """The table with instants where its times say their zone.
+
+    Arrow moves such a time to UTC and forgets that it did; so columns of times are read once more, as texts. One whose times only
+    partly say a zone stays text: no reading is right for all of them. Times within objects and lists are left as Arrow has them.
+    """
+    names = table.column_names
+    times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    if not times or len(set(names)) < len(names):
+        return table
+    parsing = pa.json.ParseOptions(
+        explicit_schema=pa.schema([(name, pa.string()) for name in times]), unexpected_field_behavior="ignore"
+    )
+    texts = pa.json.read_json(io.BytesIO(content), read_options=options, parse_options=parsing)
+    for name in times:
+        zoned = pc.match_substring_regex(texts[name], _ZONE)
+        if pc.any(zoned).as_py():
+            instants = table[name].cast(pa.timestamp(table[name].type.unit, "UTC"))
+            column = instants if pc.all(zoned).as_py() else texts[name]
+            table = table.set_column(names.index(name), name, column)
+    return table

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from everloop.data.tables.arrow_files import is_stream
 from everloop.data.tables.column_names import unfit
 from everloop.data.tables.csv_files import PARSING, inspect_csv, require_json
 from everloop.data.tables.formats import Format, format_of
@@ -97,11 +98,14 @@ def _inspected(name: str, file: Path) -> tuple[pa.Schema, int] | None:
                 return found.schema_arrow, found.metadata.num_rows
         case Format.ARROW:
             with _readable(name, "Arrow"), pa.memory_map(str(file)) as mapped:
+                if is_stream(file):
+                    stream = pa.ipc.open_stream(mapped)
+                    return stream.schema, sum(batch.num_rows for batch in stream)
                 opened = pa.ipc.open_file(mapped)
                 return opened.schema, sum(
                     opened.get_batch(number).num_rows for number in range(opened.num_record_batches)
                 )
-        case Format.CSV:
+        case Format.CSV | Format.TSV:
             return inspect_csv(name, file)
         case Format.JSON | Format.LINES:
             require_json(name, file)
@@ -131,7 +135,11 @@ def read_table(path: Path) -> pa.Table:
             f"{path} is neither Parquet nor CSV by its ending", hint="end its name in .parquet or .csv"
         )
     try:
-        return pq.read_table(path) if ending == PARQUET else pa.csv.read_csv(path, parse_options=PARSING)
+        return (
+            pq.read_table(path)
+            if ending == PARQUET
+            else pa.csv.read_csv(path, parse_options=PARSING[Format.CSV])
+        )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InvalidInput(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pds
 
+from everloop.data.tables.arrow_files import is_stream, stream_table
 from everloop.data.tables.csv_files import PARSING
 from everloop.data.tables.formats import Format, format_of
 from everloop.data.tables.json_files import json_table
@@ -91,6 +92,9 @@ def table_of(files: Sequence[tuple[str, Path | bytes | BinaryIO]]) -> pds.Datase
             if isinstance(held, Path | bytes)
         ]
         return pds.dataset(pa.concat_tables(tables))
+    if fmt is Format.ARROW and any(is_stream(held) for _, held in files):
+        streams = [with_partitions(_arrow_table(held), path, spelled) for path, held in files]
+        return pds.dataset(pa.concat_tables(streams))
     kind = _file_format(fmt)
     system = pa.fs.LocalFileSystem()
     fragments = []
@@ -99,11 +103,11 @@ def table_of(files: Sequence[tuple[str, Path | bytes | BinaryIO]]) -> pds.Datase
         known = {} if not spelled else {"partition_expression": _expression(values, spelled)}
         if isinstance(held, bytes):
             # Arrow takes a header that no line end follows for nothing at all.
-            ended = held + b"\n" if fmt is Format.CSV and b"\n" not in held else held
+            ended = held + b"\n" if fmt in PARSING and b"\n" not in held else held
             fragments.append(kind.make_fragment(pa.py_buffer(ended), **known))
         elif not isinstance(held, Path):
             fragments.append(kind.make_fragment(pa.PythonFile(held, mode="r"), **known))
-        elif fmt is Format.CSV and held.stat().st_size < NATIVE and b"\n" not in (text := held.read_bytes()):
+        elif fmt in PARSING and held.stat().st_size < NATIVE and b"\n" not in (text := held.read_bytes()):
             fragments.append(kind.make_fragment(pa.py_buffer(text + b"\n"), **known))
         else:
             fragments.append(kind.make_fragment(str(held.absolute()), system, **known))
@@ -128,8 +132,8 @@ def partitioned(paths: Iterable[str], schema: pa.Schema) -> pa.Schema:
 
 def _file_format(fmt: Format | None) -> pds.FileFormat:
     match fmt:
-        case Format.CSV:
-            return pds.CsvFileFormat(parse_options=PARSING)
+        case Format.CSV | Format.TSV:
+            return pds.CsvFileFormat(parse_options=PARSING[fmt])
         case Format.ARROW:
             return pds.IpcFileFormat()
         case _:
@@ -160,6 +164,13 @@ def _rows(path: str, held: Path | bytes) -> pa.Table:
     if table is None:
         raise InvalidInput(f"{path} is not a list of rows")
     return table
+
+
+def _arrow_table(held: Path | bytes | BinaryIO) -> pa.Table:
+    if is_stream(held):
+        return stream_table(held)
+    with pa.BufferReader(held) if isinstance(held, bytes) else pa.memory_map(str(held)) as source:
+        return pa.ipc.open_file(source).read_all()
 
 
 def _type(name: str) -> pa.DataType:
