@@ -453,6 +453,26 @@ def test_what_is_read_ahead_is_what_is_there(
     assert len(points(workspace, parent, "loss")) == 50
 
 
+def test_what_a_run_logs_before_it_ends_is_not_missed(
+    unpacked: Unpack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its points were read ahead while it was running; by the time it is looked at it has logged one more and ended."""
+    database = unpacked("3.17.2") / "mlflow.db"
+    source = DatabaseSource(database)
+    [head] = [each for each in source.heads() if each.status == "interrupted"]
+    early = source.metrics_of([head.given]) or {}
+    monkeypatch.setattr(Ahead, "take", lambda self, runs: dict(early))
+    point = (
+        "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES ('late', 2.5, 1, ?, 7, 0)"
+    )
+    edited(database, point, head.given)
+    edited(database, "UPDATE runs SET status = 'FINISHED' WHERE run_uuid = ?", head.given)
+    [run] = source.read([head])
+    source.close()
+    assert run.status == "finished"
+    assert "late" in run.metrics.keys
+
+
 def test_long_batches_go_in_several_calls(
     workspace: LocalWorkspace, unpacked: Unpack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
