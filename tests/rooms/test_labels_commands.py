@@ -220,3 +220,20 @@ def test_a_closed_project_says_so(project: LocalWorkspace, capsys: pytest.Captur
     assert "closed" in capsys.readouterr().out
     asked(capsys, "reopen", "labels:tone")
     assert asked(capsys, "answer", "tone", "a", "good")["key"] == "a"
+
+
+def test_names_with_spaces_are_told_as_a_shell_and_a_browser_take_them(
+    project: LocalWorkspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert (
+        main(["label", "create", "my tone", "--data", "reviews", "--text", "text", "--choices", "a,b"]) == 0
+    )
+    assert "6 items of data:reviews@v1; label them at /labels/my%20tone" in capsys.readouterr().out
+    assert main(["label", "close", "my tone"]) == 0
+    assert "everloop label reopen 'my tone'" in capsys.readouterr().out
+    assert main(["label", "answer", "my tone", "#0", "a"]) != 0
+    assert "everloop label reopen 'my tone'" in capsys.readouterr().err
+    tasks = tmp_path / "tasks.json"
+    tasks.write_text('[{"data": {"text": "new"}}]')
+    assert main(["label", "import", "new one", str(tasks)]) == 2
+    assert "--config FILE.xml" in capsys.readouterr().err

@@ -276,7 +276,7 @@ def close(project: str, because: str) -> None:
     """Take no more answers, skips and reviews. What was said stays, and can be exported."""
     found = workspace(write=True).labels.close(project, because)
     emit(
-        found, lambda _: f"{found.reference} is closed; to open it again: everloop label reopen {found.name}"
+        found, lambda _: f"{found.reference} is closed; to open it again: everloop label reopen {found.typed}"
     )
 
 
