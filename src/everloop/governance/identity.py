@@ -31,6 +31,11 @@ class Permission(StrEnum):
     ADMIN = "admin"
 
 
+_DEEDS = {
+    Permission.READ: "read",
+    Permission.WRITE: "write",
+    Permission.ADMIN: "do what only owners may",
+}
 _GRANTS = {
     Role.VIEWER: {Permission.READ},
     Role.ENGINEER: {Permission.READ, Permission.WRITE},
@@ -86,6 +91,6 @@ def authorize(permission: Permission, what: str) -> None:
     actor = current_actor()
     if not permits(actor.role, permission):
         raise PermissionDenied(
-            f"{actor.user} is {actor.role} and may not {permission}: {what}",
+            f"{actor.user} is {actor.role} and may not {_DEEDS[permission]}: {what}",
             hint="ask an owner for another role",
         )

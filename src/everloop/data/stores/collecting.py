@@ -5,7 +5,7 @@ How it never races an add is explained in `docs/explanation/collection.md`; the 
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,13 +198,8 @@ class Collecting(Room):
     ) -> Iterator["Removal"]:
         marked = self._mark(plan)
         deadline = time.monotonic() + patience
-        whole = [each for each in plan.removals if not each.rewritten]
-        for batch in _batches(whole, _FILES_AT_ONCE):
-            yield from self._remove(collection, batch, marked, limit, deadline)
-        for each in plan.removals:
-            if each.rewritten:
-                collection.rewrite(each, marked)
-                yield from self._remove(collection, [each], marked, limit, deadline)
+        for removals in in_batches(collection, plan, marked):
+            yield from self._remove(collection, removals, marked, limit, deadline)
 
     def _mark(self, plan: "Plan") -> dict[bytes, int]:
         """Note what is freed, unless it is held by now. From here on, who holds one of these makes sure that it is stored."""
@@ -231,22 +226,15 @@ class Collecting(Room):
         deadline: float,
     ) -> list["Removal"]:
         """Remove files while nobody can hold an object and no writer is at work."""
-        from everloop.store.objects.guards import Busy
 
-        while True:
-            try:
-                with self.change() as tx:
-                    tx.lock(objects_held)
-                    dead = _still_marked(tx, marked)
-                    with self._store().removing():
-                        return list(collection.remove(removals, dead, older_than=limit))
-            except Busy:
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        "writers are at work in the object store, so not everything could be freed",
-                        hint="run it again when they have finished",
-                    ) from None
-                time.sleep(0.05)
+        def remove() -> list["Removal"]:
+            with self.change() as tx:
+                tx.lock(objects_held)
+                dead = _still_marked(tx, marked)
+                with self._store().removing():
+                    return list(collection.remove(removals, dead, older_than=limit))
+
+        return between_writers(remove, deadline, "in the object store")
 
     def _refuse_other_ledgers(self) -> None:
         others = self._store().other_users()
@@ -262,6 +250,34 @@ class Collecting(Room):
         store = self.objects
         assert isinstance(store, ContentStore)  # an operation runs where the ledger and the objects are
         return store
+
+
+def in_batches(
+    collection: "Collection", plan: "Plan", freed: Mapping[bytes, int]
+) -> Iterator[list["Removal"]]:
+    """What a plan removes, in batches for one turn each. A file that holds live objects too is rewritten just before."""
+    yield from _batches([each for each in plan.removals if not each.rewritten], _FILES_AT_ONCE)
+    for each in plan.removals:
+        if each.rewritten:
+            collection.rewrite(each, freed)
+            yield [each]
+
+
+def between_writers(remove: Callable[[], T], deadline: float, where: str) -> T:
+    """Do what cannot be done while writers are at work as soon as none is. Raises Unavailable after the deadline, a
+    time of the monotonic clock."""
+    from everloop.store.objects.guards import Busy
+
+    while True:
+        try:
+            return remove()
+        except Busy:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"writers are at work {where}, so not everything could be freed",
+                    hint="run it again when they have finished",
+                ) from None
+            time.sleep(0.05)
 
 
 def require_unpinned(tx: "Transaction", versions: Iterable[VersionRecord]) -> None:

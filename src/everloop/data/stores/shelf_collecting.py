@@ -7,25 +7,22 @@ removed.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everloop.data.stores.collecting import GRACE, PATIENCE
+from everloop.data.stores.collecting import GRACE, PATIENCE, between_writers, in_batches
 from everloop.data.stores.shelves import Shelf, needed_by_notes
 from everloop.domain.datasets import VersionRecord
 from everloop.domain.references import Kind, Reference
 from everloop.domain.retention import Collected, Retention, Size, surplus
-from everloop.errors import Conflict, InvalidInput, Unavailable
+from everloop.errors import Conflict, InvalidInput
 from everloop.store.objects.collecting import WORTH
 
 if TYPE_CHECKING:
     from everloop.store.objects import ContentStore
     from everloop.store.objects.collecting import Collection, Plan, Removal
-
-_FILES_AT_ONCE = 200
 
 
 def collect_shelf(
@@ -100,35 +97,12 @@ def _surplus(shelf: Shelf, retention: Retention, now: datetime) -> list[VersionR
 def _freed(
     store: "ContentStore", collection: "Collection", plan: "Plan", limit: float, deadline: float
 ) -> Iterator["Removal"]:
-    whole = iter([each for each in plan.removals if not each.rewritten])
-    while batch := list(islice(whole, _FILES_AT_ONCE)):
-        yield from _removed(store, collection, batch, plan, limit, deadline)
-    for each in plan.removals:
-        if each.rewritten:
-            collection.rewrite(each, plan.sizes)
-            yield from _removed(store, collection, [each], plan, limit, deadline)
+    for removals in in_batches(collection, plan, plan.sizes):
 
-
-def _removed(
-    store: "ContentStore",
-    collection: "Collection",
-    removals: "Iterable[Removal]",
-    plan: "Plan",
-    limit: float,
-    deadline: float,
-) -> list["Removal"]:
-    from everloop.store.objects.guards import Busy
-
-    while True:
-        try:
+        def remove(removals: "list[Removal]" = removals) -> "list[Removal]":
             with store.removing():
                 needed = needed_by_notes(store)  # of notes that came meanwhile, too
                 dead = {digest: size for digest, size in plan.sizes.items() if digest.hex() not in needed}
                 return list(collection.remove(removals, dead, older_than=limit))
-        except Busy:
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    "writers are at work on the shelf, so not everything could be freed",
-                    hint="run it again when they have finished",
-                ) from None
-            time.sleep(0.05)
+
+        yield from between_writers(remove, deadline, "on the shelf")
