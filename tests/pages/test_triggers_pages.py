@@ -40,7 +40,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWorkspace]:
             triggers=[
                 ev.trigger("nightly", pipeline="daily.py:refresh", cron="0 3 * * *", executor="inline"),
                 ev.trigger("team/hourly", pipeline="daily.py:refresh", cron="@hourly", executor="inline"),
-                ev.trigger(NASTY, pipeline="daily.py:refresh", params={"day": NASTY}),
+                ev.trigger("hostile", pipeline="daily.py:refresh", params={"day": NASTY}),
                 ev.trigger(
                     "tuning", sweep="daily.py:refresh", space="space.toml", trials=3, cron="0 4 1 * *"
                 ),
@@ -70,7 +70,7 @@ def test_the_pages_tell_what_is_next_and_what_was_missed(page: Page) -> None:
     expect(row).to_contain_text("0 3 * * * UTC")
     for day in ("2026-01-01", "2026-01-02"):  # the last, and the next
         expect(row.locator(f"time[datetime^='{day}T03']")).to_have_count(1)
-    expect(page.get_by_role("link", name=NASTY)).to_be_visible()
+    expect(page.get_by_role("link", name="hostile")).to_be_visible()
     page.get_by_role("link", name="team/hourly").click()
     expect(page.locator("main")).to_contain_text("Paused by")
     page.get_by_role("link", name="missed").click()
