@@ -236,6 +236,8 @@ class Story:
         )
         with self.tell.step("The year goes by", what, command) as step:
             self.interrupted = self.beside.submit(self._interrupted_training)
+            if self.fast:  # in one month nothing takes the champion's place
+                self._rebuild_champion()
             for number in months:
                 name = f"2013-{number:02d}"
                 self._month_arrives(name)
@@ -299,12 +301,11 @@ class Story:
 
     def bad_candidates(self) -> None:
         what = """Two candidates that must not get through. The first is a sound model whose serving code feeds it Celsius where it
-        was trained on Fahrenheit. The second is plainly worse, and somebody forces it into canary. Beside this, the champion is
-        built again for the next step."""
+        was trained on Fahrenheit. The second is plainly worse, and somebody forces it into canary."""
         command = "everloop rollout start delay model:delay@v1 && everloop rollback delay"
         with self.tell.step("Bad candidates", what, command) as step:
-            champion = self.ws.registry.version("model:delay@champion").reference
-            self.rebuilding = self.beside.submit(self.ws.pipelines.reproduce, champion)
+            if not self.fast:
+                self._rebuild_champion()
             name = "2013-05" if self.fast else "2013-12"
             self._month_arrives(name)
             first, *days = self.traffic.days(name)
@@ -314,6 +315,11 @@ class Story:
             step.saw(f"{self.traffic.failed} of {self.traffic.requests} requests failed in all")
             self.ws.serving.collect("delay")
             self.beside.submit(self.server.result().stop)
+
+    def _rebuild_champion(self) -> None:
+        """Begin to build the champion again, beside what comes next."""
+        champion = self.ws.registry.version("model:delay@champion").reference
+        self.rebuilding = self.beside.submit(self.ws.pipelines.reproduce, champion)
 
     def _celsius(self, day: date, step) -> None:
         """The champion again, but what serves it converts a temperature that needed no conversion."""
@@ -357,7 +363,7 @@ class Story:
 
     def killed_and_reproduced(self) -> None:
         what = """While the year went by, a training was killed with kill -9 and went on from its last checkpoint, to the same bits.
-        And the champion has been built again, in an empty folder, from the code, data and parameters in the ledger."""
+        And beside it the champion was built again, in an empty folder, from the code, data and parameters in the ledger."""
         command = "everloop resume RUN && everloop reproduce model:delay@champion"
         with self.tell.step("Killed, resumed, reproduced", what, command) as step:
             killed, at, said, resumed, straight = self.interrupted.result()
