@@ -103,6 +103,28 @@ def test_a_forked_program_gets_files_under_their_numbers_and_a_session_of_its_ow
         os.close(each)
 
 
+def test_a_forked_program_ends_as_one_begun_from_nothing(project):
+    (project / "ends.py").write_text(
+        "import atexit, sys, threading, time\n"
+        "def late():\n"
+        "    time.sleep(0.1)\n"
+        "    sys.stdout.write('from a thread ')\n"
+        "threading.Thread(target=late).start()\n"
+        "atexit.register(lambda: sys.stdout.write('at the end'))\n"
+        "how = sys.argv[1]\n"
+        "if how == 'raises': raise ValueError('no luck')\n"
+        "if how != 'returns': sys.exit(how if how == 'said' else int(how))\n"
+    )
+    for how in ("returns", "0", "3", "256", "-1", "said", "raises"):
+        plain, forked = (
+            run(program(project, "ends", how, packages=packages)) for packages in ((), ("numpy",))
+        )
+        assert (
+            (forked.code, forked.out) == (plain.code, plain.out) == (plain.code, b"from a thread at the end")
+        )
+        assert forked.err.splitlines()[-1:] == plain.err.splitlines()[-1:]
+
+
 def test_libraries_are_loaded_ahead_without_a_program(project):
     asked = program(project, "tells", "0", purpose="later")
     expect(asked)
