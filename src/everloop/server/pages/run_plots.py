@@ -277,13 +277,13 @@ def labels(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def _chart(key: str, series: list[dict[str, Any]], axis: str, note: str) -> Chart:
-    x: dict[str, Any] = {
+    axes: dict[str, dict[str, Any]] = {
         "step": {"name": "step", "whole": True},
         "time": {"name": "time", "type": "time"},
         "relative": {"name": "since its start", "unit": "s"},
-    }[axis]
+    }
     return {
         "key": key,
         "note": note,
-        "spec": plots.line(key, series, x=x, y={"name": key}) | {"smooths": True},
+        "spec": plots.line(key, series, x=axes[axis], y={"name": key}) | {"smooths": True},
     }
