@@ -25,10 +25,11 @@ KNOWN = [
 
 
 class Traffic:
-    """Flights of the months that have arrived, day by day. `failed` counts requests that were not answered."""
+    """Flights of the months that have arrived, day by day. `url` is where the endpoint answers; `failed` counts requests that
+    were not answered."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self) -> None:
+        self.url = ""
         self._flights: pa.Table | None = None
         self._reader = None
         self._client = httpx.Client(timeout=60)
@@ -61,7 +62,7 @@ class Traffic:
         # Tomorrow's flights are known: their request is made while today's is answered.
         if tomorrow.month == day.month:
             self._ahead[tomorrow] = self._beside.submit(self._request, tomorrow)
-        answer = self._client.post(f"{self._url}/predict", content=body)
+        answer = self._client.post(f"{self.url}/predict", content=body)
         self.requests += 1
         if answer.status_code == 200:
             self.predictions += flights

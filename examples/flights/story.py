@@ -27,6 +27,7 @@ from everloop.engine.executors import open_executor
 
 TRAIN = "definitions.training:train"
 FIRST_QUARTER = ["2013-01", "2013-02", "2013-03"]
+SERVED_FROM = "2013-04"
 ARRIVING = Path("arriving")
 """Where the airport's files come in, a month each."""
 CELSIUS = {"temp": "(temp - 32) / 1.8"}
@@ -213,11 +214,12 @@ class Story:
 
     def serving(self) -> None:
         what = """The champion answers over HTTP from a process of its own. Every answer has an identifier and is logged with the
-        features as the model was fed them."""
+        features as the model was fed them. While it starts, April's flights come."""
         with self.tell.step("Serving", what, "everloop serve delay --port 8000") as step:
             self.ws.loop.apply()
-            url = self.server.result().url
-            self.traffic = Traffic(url)
+            self.traffic = Traffic()
+            self._month_arrives(SERVED_FROM)
+            url = self.traffic.url = self.server.result().url
             step.saw(f"endpoint delay answers at {url}")
 
     def _begin_serving(self):
@@ -227,7 +229,7 @@ class Story:
     # 6 and 7
 
     def the_year_goes_by(self) -> None:
-        months = range(4, 5 if self.fast else 12)
+        months = [f"2013-{number:02d}" for number in range(4, 5 if self.fast else 12)]
         what = f"""{"April" if self.fast else "April to November"}, day by day: each flight is asked about before its departure, labels come when flights land.
         Monitors look at each day. A policy trains again when predictions get worse; the candidate must prove itself on live traffic.
         Beside this, a long training begins, which will be killed."""
@@ -238,9 +240,9 @@ class Story:
             self.interrupted = self.beside.submit(self._interrupted_training)
             if self.fast:  # in one month nothing takes the champion's place
                 self._rebuild_champion()
-            for number in months:
-                name = f"2013-{number:02d}"
-                self._month_arrives(name)
+            for name in months:
+                if name != SERVED_FROM:
+                    self._month_arrives(name)
                 for day in self.traffic.days(name):
                     step.pulse(
                         f"{day}  {self.traffic.predictions:,} predictions, {self.traffic.failed} failed requests"

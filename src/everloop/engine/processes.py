@@ -39,6 +39,8 @@ boosting, 58,000 rows)."""
 
 SLOW = frozenset({"pandas", "scipy", "scikit-learn"})
 """Packages that take longer to load than a fork server takes to begin."""
+FIRST = frozenset({"numpy"})
+"""What each of them loads first."""
 
 
 @dataclass(eq=False)
@@ -66,7 +68,8 @@ class ProcessExecutor:
 
     Workers are started when a job needs one and used again for jobs with the same interpreter and the same number of threads,
     which is fixed when libraries load. With a purpose (see `programs.Program`) a job that needs slow packages gets a worker
-    forked from a server that has them loaded, and the server begins to load when a job is submitted that lets expect them.
+    forked from a server that has them loaded. A job that lets expect them has that server begun: its own worker is forked before
+    the server loads them, and it loads them meanwhile.
     """
 
     name = "local"
@@ -76,6 +79,8 @@ class ProcessExecutor:
         self._workers: list[_Worker] = []
         self._purpose = purpose
         self._expected: set[tuple[int, frozenset[str]]] = set()
+        self._to_load: list[programs.Program] = []
+        self._loading = False
 
     def room(self, cpus: int) -> bool:
         used = sum(each.cpus for each in self._workers if each.job is not None)
@@ -92,6 +97,7 @@ class ProcessExecutor:
             self.submit(job)
 
     def wait(self, timeout: float) -> list[Outcome]:
+        self._let_load()
         busy = {each.connection: each for each in self._workers if each.job is not None}
         if not busy:
             return []
@@ -157,7 +163,7 @@ class ProcessExecutor:
                 Path.cwd(),
                 self._purpose,
                 python=job.python,
-                packages=self._slow(job.packages, job),
+                packages=self._loaded_first(job),
                 files=files,
                 session=True,  # its own group: it can be killed with all it started, and Ctrl-C does not reach it
             )
@@ -168,14 +174,29 @@ class ProcessExecutor:
         self._workers.append(worker)
         return worker
 
-    def _expect(self, program: programs.Program, job: Job) -> None:
-        """Let the server from which workers will be forked load meanwhile what jobs to come will need."""
-        from everloop.engine.forks import programs
+    def _loaded_first(self, job: Job) -> frozenset[str]:
+        """What the server that a job's worker is forked from loads before; nothing for a worker begun from nothing."""
+        slow = self._slow(job.packages, job)
+        if slow:
+            self._loading = False  # when this worker is there, they are loaded
+        elif self._slow(job.expected, job) and not self._loading:
+            return FIRST
+        return slow
 
+    def _expect(self, program: programs.Program, job: Job) -> None:
+        """Note what jobs to come will need."""
         expected = self._slow(job.expected, job)
         if expected and (job.cpus, expected) not in self._expected:
             self._expected.add((job.cpus, expected))
-            programs.expect(replace(program, packages=expected))
+            self._to_load.append(replace(program, packages=expected))
+
+    def _let_load(self) -> None:
+        """Let servers load what is expected, now that the jobs at hand have their workers: while one loads, it forks nothing."""
+        while self._to_load:
+            from everloop.engine.forks import programs
+
+            programs.expect(self._to_load.pop())
+            self._loading = True
 
     def _end(self, worker: _Worker) -> int:
         """Kill a worker and all it started; returns how it ended."""
