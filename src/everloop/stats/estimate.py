@@ -8,7 +8,7 @@ import math
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from everloop.stats.arrays import Floats, binary, labels_of, numbers, probabilities, weights_for
 from everloop.stats.metrics import expected_calibration_error
@@ -72,26 +72,43 @@ def isotonic(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = N
     w = weights_for(weights, s.size)
     points, group = np.unique(s[w > 0], return_inverse=True)
     mass = np.bincount(group, weights=w[w > 0])
-    means = np.bincount(group, weights=(w * y)[w > 0]) / mass
-    # A stack of pooled blocks: mean, weight and the number of points in each.
-    pool_means: list[float] = []
-    pool_mass: list[float] = []
-    pool_sizes: list[int] = []
-    for mean, weight in zip(means.tolist(), mass.tolist(), strict=True):
-        size = 1
-        while pool_means and pool_means[-1] >= mean:
-            before = pool_mass.pop()
-            mean = (pool_means.pop() * before + mean * weight) / (before + weight)
-            weight += before
-            size += pool_sizes.pop()
-        pool_means.append(mean)
-        pool_mass.append(weight)
-        pool_sizes.append(size)
+    sums = np.bincount(group, weights=(w * y)[w > 0])
+    sizes = np.ones(points.size, dtype=np.int64)
+    # The order in which violators are pooled does not matter. Most go in a few rounds, each of which pools all runs that do not
+    # rise; the rest in one pass.
+    while True:
+        starts = np.flatnonzero(np.concatenate(([True], np.diff(sums / mass) > 0)))
+        few = starts.size > 0.8 * sums.size
+        sums, mass, sizes = (
+            np.add.reduceat(sums, starts),
+            np.add.reduceat(mass, starts),
+            np.add.reduceat(sizes, starts),
+        )
+        if few:
+            break
+    pool_means, pool_sizes = _pooled(sums, mass, sizes)
     fitted = np.minimum(np.repeat(pool_means, pool_sizes), 1.0)
     # Inside a flat stretch only its two ends matter.
     corner = np.ones(points.size, dtype=np.bool_)
     corner[1:-1] = (np.diff(fitted)[:-1] != 0) | (np.diff(fitted)[1:] != 0)
     return Calibration(tuple(points[corner].tolist()), tuple(fitted[corner].tolist()))
+
+
+def _pooled(sums: Floats, mass: Floats, sizes: NDArray[np.int64]) -> tuple[list[float], list[int]]:
+    """The mean and the number of points of each block, once no mean is below the one before it."""
+    pool_sums: list[float] = []
+    pool_mass: list[float] = []
+    pool_sizes: list[int] = []
+    for total, weight, size in zip(sums.tolist(), mass.tolist(), sizes.tolist(), strict=True):
+        while pool_sums and pool_sums[-1] / pool_mass[-1] >= total / weight:
+            total += pool_sums.pop()
+            weight += pool_mass.pop()
+            size += pool_sizes.pop()
+        pool_sums.append(total)
+        pool_mass.append(weight)
+        pool_sizes.append(size)
+    means = [total / weight for total, weight in zip(pool_sums, pool_mass, strict=True)]
+    return means, pool_sizes
 
 
 def fit_calibration(scores: ArrayLike, labels: ArrayLike, *, folds: int = 10) -> Calibration:
