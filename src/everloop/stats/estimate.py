@@ -71,8 +71,8 @@ def isotonic(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = N
     y = binary("labels", labels, length=s.size)
     w = weights_for(weights, s.size)
     points, group = np.unique(s[w > 0], return_inverse=True)
-    mass = np.bincount(group, weights=w[w > 0])
-    sums = np.bincount(group, weights=(w * y)[w > 0])
+    mass = np.asarray(np.bincount(group, weights=w[w > 0]), np.float64)
+    sums = np.asarray(np.bincount(group, weights=(w * y)[w > 0]), np.float64)
     sizes = np.ones(points.size, dtype=np.int64)
     # The order in which violators are pooled does not matter. Most go in a few rounds, each of which pools all runs that do not
     # rise; the rest in one pass.
