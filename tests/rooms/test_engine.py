@@ -286,7 +286,8 @@ def test_a_job_that_wants_more_than_there_is_runs_alone(processes: Executor, job
 def test_workers_that_need_slow_libraries_share_a_server_that_loaded_them(job: Callable[..., Job]) -> None:
     light, slow = job("family", packages=frozenset(), expected=frozenset({"pandas"})), job("family")
     more = [job("family", packages=frozenset()), job("family")]
-    executor = ProcessExecutor(2, "test of what is shared")  # a server of its own, which has loaded nothing yet
+    # A purpose, so a server, of its own: it has loaded nothing yet.
+    executor = ProcessExecutor(2, "test of what is shared")
     try:
         found = {**outcomes(executor, [light]), **outcomes(executor, [slow, more[0]])}
         found |= outcomes(executor, [more[1]])
