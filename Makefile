@@ -14,10 +14,6 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := --dist loadfile --no-loadscope-reorder
 export UV_NO_PROGRESS := 1
 
-# Pages and documents wait for much, so whatever runs beside them costs little more time; the tests of the core tell as they go
-# (their line is marked `+`), all others when they are done.
-SIDE_BY_SIDE = $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target ASIDE=1
-
 .PHONY: help setup mlflow-clients peers ui fmt fmt-check lint types layers test test-core test-pages test-slow docs reference check demo bench soak soak-pipelines lock clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -59,15 +55,13 @@ ui: setup       ## build the web pages' scripts and styles, if ui/ changed
 # ---- the jobs --------------------------------------------------------------------------------------------------------
 demo: setup     ## the whole life cycle on real flights, told as a story (DIR=flights-demo)
 	@$(BIN)/everloop demo flights --dir $(DIR)
-test: setup mlflow-clients    ## all tests but the slow ones
-	@$(SIDE_BY_SIDE) test-core test-pages
+test: test-core test-pages    ## all tests but the slow ones
 # They wait for disks and other processes, so that two cores carry three of them.
 test-core: JOBS = 3
 test-core: setup mlflow-clients    ## all tests but the pages and the slow ones (TESTS=tests/unit ARGS="-k ledger" JOBS=1 narrow)
 	@$(BIN)/python -m compileall -q -j 0 src >/dev/null || true  # else, where Python writes no bytecode, hundreds of processes compile what was edited
-	+@$(PYTEST) $(TESTS) --ignore=tests/pages -m "not slow" -n $(JOBS) $(SPREAD) $(ARGS)
+	@$(PYTEST) $(TESTS) --ignore=tests/pages -m "not slow" -n $(JOBS) $(SPREAD) $(ARGS)
 # Playwright keeps an event loop in the main thread, which other async tests cannot share: hence a run of its own.
-test-pages: JOBS := $(if $(ASIDE),1,2)
 test-pages: setup    ## the pages in a real browser; without Chromium they are skipped, in CI that is an error
 	@if test -x $(CHROMIUM); then $(PYTEST) tests/pages -m "not slow" -n $(JOBS) $(SPREAD) $(ARGS); \
 	elif test -n "$${CI:-}"; then echo "Chromium is missing: apt-get install --no-install-recommends chromium"; exit 1; \
@@ -75,7 +69,6 @@ test-pages: setup    ## the pages in a real browser; without Chromium they are s
 test-slow: JOBS = 3
 test-slow: setup mlflow-clients    ## what `make test` leaves out: tests marked `slow`, and the random ones with four times the examples
 	@HYPOTHESIS_PROFILE=slow $(PYTEST) $(TESTS) --ignore=tests/pages -m "slow or hypothesis" --timeout 600 -n $(JOBS) $(SPREAD) $(ARGS)
-docs: JOBS := $(if $(ASIDE),1,2)
 docs: setup     ## run every example in the documents and the docstrings
 	@$(PYTEST) README.md docs src/everloop --doctest-modules --ignore-glob="*/migrations/*" -n $(JOBS) --dist loadfile
 reference: setup    ## write docs/reference/ anew from the code: after a changed command, operation, public name or decision
@@ -91,8 +84,7 @@ types: setup    ## mypy; strict for domain, stats, store and errors
 	@$(BIN)/mypy
 layers: setup   ## the rooms' order (import-linter)
 	@$(BIN)/lint-imports
-check: setup mlflow-clients    ## format, lint, types, layers, tests, examples; CI runs this and test-slow
-	@$(SIDE_BY_SIDE) fmt-check lint types layers test-core test-pages docs
+check: fmt-check lint types layers test docs    ## format, lint, types, layers, tests, examples; CI runs this and test-slow
 	@echo "make check: all green"
 
 bench: setup peers    ## the measurements under bench/, each a script that prints its figures
