@@ -142,9 +142,15 @@ def test_every_page_of_labels_opens_quietly_and_within_its_width(
     assert watched.elsewhere == []
 
 
+def is_read(page: Page, text: str) -> None:
+    """This item is there, and the keys are listened to."""
+    expect(page.locator(".reading")).to_have_text(text)
+    expect(page.locator("[data-labelling]")).to_have_attribute("data-ready", "")
+
+
 def test_items_are_labelled_by_keys_alone(page: Page, own: LocalWorkspace) -> None:
     to_label(page, "tone")
-    expect(page.locator(".reading")).to_have_text(REVIEWS[3])
+    is_read(page, REVIEWS[3])
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("Take my last one back")
     page.keyboard.press("2")
@@ -153,13 +159,13 @@ def test_items_are_labelled_by_keys_alone(page: Page, own: LocalWorkspace) -> No
     expect(page.locator(".choice input:checked")).to_have_count(0)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
-    expect(page.locator(".reading")).to_have_text(REVIEWS[4])
+    is_read(page, REVIEWS[4])
     expect(page.locator(".told")).to_have_text("r3: good; none")
     assert mine(own, "tone", 3) == {"tone": "good", "about": []}
     page.keyboard.press("s")
-    expect(page.locator(".reading")).to_have_text(REVIEWS[5])
+    is_read(page, REVIEWS[5])
     page.keyboard.press("u")
-    expect(page.locator(".reading")).to_have_text(REVIEWS[4])
+    is_read(page, REVIEWS[4])
     page.keyboard.press("1")  # and the keys go on to the next question, where several may be chosen
     page.keyboard.press("1")
     page.keyboard.press("2")
@@ -167,7 +173,7 @@ def test_items_are_labelled_by_keys_alone(page: Page, own: LocalWorkspace) -> No
     page.keyboard.press("Q")  # back to the first
     page.keyboard.press("2")
     page.keyboard.press("Enter")
-    expect(page.locator(".reading")).to_have_text(REVIEWS[5])
+    is_read(page, REVIEWS[5])
     assert mine(own, "tone", 4) == {"tone": "bad", "about": ["staff"]}
     entry = own.labels.history("tone", 4)[-1]
     assert entry.origin == "page"

@@ -79,7 +79,7 @@ def test_the_csv_has_the_rows_and_columns_of_the_page(page: Page) -> None:
 
 
 def test_picked_runs_are_compared_with_what_differs_first(page: Page) -> None:
-    page.goto("/runs?where=metrics.rmse+%3E+0")
+    page.goto("/runs?where=metrics.rmse+%3E+0", wait_until="networkidle")  # no row is drawn anew after that
     compare = page.get_by_role("button", name="Compare")
     assert compare.is_disabled()
     for row in page.locator("tbody tr").all()[:3]:
