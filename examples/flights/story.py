@@ -45,6 +45,7 @@ class Story:
         self.server = None
         self.interrupted = None
         self.rebuilding = None
+        self.rebuilt = ""
         self.traffic = None
         self.told_alerts: set[str] = set()
         self.answers: dict[str, dict[str, str]] = {}
@@ -201,6 +202,7 @@ class Story:
                 # The champion may answer from now on: its server begins while the other one is judged.
                 if recipe == "boosting":
                     self.server = self.beside.submit(self._begin_serving)
+                    self.rebuilt = next(gate.reason for gate in promotion.gates if "reproduces" in gate.name)
             card = self.ws.registry.write_card(
                 "model:delay@v1",
                 intended_use="Telling passengers before departure whether to expect more than 15 minutes of delay.",
@@ -238,8 +240,6 @@ class Story:
         )
         with self.tell.step("The year goes by", what, command) as step:
             self.interrupted = self.beside.submit(self._interrupted_training)
-            if self.fast:  # in one month nothing takes the champion's place
-                self._rebuild_champion()
             for name in months:
                 if name != SERVED_FROM:
                     self._month_arrives(name)
@@ -306,8 +306,11 @@ class Story:
         was trained on Fahrenheit. The second is plainly worse, and somebody forces it into canary."""
         command = "everloop rollout start delay model:delay@v1 && everloop rollback delay"
         with self.tell.step("Bad candidates", what, command) as step:
-            if not self.fast:
-                self._rebuild_champion()
+            if (
+                not self.fast
+            ):  # in the quick story the champion is still the one that its gates have built again
+                champion = self.ws.registry.version("model:delay@champion").reference
+                self.rebuilding = self.beside.submit(self.ws.pipelines.reproduce, champion)
             name = "2013-05" if self.fast else "2013-12"
             self._month_arrives(name)
             first, *days = self.traffic.days(name)
@@ -317,11 +320,6 @@ class Story:
             step.saw(f"{self.traffic.failed} of {self.traffic.requests} requests failed in all")
             self.ws.serving.collect("delay")
             self.beside.submit(self.server.result().stop)
-
-    def _rebuild_champion(self) -> None:
-        """Begin to build the champion again, beside what comes next."""
-        champion = self.ws.registry.version("model:delay@champion").reference
-        self.rebuilding = self.beside.submit(self.ws.pipelines.reproduce, champion)
 
     def _celsius(self, day: date, step) -> None:
         """The champion again, but what serves it converts a temperature that needed no conversion."""
@@ -365,7 +363,7 @@ class Story:
 
     def killed_and_reproduced(self) -> None:
         what = """While the year went by, a training was killed with kill -9 and went on from its last checkpoint, to the same bits.
-        And beside it the champion was built again, in an empty folder, from the code, data and parameters in the ledger."""
+        And the champion was built again, in an empty folder, from the code, data and parameters in the ledger."""
         command = "everloop resume RUN && everloop reproduce model:delay@champion"
         with self.tell.step("Killed, resumed, reproduced", what, command) as step:
             killed, at, said, resumed, straight = self.interrupted.result()
@@ -374,6 +372,9 @@ class Story:
             step.saw(
                 f"resumed and uninterrupted weights: {'the same bits' if same else 'DIFFER'} ({resumed.tags['weights'][:16]})"
             )
+            if self.rebuilding is None:
+                step.saw(f"model:delay@v1, before it was promoted: {self.rebuilt}")
+                return
             rebuilt = self.rebuilding.result()
             step.saw(
                 f"{rebuilt.reference} rebuilt in {rebuilt.seconds:.1f} s (trained in {rebuilt.original_seconds:.1f} s): grade '{rebuilt.grade}'"

@@ -60,7 +60,7 @@ def test_what_the_story_promises_holds(told: tuple[Path, dict[str, object]]) -> 
     assert "with 0 labels known" in seen["Bad candidates"]
     assert "baseline in canary: rolled_back" in seen["Bad candidates"]
     assert "the same bits" in seen["Killed, resumed, reproduced"]
-    assert "grade 'bits'" in seen["Killed, resumed, reproduced"]
+    assert "rebuilt, it grades 'bits'" in seen["Killed, resumed, reproduced"]
 
 
 @pytest.mark.timeout(600)
