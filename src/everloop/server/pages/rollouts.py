@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from everloop.client.apart import call_apart
-from everloop.domain.rollouts import LIVE, TERMINAL, State
+from everloop.domain.rollouts import LIVE, TERMINAL, Plan, State
 from everloop.errors import Conflict
 from everloop.governance.identity import Permission, authorize
 from everloop.rollout.records import RolloutDecision, RolloutRecord
@@ -144,7 +144,7 @@ def described(workspace: Workspace, record: RolloutRecord) -> dict[str, Any]:
         "decisions": decisions[::-1][:DECISIONS],
         "count": len(decisions),
         "gain": gain(decisions),
-        "evidence": evidence(decisions, record.plan.alpha),
+        "evidence": evidence(decisions, record.plan),
     }
 
 
@@ -168,8 +168,8 @@ def gain(decisions: list[RolloutDecision]) -> plots.Spec | None:
     )  # fmt: skip
 
 
-def evidence(decisions: list[RolloutDecision], alpha: float) -> plots.Spec | None:
-    """The e-values after each look: beyond 1/alpha the evidence decides."""
+def evidence(decisions: list[RolloutDecision], plan: Plan) -> plots.Spec | None:
+    """The e-values after each look, and the bars that a gain and a harm must reach to decide."""
     names = {
         "e_gain": "candidate is better",
         "e_harm": "candidate is worse",
@@ -182,9 +182,12 @@ def evidence(decisions: list[RolloutDecision], alpha: float) -> plots.Spec | Non
             series.append({"name": name, "key": key, "points": points})
     if not series:
         return None
-    threshold = [{"y": 1 / alpha, "label": f"decides ({1 / alpha:.0f})"}]
+    bars = [
+        {"y": plan.bar, "label": f"a gain decides ({plan.bar:g})"},
+        {"y": plan.harm_bar, "label": f"a harm decides ({plan.harm_bar:g})"},
+    ]
     y = {"name": "e-value", "type": "log"}
-    return plots.line("evidence", series, x=TIME, y=y, thresholds=threshold, marks=_changes(decisions))
+    return plots.line("evidence", series, x=TIME, y=y, thresholds=bars, marks=_changes(decisions))
 
 
 def _changes(decisions: list[RolloutDecision]) -> list[dict[str, Any]]:
